@@ -1,0 +1,34 @@
+"""What a prepared data set is: items with labels, domains and groups."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Items as the FM and as the small models read them, with everything a scenario needs.
+
+    ``items`` is uint8 ``(N, C, H, W)`` for images or a tuple of N strings for texts;
+    ``inputs`` is what small models read: uint8 ``(N, C, S, S)`` for images or uint16 token
+    ids ``(N, L)`` for texts, 0 meaning padding. ``groups`` says which items belong together
+    (the same font, the same emoji in several styles): a group is never divided between
+    train, validation, test and public.
+    """
+
+    name: str
+    modality: Literal["image", "text"]
+    items: NDArray[np.uint8] | tuple[str, ...]
+    inputs: NDArray[np.uint8] | NDArray[np.uint16]
+    labels: NDArray[np.int64]  # (N,)
+    domains: NDArray[np.int64]  # (N,)
+    groups: NDArray[np.int64]  # (N,)
+    classes: tuple[str, ...]
+    domain_names: tuple[str, ...]
+    fingerprint: str  # sha256 of the prepared content; names the embedding store
+    licences: tuple[str, ...]
+
+    def __len__(self) -> int:
+        return len(self.labels)
