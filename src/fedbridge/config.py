@@ -45,7 +45,7 @@ class Scenario(Section):
     """Classes that one client alone holds; its remaining classes are drawn from the shared ones."""
     order: Literal["own", "same"] = "own"
     """Whether every client meets its classes in its own order or all in the same one."""
-    alpha: Annotated[float, Field(gt=0.0)] = 1.0
+    alpha: Annotated[float, Field(gt=0.0, allow_inf_nan=False)] = 1.0
     """Concentration of the Dirichlet shares of shared classes; small means skewed."""
     test: Fraction = 0.2
     """Fraction of the groups (fonts, emoji, ...) that only the test uses."""
@@ -172,6 +172,10 @@ class OBOD(Section):
     """Weight by the teacher's mass on classes the student knows, and drop it below one half."""
     surer: bool = True
     """Let a teacher teach an item only where it is surer than the student."""
+    belief: bool = False
+    """Weight by the large side's belief that the item is of a class both know, drop below half."""
+    statistics: bool = True
+    """Whether normalisation layers adapt their running statistics to ``U`` meanwhile."""
     anchor: Weight = 1.0
     """Weight that holds the student to its own embedding where it is sure."""
     epochs: Positive = 1
@@ -229,16 +233,45 @@ class Config(Section):
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
-    """Read a TOML file and ``a.b=value`` overrides; raise UserError naming file, field and rule."""
+    """Read a TOML file and ``a.b=value`` overrides; raise UserError naming file, field and rule.
+
+    A file may begin with ``extends = "other.toml"``, relative to itself, and state only what
+    differs.
+    """
+    tree = _read(path, ())
+    for override in overrides or []:
+        _apply(tree, override)
+    return parse_config(tree, str(path))
+
+
+def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in via:
+        raise UserError(f"{path}: extends itself through {via[-1]}")
     try:
         tree = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise UserError(f"{path}: cannot read this config file: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
-    for override in overrides or []:
-        _apply(tree, override)
-    return parse_config(tree, str(path))
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends must be the name of a file, found {base!r}")
+    return _merged(_read(path.parent / base, (*via, path.resolve())), tree)
+
+
+def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """Lay a tree over a base; another learner or fusion replaces the base's with its options."""
+    result = dict(base)
+    for key, value in tree.items():
+        old = result.get(key)
+        same = isinstance(old, dict) and isinstance(value, dict)
+        if same and value.get("name", old.get("name")) == old.get("name"):
+            result[key] = _merged(old, value)
+        else:
+            result[key] = value
+    return result
 
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:

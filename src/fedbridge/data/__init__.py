@@ -1,0 +1,142 @@
+"""The data sets: prepared once from packages, cached, and offline ever after."""
+
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.data.annotations import ANNOTATIONS
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.digits import DIGITS
+from fedbridge.data.emoji import EMOJI
+from fedbridge.data.entry import DatasetEntry
+from fedbridge.data.fashion import FASHION
+from fedbridge.data.fonts import FONTS
+from fedbridge.data.store import (
+    FORMAT,
+    Images,
+    Part,
+    Texts,
+    cache_folder,
+    content_fingerprint,
+    read_part,
+    storage_errors,
+    verify_part,
+    write_part,
+)
+from fedbridge.errors import UserError
+
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "load_dataset", "verify_dataset"]
+
+DATASETS: dict[str, DatasetEntry] = {
+    "digits": DIGITS,
+    "emoji": EMOJI,
+    "fonts": FONTS,
+    "annotations": ANNOTATIONS,
+    "fashion": FASHION,
+}
+
+
+def load_dataset(
+    name: str, domains: tuple[str, ...] | None = None, cache: Path | None = None
+) -> Dataset:
+    """Return a data set, or these domains of it in this order, preparing what is not cached.
+
+    A single domain stays memory-mapped, several are joined in memory. Raises UserError if the
+    name or a domain is unknown, a package cannot be had, or a cached file is damaged.
+    """
+    chosen = _chosen(name, domains)
+    root = _root(name, cache)
+    missing = tuple(domain for domain in chosen if not (root / domain).is_dir())
+    if missing:
+        _prepare(DATASETS[name], missing, root)
+    return _join(name, [read_part(root / domain) for domain in chosen])
+
+
+def verify_dataset(
+    name: str, domains: tuple[str, ...] | None = None, cache: Path | None = None
+) -> tuple[str, ...]:
+    """Check every byte of these domains, or of all that are cached, and return their names.
+
+    Raises UserError naming the first damaged file, or if there is nothing to check.
+    """
+    root = _root(name, cache)
+    chosen = _chosen(name, domains)
+    if domains is None:
+        chosen = tuple(domain for domain in chosen if (root / domain).is_dir())
+    if not chosen:
+        raise UserError(f"{root}: no domain of {name} is cached; load it once to prepare it")
+    for domain in chosen:
+        verify_part(root / domain)
+    return chosen
+
+
+def _root(name: str, cache: Path | None) -> Path:
+    return (cache or cache_folder()) / f"data-v{FORMAT}" / name
+
+
+def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:
+    if name not in DATASETS:
+        raise UserError(f"data.name: must be one of {', '.join(DATASETS)}, found {name!r}")
+    known = DATASETS[name].domains
+    if domains is None:
+        return known
+    for domain in domains:
+        if domain not in known:
+            raise UserError(
+                f"data.domains: {name} has the domains {', '.join(known)}, found {domain!r}"
+            )
+    if not domains or len(set(domains)) < len(domains):
+        raise UserError(
+            f"data.domains: must name each domain once and at least one, found {list(domains)}"
+        )
+    return domains
+
+
+def _prepare(entry: DatasetEntry, missing: tuple[str, ...], root: Path) -> None:
+    # the workspace lies beside the result, since a system's temporary folder may be tiny
+    with storage_errors(root):
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".workspace-", dir=root) as workspace:
+            for part in entry.prepare(missing, Path(workspace)):
+                write_part(root / part.domain, part)
+                verify_part(root / part.domain)
+
+
+def _join(name: str, stored: list[tuple[Part, str]]) -> Dataset:
+    parts = [part for part, _ in stored]
+    first = parts[0]
+    if any(part.classes != first.classes for part in parts):
+        raise UserError(f"{name}: its cached domains differ in their classes; delete its cache")
+    lengths = [len(part.labels) for part in parts]
+    items, inputs = _join_items(parts)
+    return Dataset(
+        name=name,
+        modality="text" if isinstance(items, tuple) else "image",
+        items=items,
+        inputs=inputs,
+        labels=_joined([part.labels for part in parts]),
+        domains=np.repeat(np.arange(len(parts), dtype=np.int64), lengths),
+        groups=_joined([part.groups for part in parts]),
+        classes=first.classes,
+        domain_names=tuple(part.domain for part in parts),
+        fingerprint=content_fingerprint([name, [fingerprint for _, fingerprint in stored]]),
+        licences=tuple(dict.fromkeys(line for part in parts for line in part.licences)),
+    )
+
+
+def _join_items(
+    parts: list[Part],
+) -> tuple[Images | Texts, NDArray[np.uint8] | NDArray[np.uint16]]:
+    inputs = _joined([part.inputs for part in parts])
+    if all(part.items is part.inputs for part in parts):
+        return inputs, inputs
+    if isinstance(parts[0].items, tuple):
+        return tuple(text for part in parts for text in part.items), inputs
+    return _joined([part.items for part in parts]), inputs
+
+
+def _joined(arrays: list[Any]) -> Any:
+    return arrays[0] if len(arrays) == 1 else np.concatenate(arrays)

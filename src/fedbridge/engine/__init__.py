@@ -1,0 +1,1 @@
+"""The federated continual loop, once, and the transports that carry it."""

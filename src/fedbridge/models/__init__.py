@@ -1,0 +1,113 @@
+"""Small models, foundation models, and what joins them. Importing this loads no torch."""
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal
+
+from fedbridge.errors import UserError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+Modality = Literal["image", "text"]
+
+
+@dataclass(frozen=True)
+class SmallEntry:
+    """A kind of small model: what it reads, what it is, and ``MODULE:FUNCTION`` to build it."""
+
+    modality: Modality
+    summary: str
+    builder: str
+
+
+@dataclass(frozen=True)
+class FoundationEntry:
+    """A foundation model: what it reads, what it is, and ``MODULE:FUNCTION`` to load it."""
+
+    modality: Modality
+    summary: str
+    loader: str
+
+
+SMALL_MODELS: dict[str, SmallEntry] = {
+    "cnn": SmallEntry("image", "three convolutions with pooling", "fedbridge.models.image:cnn"),
+    "cnn-wide": SmallEntry("image", "cnn with wider layers", "fedbridge.models.image:cnn_wide"),
+    "resnet": SmallEntry("image", "two residual blocks", "fedbridge.models.image:resnet"),
+    "mobile": SmallEntry("image", "depthwise separable", "fedbridge.models.image:mobile"),
+    "mixer": SmallEntry("image", "MLP-Mixer on a conv stem", "fedbridge.models.image:mixer"),
+    "vit": SmallEntry("image", "ViT on a conv stem (transformers)", "fedbridge.models.image:vit"),
+    "mlp": SmallEntry("image", "two fully connected layers", "fedbridge.models.image:mlp"),
+    "bag": SmallEntry("text", "weighted bag of tokens", "fedbridge.models.text:Bag"),
+    "textcnn": SmallEntry("text", "convolutions over tokens", "fedbridge.models.text:TextCNN"),
+    "gru": SmallEntry("text", "recurrent units", "fedbridge.models.text:GRU"),
+    "tiny-bert": SmallEntry("text", "BERT (transformers)", "fedbridge.models.text:TinyBert"),
+}
+
+FOUNDATION_MODELS: dict[str, FoundationEntry] = {
+    "lite0": FoundationEntry(
+        "image", "EfficientNet-Lite0, ImageNet-1k, 1280-d", "fedbridge.models.pretrained:lite0"
+    ),
+    "minilm": FoundationEntry(
+        "text", "all-MiniLM-L6-v2, 384-d", "fedbridge.models.pretrained:minilm"
+    ),
+    "patches": FoundationEntry(
+        "image", "stand-in, not pretrained: 512-d", "fedbridge.models.foundation:patches"
+    ),
+}
+
+FOUNDATION_SOURCES: dict[str, str] = {
+    "transformers": "transformers:DIR-OR-NAME",
+    "onnx": "onnx:FILE",
+    "callable": "callable:MODULE:FUNCTION",
+}
+"""Where one's own FM may come from, and how that is written in the config."""
+
+
+def resolve(path: str) -> Callable[..., Any]:
+    """Return the function that ``MODULE:FUNCTION`` names."""
+    module, _, function = path.partition(":")
+    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    return found
+
+
+def import_extra(module: str, extra: str, wanted_by: str) -> ModuleType:
+    """Import an optional package; raise UserError that names the extra which brings it."""
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise UserError(
+            f"{wanted_by} needs the package {module!r}, which cannot be imported ({error}); "
+            f'install it with: pip install "fedbridge[{extra}]"'
+        ) from error
+
+
+def build_backbone(name: str, input_shape: tuple[int, ...]) -> "nn.Module":
+    """Build a small model without its projector, for inputs of ``(C, S, S)`` or ``(L,)``.
+
+    Its ``features`` is the width F of what it returns. Weights come from torch's current
+    generator. Raises UserError if the name is unknown or the inputs are of another kind.
+    """
+    entry = SMALL_MODELS.get(name)
+    if entry is None:
+        raise UserError(f"small.models: unknown model {name!r}, known: {', '.join(SMALL_MODELS)}")
+    modality = "image" if len(input_shape) == 3 else "text"
+    if entry.modality != modality:
+        fitting = ", ".join(key for key, e in SMALL_MODELS.items() if e.modality == modality)
+        raise UserError(
+            f"small.models: {name!r} reads {entry.modality}, but the data are {modality}; "
+            f"known for {modality}: {fitting}"
+        )
+    _check_shape(name, input_shape)
+    model: nn.Module = resolve(entry.builder)(input_shape)
+    return model
+
+
+def _check_shape(name: str, shape: tuple[int, ...]) -> None:
+    if len(shape) == 3 and (shape[0] not in (1, 3) or shape[1:] not in ((16, 16), (32, 32))):
+        raise UserError(
+            f"small.models: {name!r} reads pictures of 1 or 3 channels and 16 or 32 pixels a "
+            f"side, found shape {shape}"
+        )

@@ -1,0 +1,7 @@
+"""A run's folder turned into tables, figures and one self-contained page."""
+
+from fedbridge.report.figures import write_picture
+from fedbridge.report.page import write_page
+from fedbridge.report.tables import compare_markdown, compare_table, result_table
+
+__all__ = ["compare_markdown", "compare_table", "result_table", "write_page", "write_picture"]

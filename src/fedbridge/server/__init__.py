@@ -1,0 +1,1 @@
+"""The server's side: the large side's head, and one personal fusion per client."""

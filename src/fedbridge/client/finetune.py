@@ -1,0 +1,18 @@
+"""Fine-tuning: cross entropy on the task's data and nothing else, the lower bound."""
+
+from fedbridge.client.lesson import Lesson
+from fedbridge.config import FineTune
+from fedbridge.losses import cross_entropy
+from fedbridge.models.space import as_input
+
+
+def finetune(lesson: Lesson, options: FineTune) -> None:
+    """Train the lesson's model in place on the task's items alone."""
+    optimiser = lesson.optimiser()
+    classes = lesson.seen if options.classes == "seen" else lesson.new
+    for batch in lesson.batches():
+        logits = lesson.commons.logits(lesson.model(as_input(batch.inputs)), classes)
+        loss = cross_entropy(logits, lesson.columns(batch.labels, classes))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()

@@ -1,0 +1,215 @@
+"""The local transport: clients in this process or in worker processes, the same numbers both ways.
+
+Every message goes through ``wire``, so that what is counted and what arrives is what a network
+would carry.
+"""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Self, TypeVar, Union
+
+import torch
+
+from fedbridge.client.client import Client
+from fedbridge.errors import UserError
+from fedbridge.models.commons import Commons
+from fedbridge.wire import Broadcast, Evaluation, Upload, decode, encode
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """The clients that one process hosts."""
+
+    commons: Commons
+    clients: dict[str, Client]
+
+
+Build = Callable[[tuple[str, ...]], Crew]
+Host = Union[ProcessPoolExecutor, "_Here"]
+
+
+class LocalTransport:
+    """Hosts all clients; with 0 workers in this process, else client k in worker k mod workers."""
+
+    def __init__(self, build: Build, names: tuple[str, ...], workers: int, threads: int) -> None:
+        self.names = names
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self.seconds_learning = 0.0
+        torch.set_num_threads(threads)
+        if workers == 0:
+            self._hosts: list[Host] = [_Here()]
+            _host(build, names, None)
+        else:
+            context = multiprocessing.get_context("spawn")
+            self._hosts = [
+                ProcessPoolExecutor(1, context, _host, (build, names[w::workers], threads))
+                for w in range(workers)
+            ]
+
+    def exchange(self, broadcasts: dict[str, Broadcast]) -> Iterator[Upload]:
+        """Let every client learn for one round; yield uploads in the order of ``broadcasts``."""
+        start = time.monotonic()
+        for data in self._everywhere(_learn, broadcasts):
+            self.seconds_learning += time.monotonic() - start
+            self.bytes_up += len(data)
+            message = decode(data, "Upload")
+            assert isinstance(message, Upload)
+            yield message
+            start = time.monotonic()
+
+    def evaluate(self, broadcasts: dict[str, Broadcast]) -> Iterator[Evaluation]:
+        """Let every client measure what it was sent; the bytes are not counted as traffic."""
+        before = self.bytes_down
+        for data in self._everywhere(_evaluate, broadcasts):
+            message = decode(data, "Evaluation")
+            assert isinstance(message, Evaluation)
+            yield message
+        self.bytes_down = before
+
+    def take_traffic(self) -> tuple[int, int, float]:
+        """Return bytes up, bytes down and seconds of learning since the last call."""
+        taken = (self.bytes_up, self.bytes_down, self.seconds_learning)
+        self.bytes_up, self.bytes_down, self.seconds_learning = 0, 0, 0.0
+        return taken
+
+    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+        """Run a pure function on every job, shared out among the hosts, and keep the order."""
+        hosts = self._hosts
+        futures = [
+            hosts[i % len(hosts)].submit(_apply, function, job) for i, job in enumerate(jobs)
+        ]
+        return [_result(future) for future in futures]
+
+    def save(self, folder: Path) -> None:
+        """Let every client write its state into the folder."""
+        self._all(_save, folder)
+
+    def load(self, folder: Path) -> None:
+        """Let every client take up its state from the folder."""
+        self._all(_load, folder)
+
+    def peak_memory_mib(self) -> float:
+        """Return the sum of all processes' largest resident sizes."""
+        peaks = [_result(host.submit(_peak)) for host in self._hosts]
+        return sum(peaks) + (_peak() if isinstance(self._hosts[0], ProcessPoolExecutor) else 0.0)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        hurry = failure[0] is not None
+        for host in self._hosts:
+            host.shutdown(wait=not hurry, cancel_futures=True)
+        if hurry:
+            for process in multiprocessing.active_children():
+                process.terminate()
+
+    def _everywhere(
+        self, task: Callable[[str, bytes], bytes], broadcasts: dict[str, Broadcast]
+    ) -> Iterator[bytes]:
+        futures = []
+        for name, broadcast in broadcasts.items():
+            data = encode(broadcast)
+            self.bytes_down += len(data)
+            futures.append(self._host_of(name).submit(task, name, data))
+        for future in futures:
+            yield _result(future)
+
+    def _all(self, task: Callable[[str, Path], None], folder: Path) -> None:
+        for future in [self._host_of(name).submit(task, name, folder) for name in self.names]:
+            _result(future)
+
+    def _host_of(self, name: str) -> Host:
+        return self._hosts[self.names.index(name) % len(self._hosts)]
+
+
+class _Here:
+    """Stands for an executor, but works in this process, and only when a result is asked for."""
+
+    def submit(self, function: Callable[..., Any], *args: Any) -> "_Later":
+        return _Later(function, args)
+
+    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+        """Nothing runs that could be ended."""
+
+
+@dataclass(frozen=True)
+class _Later:
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def result(self) -> Any:
+        return self.function(*self.args)
+
+
+_crew: Crew
+
+
+def _host(build: Build, names: tuple[str, ...], threads: int | None) -> None:
+    """Build this process's clients; ``threads`` is None in the main process."""
+    global _crew  # noqa: PLW0603 - the one thing a worker process owns
+    if threads is not None:
+        torch.set_num_threads(threads)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides how to end
+        threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _crew = build(names)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _learn(name: str, data: bytes) -> bytes:
+    message = decode(data, "Broadcast")
+    assert isinstance(message, Broadcast)
+    return encode(_crew.clients[name].learn(message))
+
+
+def _evaluate(name: str, data: bytes) -> bytes:
+    message = decode(data, "Broadcast")
+    assert isinstance(message, Broadcast)
+    return encode(_crew.clients[name].evaluate(message))
+
+
+def _save(name: str, folder: Path) -> None:
+    _crew.clients[name].save(folder)
+
+
+def _load(name: str, folder: Path) -> None:
+    _crew.clients[name].load(folder)
+
+
+def _apply(function: Callable[[Commons, J], R], job: J) -> R:
+    return function(_crew.commons, job)
+
+
+def _peak() -> float:
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def _result(future: "Future[Any] | _Later") -> Any:
+    try:
+        return future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            "engine.workers: a worker process died (out of memory?); go on with fedbridge "
+            "resume, perhaps with fewer workers"
+        ) from error

@@ -1,0 +1,259 @@
+"""The composition root: build all parts, drive the loop, evaluate, store."""
+
+import json
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import torch
+
+from fedbridge.client.client import Client, Private
+from fedbridge.config import Config
+from fedbridge.data import load_dataset
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.scenario import Streams, build_scenario
+from fedbridge.data.store import cache_folder
+from fedbridge.engine.local import Crew, LocalTransport
+from fedbridge.engine.loop import federate, steps
+from fedbridge.errors import UserError
+from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
+from fedbridge.models.commons import Commons
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
+from fedbridge.models.foundation import load_foundation
+from fedbridge.models.head import Lift
+from fedbridge.models.space import anchors, stored
+from fedbridge.models.warm import warm_start
+from fedbridge.runs import Run, read_accuracy
+from fedbridge.server.server import Server
+from fedbridge.wire import State, Step
+
+
+@dataclass(frozen=True)
+class Site:
+    """All data of an experiment in one place, as only a simulation has it."""
+
+    config: Config
+    dataset: Dataset
+    streams: Streams
+    store: EmbeddingStore
+    commons: Commons
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return each client's entry of SMALL_MODELS."""
+        known = self.config.small.models
+        names = [stream.name for stream in self.streams.clients]
+        return {name: known[k % len(known)] for k, name in enumerate(names)}
+
+
+@dataclass
+class Progress:
+    """What a run has to tell after a step."""
+
+    step: Step
+    done: int
+    total: int
+    rows: list[AccuracyRow]
+
+    def accuracy(self) -> str:
+        """Return the mean class-incremental accuracy so far on past tasks, as a line."""
+        past = [
+            r
+            for r in self.rows
+            if r.after_task == self.rows[-1].after_task >= r.on_task
+            and r.protocol == "class-incremental"
+        ]
+        means = {
+            p: [r.accuracy for r in past if r.predictor == p] for p in dict.fromkeys(PREDICTORS)
+        }
+        return "  ".join(f"{p} {100 * sum(a) / len(a):.1f} %" for p, a in means.items() if a)
+
+
+def device_of(name: str) -> torch.device:
+    """Return the device that a setting names; raise UserError if it is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"engine.device: must be auto, cpu or cuda, found {name!r}") from error
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
+    return device
+
+
+def workers_of(config: Config, device: torch.device) -> int:
+    """Return the number of worker processes that the settings ask for."""
+    if config.engine.workers != "auto":
+        return min(config.engine.workers, config.scenario.clients)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    useful = min(cores or 1, config.scenario.clients)
+    return useful if device.type == "cpu" and useful > 1 else 0
+
+
+def plan(config: Config) -> tuple[Dataset, Streams]:
+    """Load the data set and build the streams; raise UserError before anything costly."""
+    dataset = load_dataset(config.data.name, config.data.domains)
+    return dataset, build_scenario(dataset, config.scenario, config.seed)
+
+
+def prepare(config: Config, store: EmbeddingStore | None = None) -> Site:
+    """Build all that clients and server need; embeddings that are missing are computed."""
+    dataset, streams = plan(config)
+    device = device_of(config.engine.device)
+    if store is None:
+        large = config.large
+        fm = load_foundation(large.model, large.size, device, config.engine.precision)
+        store = embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch)
+    public = store[streams.public]
+    lift = Lift.fit(public, config.large.projection, config.seed)
+    commons = Commons(
+        config=config,
+        classes=dataset.classes,
+        input_shape=tuple(dataset.inputs.shape[1:]),
+        anchors=anchors(dataset.classes, config.small.dimension, config.seed).to(device),
+        public_inputs=stored(dataset.inputs[streams.public]).to(device),
+        public_features=lift(public),
+        lift=lift,
+        device=device,
+    )
+    return Site(config, dataset, streams, store, commons)
+
+
+def used_items(streams: Streams) -> np.ndarray:
+    """Return every item that some stream or the public set uses, ascending."""
+    tasks = [task for client in streams.clients for task in client.tasks]
+    parts = [part for t in tasks for part in (t.train, t.validation, t.test)]
+    return np.unique(np.concatenate([streams.public, *parts]))
+
+
+def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
+    """Build some of the clients with their private data, in any process."""
+    site = prepare(config, store)
+    clients = {}
+    for stream in site.streams.clients:
+        if stream.name in names:
+            private = Private(
+                stream,
+                lambda rows: stored(site.dataset.inputs[rows]),
+                lambda rows: site.commons.lift(site.store[rows]),
+                site.dataset.labels,
+            )
+            clients[stream.name] = Client(private, site.commons, site.models[stream.name])
+    return Crew(site.commons, clients)
+
+
+class Experiment:
+    """One run, from its start or from its newest checkpoint."""
+
+    def __init__(self, run: Run) -> None:
+        self.run = run
+        self.config = run.config
+        self.rows: list[AccuracyRow] = []
+        self.seconds: dict[str, float] = {}
+        self.bytes_up = 0
+        self.bytes_down = 0
+        self._mark = time.monotonic()
+
+    def conduct(self) -> Iterator[Progress]:
+        """Carry the run out; yield after every step, when its state is safe on disk."""
+        site = prepare(self.config)
+        self._lap("prepare")
+        todo = steps(self.config)
+        build = partial(build_crew, self.config, site.store)
+        workers = workers_of(self.config, site.commons.device)
+        names = tuple(site.models)
+        with LocalTransport(build, names, workers, self.config.engine.threads) as transport:
+            server = Server(site.commons, site.models, transport.spread)
+            done = self._restore(server, transport)
+            if not done:
+                server.states = self._warm(site)
+                self._evaluate(server, transport, 0)
+            for step in federate(server, transport, todo[done:]):
+                done += 1
+                self._log(step, server, transport)
+                if step.round == self.config.training.rounds:
+                    self._evaluate(server, transport, step.task)
+                self._checkpoint(done, server, transport)
+                yield Progress(step, done, len(todo), self.rows)
+            self._summarise(site, transport)
+
+    def _warm(self, site: Site) -> dict[str, State]:
+        if self.config.small.start == "scratch":
+            return {}
+        states = {m: warm_start(site.commons, m) for m in sorted(set(site.models.values()))}
+        self._lap("warm")
+        return {client: states[model] for client, model in site.models.items()}
+
+    def _evaluate(self, server: Server, transport: LocalTransport, after: int) -> None:
+        broadcasts = server.broadcast(Step(after, self.config.training.rounds))
+        for evaluation in transport.evaluate(broadcasts):
+            name, when = evaluation.client, evaluation.after_task
+            self.rows += [AccuracyRow(name, when, *row) for row in evaluation.rows]
+        self.run.write_accuracy(self.rows)
+        self._lap("evaluate")
+
+    def _log(self, step: Step, server: Server, transport: LocalTransport) -> None:
+        bytes_up, bytes_down, learning = transport.take_traffic()
+        total = self._lap("learn")
+        self.seconds["learn"] -= total - learning
+        self.seconds["fuse"] = self.seconds.get("fuse", 0.0) + total - learning
+        self.bytes_up += bytes_up
+        self.bytes_down += bytes_down
+        place = {"task": step.task, "round": step.round}
+        traffic = {"bytes_up": bytes_up, "bytes_down": bytes_down}
+        self.run.event("round", **place, seconds=round(total, 3), **traffic)
+        for record in server.taught:
+            self.run.event("taught", **place, **record._asdict())
+
+    def _checkpoint(self, done: int, server: Server, transport: LocalTransport) -> None:
+        with self.run.checkpoint(done) as folder:
+            server.save(folder)
+            transport.save(folder)
+            state = {"done": done, "bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
+            text = json.dumps(state | {"seconds": self.seconds})
+            (folder / "experiment.json").write_text(text, encoding="utf-8")
+        self._lap("save")
+
+    def _restore(self, server: Server, transport: LocalTransport) -> int:
+        folder = self.run.latest_checkpoint()
+        if folder is None:
+            return 0
+        server.load(folder)
+        transport.load(folder)
+        state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
+        self.seconds = state["seconds"]
+        self.rows = read_accuracy(folder)
+        self._lap("prepare")
+        return int(state["done"])
+
+    def _summarise(self, site: Site, transport: LocalTransport) -> None:
+        results = summarise(self.rows)
+        summary = {
+            "method": self.config.name,
+            "seed": self.config.seed,
+            "clients": list(site.models),
+            "tasks": self.config.scenario.tasks,
+            "models": site.models,
+            "large": self.config.large.model,
+            "data": self.config.data.name,
+            "results": results,
+            "temporal_retention": results["small"]["class-incremental"]["temporal_retention"],
+            "spatial_retention": results["large"]["class-incremental"]["spatial_retention"],
+            "bytes_up": self.bytes_up,
+            "bytes_down": self.bytes_down,
+            "seconds": {phase: round(s, 3) for phase, s in self.seconds.items()},
+            "peak_memory_mib": round(transport.peak_memory_mib(), 1),
+        }
+        self.run.write_summary(summary)
+
+    def _lap(self, phase: str) -> float:
+        """Add the time since the last lap to a phase and return it."""
+        now = time.monotonic()
+        spent, self._mark = now - self._mark, now
+        self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
+        return spent

@@ -1,0 +1,62 @@
+"""The tables of ``fedbridge list``: what a config can name."""
+
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+def listing(what: Literal["learners", "fusions", "models", "datasets"]) -> "Table":
+    """Return the table of one registry: names with what they are."""
+    rows = {
+        "learners": _learners,
+        "fusions": _fusions,
+        "models": _models,
+        "datasets": _datasets,
+    }[what]()
+    from rich.table import Table
+
+    header, *lines = rows
+    table = Table(*header, title=what)
+    for line in lines:
+        table.add_row(*line)
+    return table
+
+
+Rows = list[tuple[str, ...]]
+
+
+def _learners() -> Rows:
+    from fedbridge.client import LEARNERS
+
+    lines = [(name, _first_line(learner)) for name, learner in LEARNERS.items()]
+    return [("name", "what it does"), *lines]
+
+
+def _fusions() -> Rows:
+    from fedbridge.server.fusions import FUSIONS
+
+    lines = [(name, _first_line(fusion)) for name, fusion in FUSIONS.items()]
+    return [("name", "what it does"), *lines]
+
+
+def _models() -> Rows:
+    from fedbridge.models import FOUNDATION_MODELS, SMALL_MODELS
+
+    small = [(n, "small", e.modality, e.summary) for n, e in SMALL_MODELS.items()]
+    large = [(n, "large", e.modality, e.summary) for n, e in FOUNDATION_MODELS.items()]
+    return [("name", "side", "reads", "what it is"), *small, *large]
+
+
+def _datasets() -> Rows:
+    from fedbridge.data import DATASETS
+
+    lines = [
+        (n, e.summary, ", ".join(e.domains), f"{e.megabytes:.0f} MB", "; ".join(e.licences))
+        for n, e in DATASETS.items()
+    ]
+    return [("name", "what it is", "domains", "download", "licences"), *lines]
+
+
+def _first_line(thing: object) -> str:
+    return (thing.__doc__ or "").strip().splitlines()[0]

@@ -1,0 +1,40 @@
+"""Distillation losses and weights as pure functions; reductions are left to the caller."""
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+
+def divergence(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return KL(teacher || student) per item, ``(B,)``, from two logit arrays ``(B, C)``."""
+    target = teacher.log_softmax(1)
+    return (target.exp() * (target - student.log_softmax(1))).sum(1)
+
+
+def distance(teacher: Tensor, student: Tensor) -> Tensor:
+    """Return one minus the cosine per item, ``(B,)``, of unit vectors ``(B, P)``."""
+    return 1.0 - (teacher * student).sum(1)
+
+
+def sureness(logits: Tensor) -> Tensor:
+    """Return one minus the normalised entropy per item, ``(B,)`` in [0, 1], of logits ``(B, C)``.
+
+    A model that knows a single class is never surprised and counts as unsure (0).
+    """
+    if logits.shape[1] < 2:
+        return torch.zeros(len(logits), device=logits.device)
+    log_p = logits.log_softmax(1)
+    entropy = -(log_p.exp() * log_p).sum(1)
+    return (1.0 - entropy / math.log(logits.shape[1])).clamp(0.0, 1.0)
+
+
+def mass_on(logits: Tensor, columns: Tensor) -> Tensor:
+    """Return the probability per item, ``(B,)``, that logits ``(B, C)`` put on some columns."""
+    return logits.softmax(1)[:, columns].sum(1)
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Return the mean cross entropy of logits ``(B, C)`` and column labels ``(B,)``."""
+    return F.cross_entropy(logits, labels)

@@ -1,0 +1,36 @@
+"""What every side of the federation holds in common: settings, classes, anchors, public set."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedbridge.config import Config
+from fedbridge.models.head import Lift
+from fedbridge.models.space import SmallModel, build_small, initial_seed
+
+
+@dataclass(frozen=True)
+class Commons:
+    """Public knowledge; nothing in it was computed from private data."""
+
+    config: Config
+    classes: tuple[str, ...]
+    input_shape: tuple[int, ...]
+    anchors: Tensor  # (C, P)
+    public_inputs: Tensor  # (|U|, ...)
+    public_features: NDArray[np.float32]  # (|U|, M)
+    lift: Lift
+    device: torch.device
+
+    def small_model(self, model: str, client: str) -> SmallModel:
+        """Build the small model that a client starts from."""
+        seed = initial_seed(self.config.seed, client)
+        shape, dimension = self.input_shape, self.config.small.dimension
+        return build_small(model, shape, dimension, seed).to(self.device)
+
+    def logits(self, embedding: Tensor, classes: Tensor) -> Tensor:
+        """Return ``tau * <e, a_c>``, ``(B, len(classes))``, of embeddings ``(B, P)``."""
+        return self.config.small.temperature * embedding @ self.anchors[classes].T

@@ -1,0 +1,199 @@
+"""Every item is encoded by the FM once, ever: a store on disk of rows and of which are done."""
+
+import fcntl
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.store import storage_errors
+from fedbridge.errors import UserError
+from fedbridge.models.foundation import FoundationModel, Items
+
+log = logging.getLogger(__name__)
+
+VECTORS, DONE, MANIFEST = "vectors.npy", "done.npy", "manifest.json"
+BATCHES_PER_SAVE = 16  # at most this much work is lost when the process is killed
+
+Rows = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class EmbeddingStore:
+    """The embeddings ``(N, D)`` of a data set's items, memory-mapped."""
+
+    vectors: NDArray[np.float32]  # (N, D)
+    done: NDArray[np.bool_]  # (N,)
+
+    def __getitem__(self, indices: Rows) -> NDArray[np.float32]:
+        """Return a copy of rows ``(n, D)``; raises KeyError if one was never encoded."""
+        rows = np.asarray(indices, dtype=np.int64)
+        if not self.done[rows].all():
+            raise KeyError(f"item {rows[~self.done[rows]][0]} has no embedding yet")
+        return np.array(self.vectors[rows])
+
+
+def embed_dataset(
+    fm: FoundationModel,
+    dataset: Dataset,
+    indices: Rows,
+    cache_dir: Path,
+    batch: int,
+    progress: Callable[[int, int], None] | None = None,
+) -> EmbeddingStore:
+    """Return the embeddings of a data set, of which at least those of ``indices`` are there.
+
+    Only items that were never encoded are, ``batch`` at a time; ``progress`` is told (done,
+    wanted). Another process at the same work is waited for. Raises UserError if an embedding is
+    not finite, the FM cannot read the data, stored files are damaged or the disk is full.
+    """
+    if fm.modality not in (dataset.modality, "any"):
+        raise UserError(
+            f"large.model: {fm.name!r} reads {fm.modality}, but the data set {dataset.name!r} is "
+            f"{dataset.modality}"
+        )
+    folder = cache_dir / "embeddings" / f"{fm.fingerprint}-{dataset.fingerprint}"
+    shape = (len(dataset), fm.dimension)
+    wanted = np.unique(np.asarray(indices, dtype=np.int64))
+    if not (folder / MANIFEST).is_file() or not _open(folder, shape).done[wanted].all():
+        with _locked(folder):
+            _prepare(folder, fm, dataset)
+            done = np.array(_open(folder, shape).done)
+            _encode(fm, dataset, wanted[~done[wanted]], batch, _Saver(folder, done, progress))
+    return _open(folder, shape)
+
+
+@dataclass(frozen=True)
+class _Saver:
+    """Puts finished rows into the store: first the rows, then the word that they are done."""
+
+    folder: Path
+    done: NDArray[np.bool_]  # (N,)
+    progress: Callable[[int, int], None] | None
+
+    def save(self, rows: Rows, vectors: NDArray[np.float32]) -> None:
+        path = self.folder / VECTORS
+        with storage_errors(self.folder):
+            offset = np.load(path, mmap_mode="r", allow_pickle=False).offset
+            # written, not mapped: a full disk is then an error that can be told, not a SIGBUS
+            with path.open("r+b") as file:
+                for row, vector in zip(rows.tolist(), vectors, strict=True):
+                    file.seek(offset + row * vector.nbytes)
+                    file.write(vector.tobytes())
+                file.flush()
+                os.fsync(file.fileno())
+            self.done[rows] = True
+            _replace(self.folder / DONE, self.done)
+
+    def tell(self, count: int, total: int) -> None:
+        if self.progress is not None:
+            self.progress(count, total)
+
+
+def _encode(fm: FoundationModel, dataset: Dataset, rows: Rows, batch: int, saver: _Saver) -> None:
+    if isinstance(dataset.items, tuple):
+        # texts of like length together: little padding
+        rows = np.array(sorted(rows.tolist(), key=lambda i: len(dataset.items[i])), dtype=np.int64)
+    parts: list[NDArray[np.float32]] = []
+    saved = 0
+    for start in range(0, len(rows), batch):
+        chunk = rows[start : start + batch]
+        parts.append(_checked(fm, dataset, chunk, fm.encode(_items(dataset, chunk)).numpy()))
+        count = start + len(chunk)
+        if len(parts) == BATCHES_PER_SAVE or count == len(rows):
+            saver.save(rows[saved:count], np.concatenate(parts))
+            parts, saved = [], count
+        saver.tell(count, len(rows))
+
+
+def _items(dataset: Dataset, rows: Rows) -> Items:
+    if isinstance(dataset.items, tuple):
+        return [dataset.items[row] for row in rows.tolist()]
+    return dataset.items[rows]
+
+
+def _checked(
+    fm: FoundationModel, dataset: Dataset, rows: Rows, vectors: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    if vectors.shape != (len(rows), fm.dimension):
+        raise UserError(
+            f"large.model: {fm.name!r} must return {(len(rows), fm.dimension)} for {len(rows)} "
+            f"items, found {vectors.shape}"
+        )
+    bad = rows[~np.isfinite(vectors).all(axis=1)]
+    if len(bad):
+        raise UserError(
+            f"large.model: {fm.name!r} must return finite numbers, found NaN or infinity for "
+            f"{len(bad)} of {len(rows)} items of {dataset.name!r}, the first being item {bad.min()}"
+        )
+    return vectors.astype(np.float32, copy=False)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    """Be the only process that writes in ``folder``; the system frees the lock if we are killed."""
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        file = (folder / "lock").open("w")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.warning("%s: waiting for another process that is encoding this data", folder)
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset) -> None:
+    """Lay out an empty store unless there is one; its manifest comes last."""
+    if (folder / MANIFEST).is_file():
+        return
+    shape = (len(dataset), fm.dimension)
+    about = {"model": fm.name, "data": dataset.name, "shape": shape}
+    with storage_errors(folder):
+        draft = folder / f"{VECTORS}.draft"
+        # sparse: takes room only as rows come in
+        np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape).flush()
+        draft.replace(folder / VECTORS)
+        _replace(folder / DONE, np.zeros(len(dataset), dtype=np.bool_))
+        draft = folder / f"{MANIFEST}.draft"
+        draft.write_text(json.dumps(about), encoding="utf-8")
+        draft.replace(folder / MANIFEST)
+
+
+def _replace(path: Path, array: NDArray[np.bool_]) -> None:
+    draft = path.with_name(f"{path.name}.draft")
+    with draft.open("wb") as file:
+        np.save(file, array, allow_pickle=False)
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+
+
+def _open(folder: Path, shape: tuple[int, int]) -> EmbeddingStore:
+    vectors = _load(folder / VECTORS, shape, np.dtype(np.float32), "r")
+    done = _load(folder / DONE, shape[:1], np.dtype(np.bool_), None)
+    return EmbeddingStore(vectors, done)
+
+
+def _load(
+    path: Path, shape: tuple[int, ...], dtype: np.dtype[Any], mode: Literal["r"] | None
+) -> NDArray[Any]:
+    advice = f"delete the folder {path.parent} and run again"
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode=mode, allow_pickle=False)
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path}: damaged store of embeddings ({error}); {advice}") from error
+    if array.shape != shape or array.dtype != dtype:
+        raise UserError(
+            f"{path}: must hold {dtype} {shape}, found {array.dtype} {array.shape}; {advice}"
+        )
+    return array

@@ -1,0 +1,114 @@
+"""The head of the large side, solved from sums: it cannot forget and needs no data to be sent."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import scipy.linalg
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedbridge.rng import rng_for
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Lift:
+    """The map from FM embeddings to the head's features, fitted on the public set alone."""
+
+    mean: NDArray[np.float32]  # (D,)
+    scale: NDArray[np.float32]  # (D,)
+    projection: NDArray[np.float32] | None  # (D, M)
+
+    @classmethod
+    def fit(cls, public: NDArray[np.float32], units: int, seed: int) -> "Lift":
+        """Standardise by the embeddings ``(|U|, D)`` of U, then project randomly to ``units``.
+
+        The random projection with a ReLU is RanPAC's (NeurIPS 2023); 0 units leave it out.
+        """
+        mean, deviation = public.mean(0), public.std(0)
+        # a feature that U hardly excites may be strong elsewhere: it must not be blown up
+        scale = np.maximum(deviation, deviation.mean() + 1e-12)
+        if not units:
+            return cls(mean, scale, None)
+        rng = rng_for(seed, "projection")
+        weights = rng.standard_normal((public.shape[1], units)) / np.sqrt(public.shape[1])
+        return cls(mean, scale, weights.astype(np.float32))
+
+    @property
+    def dimension(self) -> int:
+        """Number of features ``M`` of the head."""
+        return len(self.mean) if self.projection is None else self.projection.shape[1]
+
+    def __call__(self, embeddings: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Map embeddings ``(n, D)`` to features ``(n, M)``."""
+        z = (embeddings - self.mean) / self.scale
+        return z if self.projection is None else np.maximum(z @ self.projection, 0.0)
+
+
+@dataclass(frozen=True)
+class Sums:
+    """All that the head needs to know of data: ``G = Z'Z``, ``H = Z'Y`` and counts."""
+
+    gram: Array  # (M, M)
+    cross: Array  # (M, C)
+    counts: Array  # (C,)
+
+    @classmethod
+    def zero(cls, dimension: int, classes: int) -> "Sums":
+        """Return the sums of no data."""
+        return cls(
+            np.zeros((dimension, dimension)), np.zeros((dimension, classes)), np.zeros(classes)
+        )
+
+    @classmethod
+    def of(cls, z: NDArray[np.float32], targets: Array, weights: Array | None = None) -> "Sums":
+        """Sum features ``(n, M)`` with target rows ``(n, C)``, each item weighted by ``(n,)``."""
+        z64 = z.astype(np.float64)
+        weighted = z64 if weights is None else z64 * weights[:, None]
+        rows = targets if weights is None else targets * weights[:, None]
+        return cls(weighted.T @ z64, weighted.T @ targets, rows.sum(0))
+
+    def __add__(self, other: "Sums") -> "Sums":
+        return Sums(self.gram + other.gram, self.cross + other.cross, self.counts + other.counts)
+
+    def scaled(self, factor: float) -> "Sums":
+        """Return the sums with every item counted ``factor`` times."""
+        return Sums(self.gram * factor, self.cross * factor, self.counts * factor)
+
+    def ridge(self, strength: float) -> Array:
+        """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue."""
+        size = len(self.gram)
+        penalty = strength * np.trace(self.gram) / size
+        if penalty == 0.0:
+            return np.zeros_like(self.cross)
+        return np.asarray(
+            scipy.linalg.solve(
+                self.gram + penalty * np.eye(size), self.cross, assume_a="pos", check_finite=False
+            )
+        )
+
+    def nearest_mean(self) -> Array:
+        """Return ``W (M, C)`` of unit class means, 0 for a class without data."""
+        means = self.cross / np.maximum(self.counts, 1.0)
+        return means / np.maximum(np.linalg.norm(means, axis=0), 1e-12)
+
+
+def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
+    """Return target rows ``(n, C)`` of labels ``(n,)``."""
+    return np.eye(classes)[labels]
+
+
+def pack(gram: Array) -> Tensor:
+    """Return the upper triangle of a symmetric ``(M, M)`` as float32, half the bytes."""
+    return torch.from_numpy(gram[np.triu_indices(len(gram))].astype(np.float32))
+
+
+def unpack(packed: Tensor, size: int) -> Array:
+    """Return the symmetric ``(M, M)`` of which ``packed`` is the upper triangle."""
+    gram = np.zeros((size, size))
+    upper = np.triu_indices(size)
+    gram[upper] = packed.numpy()
+    gram.T[upper] = gram[upper]
+    return gram

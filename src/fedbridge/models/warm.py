@@ -1,0 +1,41 @@
+"""Warm start: an architecture learns the FM's embeddings of U before the first task."""
+
+import numpy as np
+import torch
+from torch.nn import functional as F
+
+from fedbridge.losses import distance
+from fedbridge.models.commons import Commons
+from fedbridge.models.space import as_input
+from fedbridge.rng import seed_for
+from fedbridge.wire import State
+
+
+def warm_start(commons: Commons, model: str) -> State:
+    """Distil the FM's embeddings of U into one architecture; no labels, no private data.
+
+    The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
+    on the unit sphere.
+    """
+    settings = commons.config
+    targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
+    student = commons.small_model(model, model)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=settings.training.rate)
+    generator = torch.Generator().manual_seed(seed_for(settings.seed, "warm", model))
+    for _ in range(settings.small.warm_epochs):
+        order = torch.randperm(len(targets), generator=generator)
+        for rows in order.split(settings.training.batch):
+            u = rows.to(commons.device)
+            loss = distance(targets[u], student(as_input(commons.public_inputs[u]))).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+    return {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
+
+
+def _principal(features: np.ndarray, dimension: int) -> torch.Tensor:
+    centred = features - features.mean(0)
+    _, _, directions = np.linalg.svd(centred.astype(np.float64), full_matrices=False)
+    leading = centred @ directions[:dimension].T
+    padded = np.pad(leading, ((0, 0), (0, max(0, dimension - leading.shape[1]))))
+    return F.normalize(torch.from_numpy(padded).float(), dim=1)

@@ -1,0 +1,73 @@
+"""What the figures show: means over clients and tasks of a run's scores and lessons."""
+
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.metrics import AccuracyRow
+from fedbridge.report.folder import Lesson
+
+Curve = list[tuple[int, float]]
+
+
+def select(scores: Iterable[AccuracyRow], predictor: str, protocol: str) -> list[AccuracyRow]:
+    """Return the scores of one predictor under one protocol."""
+    return [s for s in scores if s.predictor == predictor and s.protocol == protocol]
+
+
+def curve(scores: Iterable[AccuracyRow]) -> Curve:
+    """Return (task i, mean over clients of the mean accuracy on tasks j <= i), i from 1."""
+    found: dict[int, dict[str, list[float]]] = {}
+    for score in scores:
+        if 1 <= score.on_task <= score.after_task:
+            clients = found.setdefault(score.after_task, {})
+            clients.setdefault(score.client, []).append(score.accuracy)
+    return [
+        (task, float(np.mean([np.mean(values) for values in clients.values()])))
+        for task, clients in sorted(found.items())
+    ]
+
+
+def last(points: Curve) -> float | None:
+    """Return the accuracy at the end of a curve, None where nothing was measured."""
+    return points[-1][1] if points else None
+
+
+def heat(scores: Sequence[AccuracyRow]) -> NDArray[np.float64]:
+    """Return the mean over clients after task i (row, from 0) on task j (column, from 1).
+
+    The result is ``(T + 1, T)``, for an unfinished run what there is of it; NaN where nothing
+    was measured.
+    """
+    shape = (max(s.after_task for s in scores) + 1, max(s.on_task for s in scores))
+    totals, counts = np.zeros(shape), np.zeros(shape)
+    for score in scores:
+        totals[score.after_task, score.on_task - 1] += score.accuracy
+        counts[score.after_task, score.on_task - 1] += 1
+    return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
+
+
+def lesson_weights(
+    lessons: Sequence[Lesson], clients: Sequence[str]
+) -> tuple[list[str], list[str], NDArray[np.float64]]:
+    """Return students, teachers and the mean weight ``(students, teachers)`` of their lessons.
+
+    A student's own earlier snapshots count as the teacher of its own name; NaN means that
+    the pair never met.
+    """
+    given: dict[tuple[str, str], list[float]] = {}
+    for lesson in lessons:
+        own = lesson.teacher.startswith(f"{lesson.student}@task-")
+        teacher = lesson.student if own else lesson.teacher
+        given.setdefault((lesson.student, teacher), []).append(lesson.weight)
+    students = _ordered({student for student, _ in given}, clients)
+    teachers = _ordered({teacher for _, teacher in given}, clients)
+    weights = np.full((len(students), len(teachers)), np.nan)
+    for (student, teacher), values in given.items():
+        weights[students.index(student), teachers.index(teacher)] = np.mean(values)
+    return students, teachers, weights
+
+
+def _ordered(names: set[str], clients: Sequence[str]) -> list[str]:
+    return [name for name in clients if name in names] + sorted(names - set(clients))

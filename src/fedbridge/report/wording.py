@@ -1,0 +1,59 @@
+"""How the report writes numbers and names, the same in the terminal and on the page."""
+
+import math
+
+from fedbridge.report.folder import Measures
+
+METRICS = {
+    "final_accuracy": "final accuracy",
+    "average_incremental_accuracy": "average incremental",
+    "forgetting": "forgetting",
+    "backward_transfer": "backward transfer",
+    "forward_transfer": "forward transfer",
+}
+SIGNED = ("backward_transfer", "forward_transfer")
+UNKNOWN = "–"
+
+
+def percent(value: float | None, signed: bool = False) -> str:
+    """Return a fraction as a percentage with one decimal, ``signed`` with its sign."""
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    text = f"{100 * value:+.1f}" if signed else f"{100 * value:.1f}"
+    if float(text) == 0.0:
+        return "0.0"  # neither "-0.0" nor "+0.0"
+    return text.replace("-", "−")
+
+
+def metric(measures: Measures, name: str) -> str:
+    """Return one metric of ``METRICS`` as a percentage, transfers with their sign."""
+    return percent(getattr(measures, name), signed=name in SIGNED)
+
+
+def size(count: float | None) -> str:
+    """Return a number of bytes in the largest unit that keeps it at least 1."""
+    if count is None:
+        return UNKNOWN
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if count < 1024:
+            return f"{count:.0f} {unit}" if unit == "B" else f"{count:.1f} {unit}"
+        count /= 1024
+    return f"{count:.1f} TiB"
+
+
+def duration(seconds: float | None) -> str:
+    """Return seconds as people say them: ``4.2 s``, ``3 min 20 s``, ``1 h 5 min``."""
+    if seconds is None:
+        return UNKNOWN
+    if round(seconds, 1) < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def short(name: str, length: int = 16) -> str:
+    """Return a name fit for a label: printable, and cut where it is longer than ``length``."""
+    clean = "".join(sign if sign.isprintable() else " " for sign in name)
+    return clean if len(clean) <= length else clean[: length - 1] + "…"

@@ -1,0 +1,57 @@
+"""The server's ways to fuse what it received into one model per client."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from fedbridge.config import OBOD, Alone
+from fedbridge.models.commons import Commons
+from fedbridge.rng import seed_for
+from fedbridge.server.knowledge import Student, Taught
+from fedbridge.server.obod import Pupil, choose_teachers, distil
+from fedbridge.wire import State, Step
+
+Spread = Callable[[Callable[[Commons, Pupil], State], list[Pupil]], list[State]]
+"""Runs a pure function on every pupil, in this process or in others, and keeps the order."""
+
+
+@dataclass(frozen=True)
+class Gathered:
+    """All that the server holds once every upload of a round is in."""
+
+    step: Step
+    students: list[Student]
+    belief: Tensor  # (|U|, C), the large side's distribution over the classes it knows
+
+
+@dataclass(frozen=True)
+class Fused:
+    """One state per student, in order, and the record of who taught."""
+
+    states: list[State]
+    taught: list[Taught]
+
+
+def keep_own(round_: Gathered, commons: Commons, options: Alone, spread: Spread) -> Fused:
+    """Give every client back what it uploaded."""
+    return Fused([student.state for student in round_.students], [])
+
+
+def one_by_one(round_: Gathered, commons: Commons, options: OBOD, spread: Spread) -> Fused:
+    """Distil the chosen teachers into every student, one teacher after the other."""
+    everyone = [student.knowledge for student in round_.students]
+    pupils = []
+    for student in round_.students:
+        teachers = choose_teachers(student, everyone, commons, options, round_.belief)
+        seed = seed_for(commons.config.seed, "fuse", student.name, *round_.step)
+        pupils.append(Pupil(student, teachers, seed))
+    taught = [record for pupil in pupils for record in pupil.taught()]
+    return Fused(spread(distil, pupils), taught)
+
+
+FUSIONS: dict[str, Callable[[Gathered, Commons, Any, Spread], Fused]] = {
+    "none": keep_own,
+    "obod": one_by_one,
+}

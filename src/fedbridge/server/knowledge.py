@@ -1,0 +1,44 @@
+"""What the server knows of each small model: its answers on the public set, and its classes."""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from torch import Tensor
+
+from fedbridge.wire import State
+
+
+@dataclass(frozen=True)
+class Knowledge:
+    """A model as a possible teacher: no parameters, only its embeddings of U."""
+
+    name: str
+    """The client, or ``client@task-2`` for its model as it ended that task."""
+    classes: tuple[int, ...]
+    """Classes it has seen."""
+    embedding: Tensor
+    """Its embeddings of the public set, ``(|U|, P)``."""
+
+
+@dataclass(frozen=True)
+class Student:
+    """A client's model as it was uploaded, with all that may serve to teach it."""
+
+    name: str
+    model: str
+    """Entry of SMALL_MODELS."""
+    state: State
+    knowledge: Knowledge
+    snapshots: tuple[Knowledge, ...]
+    """The client's own models as they ended earlier tasks."""
+
+
+class Taught(NamedTuple):
+    """Who taught whom in a round, and how much."""
+
+    student: str
+    teacher: str
+    weight: float
+    """Mean weight of the teacher's lessons over U."""
+    agreement: float
+    """Fraction of the taught items on which both already agreed."""

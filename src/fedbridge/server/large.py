@@ -1,0 +1,143 @@
+"""The large side: one analytic head over the frozen FM, fed by sums and by small models."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedbridge.losses import mass_on, sureness
+from fedbridge.models.commons import Commons
+from fedbridge.models.head import Sums, unpack
+from fedbridge.server.knowledge import Knowledge
+from fedbridge.wire import Upload
+
+Choice = tuple[int, int]  # places in large.regularisation and large.absorb
+
+
+class LargeSide:
+    """Absorbs sums and small models; offers candidate heads and lets validation choose."""
+
+    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+        self.commons = commons
+        self.settings = commons.config.large
+        size, classes = commons.lift.dimension, len(commons.classes)
+        own = self.settings.scope == "client"
+        self.sums = {name: Sums.zero(size, classes) for name in (clients if own else ("",))}
+        self.soft = Sums.zero(size, classes)
+        self.choice: Choice = (len(self.settings.regularisation) // 2, 0)
+        self._offers: list[Choice] = [self.choice]
+        self._votes = np.zeros(1)
+        self._heads: dict[str, Tensor] = {}
+        self.solve()
+
+    def heads(self, client: str) -> Tensor:
+        """Return the candidate heads ``(L, M, C)`` for a client; the first one is in force."""
+        return self._heads[self._key(client)]
+
+    def absorb(self, upload: Upload) -> None:
+        """Add the sums of a client's new task and its validation counts of the candidates."""
+        if len(upload.gram):
+            gram = unpack(upload.gram, self.commons.lift.dimension)
+            cross, counts = upload.cross.double().numpy(), upload.counts.double().numpy()
+            key = self._key(upload.client)
+            self.sums[key] = self.sums[key] + Sums(gram, cross, counts)
+        if len(upload.correct) == len(self._votes):
+            self._votes = self._votes + upload.correct.double().numpy()
+
+    def finish_round(self, models: list[Knowledge]) -> None:
+        """Choose among the candidates by the votes, learn from the small models, solve anew."""
+        self.choice = self._offers[int(self._votes.argmax())]
+        if any(self.settings.absorb):
+            self.soft = self._learn_from(models)
+        self._offers = self._neighbours()
+        self._votes = np.zeros(len(self._offers))
+        self.solve()
+
+    def solve(self) -> None:
+        """Compute the candidate heads from the sums."""
+        for key, sums in self.sums.items():
+            stack = np.stack([self._head(sums, choice) for choice in self._offers])
+            self._heads[key] = torch.from_numpy(stack).float()
+
+    def scores(self, client: str = "") -> Tensor:
+        """Return the scores of the public set ``(|U|, C)`` under the head in force."""
+        public = torch.from_numpy(self.commons.public_features)
+        return public @ self._heads[self._key(client)][0]
+
+    def save(self, folder: Path) -> None:
+        """Write the sums and the choice into the folder."""
+        arrays = {}
+        for key, sums in {**self.sums, "soft": self.soft}.items():
+            for part in ("gram", "cross", "counts"):
+                arrays[f"{key}/{part}"] = torch.from_numpy(getattr(sums, part))
+        save_file(arrays, folder / "large.safetensors")
+        text = json.dumps({"choice": self.choice, "offers": self._offers})
+        (folder / "large.json").write_text(text, encoding="utf-8")
+
+    def load(self, folder: Path) -> None:
+        """Take up what ``save`` wrote."""
+        arrays = load_file(folder / "large.safetensors")
+        parts = ("gram", "cross", "counts")
+        read = {k: Sums(*(arrays[f"{k}/{p}"].numpy() for p in parts)) for k in (*self.sums, "soft")}
+        self.soft = read.pop("soft")
+        self.sums = read
+        state = json.loads((folder / "large.json").read_text(encoding="utf-8"))
+        self.choice = (state["choice"][0], state["choice"][1])
+        self._offers = [(i, j) for i, j in state["offers"]]
+        self._votes = np.zeros(len(self._offers))
+        self.solve()
+
+    def _key(self, client: str) -> str:
+        return client if self.settings.scope == "client" else ""
+
+    def _head(self, sums: Sums, choice: Choice) -> NDArray[np.float64]:
+        if self.settings.head == "nearest-mean":
+            return sums.nearest_mean()
+        strength = self.settings.regularisation[choice[0]]
+        absorbed = self.settings.absorb[choice[1]]
+        total = sums + self.soft.scaled(absorbed) if absorbed else sums
+        return total.ridge(strength)
+
+    def _neighbours(self) -> list[Choice]:
+        """Return the choice in force and those one step away in lambda, with every weight."""
+        if self.settings.head == "nearest-mean":
+            return [self.choice]
+        here = self.choice[0]
+        near = [i for i in (here - 1, here, here + 1) if 0 <= i < len(self.settings.regularisation)]
+        every = [(i, j) for i in near for j in range(len(self.settings.absorb))]
+        return [self.choice, *(choice for choice in every if choice != self.choice)]
+
+    def _learn_from(self, models: list[Knowledge]) -> Sums:
+        """Turn the small models' soft labels on U into sums, one by one (closed-form OBOD).
+
+        A model teaches an item only where it is surer than the large side, weighted by its
+        sureness and by how far the large side believes the item to be of the model's classes.
+        """
+        known = np.flatnonzero(sum(s.counts for s in self.sums.values()) > 0)
+        sums = self.sums[next(iter(self.sums))] if len(self.sums) == 1 else _added(self.sums)
+        base = torch.from_numpy(self._head(sums, (self.choice[0], 0)))
+        features = torch.from_numpy(self.commons.public_features).double()
+        sharpness = getattr(self.commons.config.learner, "sharpness", 8.0)
+        own = sharpness * (features @ base)[:, known]
+        soft = Sums.zero(self.commons.lift.dimension, len(self.commons.classes))
+        for model in models:
+            classes = torch.tensor(model.classes, device=model.embedding.device)
+            logits = self.commons.logits(model.embedding, classes).double().cpu()
+            sure = sureness(logits)
+            belief = mass_on(own, torch.from_numpy(np.flatnonzero(np.isin(known, model.classes))))
+            weight = sure * belief * (sure > sureness(own)) * (belief > 0.5)
+            targets = np.zeros((len(features), len(self.commons.classes)))
+            targets[:, list(model.classes)] = logits.softmax(1).numpy()
+            soft = soft + Sums.of(self.commons.public_features, targets, weight.numpy())
+        return soft
+
+
+def _added(sums: dict[str, Sums]) -> Sums:
+    first, *rest = sums.values()
+    for other in rest:
+        first = first + other
+    return first

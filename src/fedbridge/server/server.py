@@ -1,0 +1,102 @@
+"""The server: broadcasts, absorbs uploads one by one, fuses, and never sees data."""
+
+import json
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedbridge.models.commons import Commons
+from fedbridge.models.space import SmallModel, embed
+from fedbridge.server.fusions import FUSIONS, Gathered, Spread
+from fedbridge.server.knowledge import Knowledge, Student, Taught
+from fedbridge.server.large import LargeSide
+from fedbridge.wire import Broadcast, State, Step, Upload
+
+
+class Server:
+    """The server of the federation; ``models`` maps client names to their small models."""
+
+    def __init__(self, commons: Commons, models: dict[str, str], spread: Spread) -> None:
+        self.commons = commons
+        self.models = models
+        self.large = LargeSide(commons, tuple(models))
+        self.states: dict[str, State] = {}
+        self.snapshots: dict[str, tuple[Knowledge, ...]] = {name: () for name in models}
+        self.taught: list[Taught] = []
+        self._spread = spread
+        self._students: list[Student] = []
+
+    def broadcast(self, step: Step) -> dict[str, Broadcast]:
+        """Return what each client gets: its own fused model and the head."""
+        return {
+            name: Broadcast(*step, self.states.get(name, {}), self.large.heads(name))
+            for name in self.models
+        }
+
+    def absorb(self, upload: Upload) -> None:
+        """Take in one upload: sums into the head, the model as embeddings of U."""
+        self.large.absorb(upload)
+        name = upload.client
+        knowledge = Knowledge(name, upload.seen, self._embed(name, upload.state))
+        snapshots = self.snapshots[name]
+        student = Student(name, self.models[name], upload.state, knowledge, snapshots)
+        self._students.append(student)
+
+    def finish_round(self, step: Step) -> None:
+        """Let the large side learn from every small model, then fuse for each client."""
+        students, self._students = self._students, []
+        self.large.finish_round([student.knowledge for student in students])
+        fusion = self.commons.config.fusion
+        gathered = Gathered(step, students, self._belief())
+        fused = FUSIONS[fusion.name](gathered, self.commons, fusion, self._spread)
+        self.taught = fused.taught
+        for student, state in zip(students, fused.states, strict=True):
+            self.states[student.name] = state
+            if step.round == self.commons.config.training.rounds:
+                self._snapshot(student, step.task)
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next round needs into the folder."""
+        arrays = {f"{c}/{k}": v for c, state in self.states.items() for k, v in state.items()}
+        save_file({k: v.contiguous() for k, v in arrays.items()}, folder / "fused.safetensors")
+        kept = [k for owned in self.snapshots.values() for k in owned]
+        tensors = {k.name: k.embedding.cpu().contiguous() for k in kept}
+        save_file(tensors, folder / "snapshots.safetensors")
+        seen = {c: [[k.name, k.classes] for k in owned] for c, owned in self.snapshots.items()}
+        (folder / "server.json").write_text(json.dumps({"snapshots": seen}), encoding="utf-8")
+        self.large.save(folder)
+
+    def load(self, folder: Path) -> None:
+        """Take up what ``save`` wrote."""
+        self.states = {}
+        for key, tensor in load_file(folder / "fused.safetensors").items():
+            client, _, name = key.partition("/")
+            self.states.setdefault(client, {})[name] = tensor
+        tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
+        seen = json.loads((folder / "server.json").read_text(encoding="utf-8"))["snapshots"]
+        self.snapshots = {
+            client: tuple(Knowledge(n, tuple(classes), tensors[n]) for n, classes in owned)
+            for client, owned in seen.items()
+        }
+        self.large.load(folder)
+
+    def _snapshot(self, student: Student, task: int) -> None:
+        name = f"{student.name}@task-{task}"
+        embedding = self._embed(student.name, self.states[student.name])
+        new = Knowledge(name, student.knowledge.classes, embedding)
+        self.snapshots[student.name] = (*self.snapshots[student.name], new)
+
+    def _embed(self, client: str, state: State) -> Tensor:
+        model: SmallModel = self.commons.small_model(self.models[client], client)
+        model.load_state_dict(state)
+        return embed(model, self.commons.public_inputs)
+
+    def _belief(self) -> Tensor:
+        """Return the large side's distribution ``(|U|, C)`` over the classes it knows."""
+        scores = 8.0 * self.large.scores(next(iter(self.models)))
+        known = scores.abs().sum(0) > 0
+        scores[:, ~known] = -torch.inf
+        p = scores.softmax(1) if bool(known.any()) else torch.zeros_like(scores)
+        return p.to(self.commons.device)

@@ -1,0 +1,123 @@
+"""What clients and server say to each other, and nothing else: THE privacy boundary.
+
+A message is named arrays and scalars in one safetensors buffer; nothing is ever unpickled.
+``UPLOAD_FIELDS`` lists all that may leave a client.
+"""
+
+import json
+from dataclasses import dataclass, field
+from typing import Any, Literal, NamedTuple
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load, save
+from torch import Tensor
+
+from fedbridge.errors import UserError
+
+State = dict[str, Tensor]
+
+
+class Step(NamedTuple):
+    """The place of one exchange in a run; both numbers count from 1."""
+
+    task: int
+    round: int
+
+
+@dataclass(frozen=True)
+class Broadcast:
+    """Server to one client: its own fused model and the large side's head."""
+
+    task: int
+    round: int
+    state: State = field(default_factory=dict)
+    """The small model to go on with; empty: the client keeps the one it has."""
+    heads: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Candidate heads of the large side, ``(L, M, C)``; the first one is in force."""
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One client to the server: its model, what it knows, and the sums of a new task."""
+
+    client: str
+    task: int
+    round: int
+    state: State
+    """The small model's named parameters and buffers."""
+    seen: tuple[int, ...]
+    """Classes that the client has seen so far."""
+    gram: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Upper triangle of G, with the task's first upload only."""
+    cross: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """H ``(M, C)``, with the task's first upload only."""
+    counts: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Training items per class ``(C,)``, with the task's first upload only."""
+    correct: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Validation items that each candidate head got right ``(L,)``."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One client to whoever measures: counts of right answers, never the data behind them."""
+
+    client: str
+    after_task: int
+    rows: tuple[tuple[int, str, str, int, int], ...]
+    """``(on_task, predictor, protocol, correct, n)``."""
+
+
+Message = Broadcast | Upload | Evaluation
+KINDS: dict[str, type[Message]] = {c.__name__: c for c in (Broadcast, Upload, Evaluation)}
+UPLOAD_FIELDS = frozenset(
+    {"client", "task", "round", "state", "seen", "gram", "cross", "counts", "correct"}
+)
+
+
+def encode(message: Message) -> bytes:
+    """Return the bytes of a message."""
+    arrays: State = {}
+    scalars: dict[str, Any] = {"kind": type(message).__name__}
+    for name, value in vars(message).items():
+        if isinstance(value, dict):
+            arrays |= {f"{name}/{key}": tensor.contiguous() for key, tensor in value.items()}
+        elif isinstance(value, Tensor):
+            arrays[name] = value.contiguous()
+        else:
+            scalars[name] = value
+    text = json.dumps(scalars, sort_keys=True).encode()
+    arrays["scalars"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
+    return save(arrays)
+
+
+def decode(data: bytes, kind: Literal["Broadcast", "Upload", "Evaluation"]) -> Message:
+    """Return the message of these bytes; raise UserError if they are not one of this kind."""
+    try:
+        arrays = load(data)
+        scalars = json.loads(bytes(arrays.pop("scalars").numpy()))
+        found = scalars.pop("kind")
+    except (SafetensorError, KeyError, ValueError, AttributeError) as error:
+        raise UserError(f"message: not a readable {kind}: {error}") from error
+    if found != kind:
+        raise UserError(f"message: expected {kind}, found {found}")
+    fields = set(KINDS[kind].__dataclass_fields__)
+    values: dict[str, Any] = {name: _tuples(value) for name, value in scalars.items()}
+    if "state" in fields:
+        values["state"] = {}
+    for name, tensor in arrays.items():
+        prefix, slash, key = name.partition("/")
+        if slash and prefix == "state":
+            values["state"][key] = tensor
+        else:
+            values[name] = tensor
+    if unknown := sorted(set(values) - fields):
+        raise UserError(f"message: {kind} has no field {unknown[0]!r}")
+    try:
+        return KINDS[kind](**values)
+    except TypeError as error:
+        raise UserError(f"message: incomplete {kind}: {error}") from error
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value

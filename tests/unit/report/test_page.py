@@ -1,0 +1,167 @@
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+
+from fedbridge.errors import UserError
+from fedbridge.report.page import write_page
+
+MakeRun = Callable[..., Path]
+VOID = {"meta", "br", "img", "hr", "input", "link"}
+EVIL = "<script>alert('x')</script>"
+
+
+class Reader(HTMLParser):
+    """Check that tags are balanced and keep what a test asks for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[str] = []
+        self.ids: list[str] = []
+        self.links: list[str] = []
+        self.labels: list[str] = []
+        self.text = ""
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.handle_startendtag(tag, attrs)
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = dict(attrs)
+        self.tags.append(tag)
+        self.ids += [found["id"] or ""] if "id" in found else []
+        self.labels += [found["aria-label"] or ""] if tag == "svg" else []
+        self.links += [v or "" for k, v in attrs if k in ("src", "href", "xlink:href", "action")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open
+        assert self.open.pop() == tag
+        self.text += " "  # neighbouring cells are words apart
+
+    def handle_data(self, data: str) -> None:
+        if not self.open or self.open[-1] != "style":
+            self.text += data
+
+
+def read(folder: Path) -> Reader:
+    path = write_page(folder)
+    assert path == folder / "report.html"
+    reader = Reader()
+    reader.feed(path.read_text(encoding="utf-8"))
+    reader.close()
+    assert reader.open == []
+    return reader
+
+
+def words(reader: Reader) -> str:
+    return " ".join(reader.text.split())
+
+
+def test_the_page_is_whole_and_needs_nothing_else(make_run: MakeRun) -> None:
+    folder = make_run()
+    page = read(folder)
+    source = (folder / "report.html").read_text(encoding="utf-8")
+    assert "script" not in page.tags
+    assert "link" not in page.tags
+    assert "img" not in page.tags
+    assert page.links
+    assert all(link.startswith("#") for link in page.links)
+    assert len(page.ids) == len(set(page.ids))
+    assert {link[1:] for link in page.links} <= set(page.ids)
+    addresses = re.findall(r'(\S+)="https?://', source)
+    assert set(addresses) <= {"xmlns"}
+    assert "@import" not in source
+    assert "default-src 'none'" in source
+    assert set(re.findall(r"url\((.)", source)) == {"#"}
+    assert page.labels
+    assert all(page.labels)
+
+
+def test_the_page_has_the_right_numbers(make_run: MakeRun) -> None:
+    text = words(read(make_run()))
+    # final accuracies as in test_tables; together: a 7, 8, 9 and b 6, 7, 8 of ten
+    assert "small 55.0 %" in text
+    assert "large 55.0 %" in text
+    assert "together 75.0 %" in text
+    assert "20.0 points above the better one" in text
+    assert "small 55.0 65.0 30.0 −30.0 0.0" in text
+    assert "small 65.0 75.0 30.0 −30.0 0.0" in text
+    assert "6.0 KiB and 3.0 KiB in all" in text
+    assert "3 min 24 s in all, at most 12.5 MiB" in text
+    assert "75.0 % over time, – % across clients" in text
+    assert "a holds few items (2 times)" in text
+    assert "a cnn b cnn" in text
+    assert "[scenario]" in text
+    assert "unfinished" not in text
+
+
+def test_the_figures_say_what_they_show(make_run: MakeRun) -> None:
+    labels = " ".join(read(make_run()).labels)
+    assert "small: 75.0 % after task 1, 65.0 % after task 2, 55.0 % after task 3" in labels
+    assert "b: accuracy after each task. small: 70.0 % after task 1" in labels
+    assert "Accuracy of large on each task, at the end: 55.0 % on task 1" in labels
+    assert "a to a 90.0 %" in labels
+    assert "b to a 20.0 %" in labels
+    assert "6.0 KiB up and 3.0 KiB down" in labels
+    assert "learn 3 min 20 s, fuse 4.2 s" in labels
+
+
+def test_the_same_run_gives_the_same_page(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert write_page(folder).read_bytes() == write_page(folder).read_bytes()
+    assert not list(folder.glob(".*"))
+
+
+def test_names_from_users_are_text(make_run: MakeRun) -> None:
+    page = read(make_run(clients=(EVIL, '" onload="x'), settings={"name": EVIL}))
+    assert "script" not in page.tags
+    assert EVIL in page.text
+    assert any(label.startswith(EVIL) for label in page.labels)
+
+
+def test_an_unfinished_run_shows_what_is_there(make_run: MakeRun) -> None:
+    page = read(make_run(finished=False))
+    text = words(page)
+    assert "This run is unfinished" in text
+    assert "small 55.0 %" in text
+    assert "Accuracy so far" in text
+    assert "Time by phase" not in text
+    assert "average incremental" not in text
+    assert "Who taught whom" in text
+
+
+def test_a_run_that_has_only_begun(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    (folder / "accuracy.csv").unlink()
+    (folder / "events.jsonl").unlink()
+    page = read(folder)
+    assert "no accuracy so far" in words(page)
+    assert "svg" not in page.tags
+
+
+def test_one_client_one_task_no_lessons(make_run: MakeRun) -> None:
+    text = words(read(make_run(clients=("only",), tasks=1)))
+    assert "small 80.0 80.0 – – –" in text
+    assert "Who taught whom" not in text
+    assert "Each client" not in text
+
+
+def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"config\.toml"):
+        write_page(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_importing_the_report_is_cheap() -> None:
+    code = (
+        "import sys; import fedbridge.report; "
+        "print([m for m in ('matplotlib', 'jinja2', 'torch', 'rich') if m in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "[]"

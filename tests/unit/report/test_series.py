@@ -1,0 +1,71 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from fedbridge.metrics import AccuracyRow
+from fedbridge.report.folder import Lesson
+from fedbridge.report.series import curve, heat, last, lesson_weights, select
+
+
+def row(client: str, after: int, on: int, correct: int, predictor: str = "small") -> AccuracyRow:
+    return AccuracyRow(client, after, on, predictor, "class-incremental", correct, 10)
+
+
+ROWS = [
+    row("a", 0, 1, 1),
+    row("a", 1, 1, 8),
+    row("a", 1, 2, 2),  # ahead of its task: no part of the curve
+    row("a", 2, 1, 4),
+    row("a", 2, 2, 6),
+    row("b", 1, 1, 6),
+    row("b", 2, 1, 2),
+    row("b", 2, 2, 10),
+]
+
+
+def test_curve_is_the_mean_over_clients_of_the_tasks_so_far() -> None:
+    assert curve(ROWS) == [(1, pytest.approx(0.7)), (2, pytest.approx(0.55))]
+    assert last(curve(ROWS)) == pytest.approx(0.55)
+    assert curve([]) == []
+    assert last([]) is None
+
+
+def test_every_client_counts_the_same_in_the_curve() -> None:
+    more = [row("b", 1, 1, 0), row("a", 2, 1, 10), row("a", 2, 2, 10), row("b", 2, 1, 0)]
+    assert dict(curve(more))[2] == pytest.approx(0.5)
+
+
+def test_heat_has_a_row_for_the_untrained_model_and_gaps() -> None:
+    expected = [[0.1, np.nan], [0.7, 0.2], [0.3, 0.8]]
+    np.testing.assert_allclose(heat(ROWS), expected)
+
+
+def test_select_takes_one_predictor_and_protocol() -> None:
+    mixed = [*ROWS, row("a", 1, 1, 9, "large")]
+    assert select(mixed, "large", "class-incremental") == [mixed[-1]]
+    assert select(mixed, "large", "task-aware") == []
+
+
+def lesson(student: str, teacher: str, weight: float) -> Lesson:
+    return Lesson(task=1, round=1, student=student, teacher=teacher, weight=weight)
+
+
+def test_own_snapshots_teach_under_the_students_name() -> None:
+    lessons = [
+        lesson("b", "a", 0.2),
+        lesson("b", "a", 0.4),
+        lesson("a", "a@task-1", 0.5),
+        lesson("a", "a@task-2", 0.7),
+        lesson("a", "large", 1.0),
+    ]
+    students, teachers, weights = lesson_weights(lessons, ["b", "a"])
+    assert students == ["b", "a"]
+    assert teachers == ["a", "large"]
+    np.testing.assert_allclose(weights, [[0.3, np.nan], [0.6, 1.0]])
+
+
+@given(st.permutations(ROWS))
+def test_the_order_of_rows_changes_nothing(rows: list[AccuracyRow]) -> None:
+    np.testing.assert_allclose([v for _, v in curve(rows)], [0.7, 0.55])
+    np.testing.assert_allclose(heat(rows), heat(ROWS))

@@ -1,0 +1,163 @@
+import json
+import math
+
+import numpy as np
+import pytest
+
+from fedbridge.errors import UserError
+from fedbridge.metrics import (
+    METRICS,
+    AccuracyRow,
+    average_incremental_accuracy,
+    backward_transfer,
+    final_accuracy,
+    forgetting,
+    forward_transfer,
+    sort_rows,
+    spatial_retention,
+    summarise,
+    temporal_retention,
+    tensor_from_rows,
+)
+
+NAN = math.nan
+# columns: on task 1, 2, 3; rows: after task 0 (untrained), 1, 2, 3
+FIRST = [
+    [0.1, 0.2, 0.3],
+    [0.8, 0.3, NAN],
+    [0.6, 0.9, 0.5],
+    [0.5, 0.7, 0.4],
+]
+# its second and third task help the first one, which is best in the middle
+SECOND = [
+    [0.0, 0.2, 0.2],
+    [0.4, 0.2, NAN],
+    [0.6, 0.5, 0.2],
+    [0.5, 0.6, 0.8],
+]
+BOTH = np.array([FIRST, SECOND])
+
+
+@pytest.mark.parametrize(
+    ("metric", "first", "second"),
+    [
+        (final_accuracy, 1.6 / 3, 1.9 / 3),
+        (average_incremental_accuracy, (0.8 + 0.75 + 1.6 / 3) / 3, (0.4 + 0.55 + 1.9 / 3) / 3),
+        (forgetting, (0.3 + 0.2) / 2, (0.1 - 0.1) / 2),
+        (backward_transfer, (-0.3 - 0.2) / 2, (0.1 + 0.1) / 2),
+        (forward_transfer, (0.1 + 0.2) / 2, (0.0 + 0.0) / 2),
+        (temporal_retention, 0.5 / 0.8, 0.5 / 0.4),
+    ],
+)  # fmt: skip
+def test_metric_by_hand(metric, first, second):
+    assert metric(BOTH[:1]) == pytest.approx(first)
+    assert metric(BOTH[1:]) == pytest.approx(second)
+    assert metric(BOTH) == pytest.approx((first + second) / 2)
+
+
+def test_spatial_retention_by_hand():
+    assert spatial_retention(BOTH[:1], BOTH[1:]) == pytest.approx(0.4 / 0.8)
+    assert spatial_retention(BOTH, BOTH[::-1]) == pytest.approx((0.4 / 0.8 + 0.8 / 0.4) / 2)
+
+
+def test_perfect_learner_neither_forgets_nor_transfers():
+    perfect = np.ones((3, 5, 4))
+    values = [metric(perfect) for metric in METRICS]
+    assert values == [1.0, 1.0, 0.0, 0.0, 0.0, 1.0]
+
+
+def test_one_task_leaves_forgetting_and_transfer_undefined():
+    single = np.array([[[0.1], [0.7]]])
+    assert final_accuracy(single) == average_incremental_accuracy(single) == 0.7
+    assert temporal_retention(single) == 1.0
+    for metric in (forgetting, backward_transfer, forward_transfer):
+        assert math.isnan(metric(single))
+
+
+def test_clients_without_a_denominator_are_left_out_of_retention():
+    some = BOTH.copy()
+    some[0, 1, 0] = some[0, 3, 2] = 0.0
+    assert temporal_retention(some) == pytest.approx(0.5 / 0.4)
+    assert spatial_retention(BOTH, some) == pytest.approx(0.8 / 0.8)
+    assert math.isnan(temporal_retention(np.zeros((2, 3, 2))))
+
+
+def test_what_was_not_measured_is_not_left_out_silently():
+    unfinished = BOTH.copy()
+    unfinished[1, 3, 0] = NAN
+    for metric in METRICS:
+        assert math.isnan(metric(unfinished)) == (metric is not forward_transfer)
+    unfinished[1, 1, 0] = unfinished[1, 3, 2] = NAN
+    assert math.isnan(temporal_retention(unfinished))
+    assert math.isnan(spatial_retention(BOTH, unfinished))
+
+
+def rows_of(tensor, predictor="small", protocol="class-incremental", names="ab"):
+    clients, _, tasks = tensor.shape
+    return [
+        AccuracyRow(names[k], i, j, predictor, protocol, round(100 * tensor[k, i, j - 1]), 100)
+        for k in range(clients)
+        for i in range(tasks + 1)
+        for j in range(1, tasks + 1)
+        if not np.isnan(tensor[k, i, j - 1])
+    ]
+
+
+def test_tensor_comes_back_from_its_rows_in_any_order_of_tasks():
+    rows = rows_of(BOTH)
+    shuffled = [rows[0], *rows[:0:-1]]  # the first row still names client a first
+    for listed in (rows, shuffled):
+        tensor = tensor_from_rows(listed, "small", "class-incremental")
+        np.testing.assert_array_equal(tensor, BOTH)
+
+
+def test_tensors_of_one_run_are_aligned():
+    rows = [*rows_of(BOTH), AccuracyRow("c", 1, 1, "large", "task-aware", 1, 2)]
+    tensor = tensor_from_rows(rows, "large", "task-aware")
+    assert tensor.shape == (3, 4, 3)
+    assert tensor[2, 1, 0] == 0.5
+    assert np.isnan(tensor).sum() == tensor.size - 1
+
+
+def test_measurement_listed_twice_is_refused():
+    rows = rows_of(BOTH)
+    with pytest.raises(UserError, match="every row must be there once, found again AccuracyRow"):
+        tensor_from_rows([*rows, rows[4]], "small", "class-incremental")
+
+
+def test_rows_are_sorted_as_declared_and_clients_as_first_named():
+    row = AccuracyRow("b", 1, 1, "small", "class-incremental", 1, 2)
+    declared = [
+        AccuracyRow("b", 0, 1, "small", "class-incremental", 0, 2),
+        AccuracyRow("b", 0, 1, "small", "task-aware", 0, 2),
+        AccuracyRow("b", 0, 1, "large", "class-incremental", 0, 2),
+        AccuracyRow("b", 0, 1, "together", "class-incremental", 0, 2),
+        AccuracyRow("b", 0, 2, "small", "class-incremental", 0, 2),
+        AccuracyRow("a", 0, 1, "small", "class-incremental", 0, 2),
+        row,
+    ]
+    assert sort_rows([row, *reversed(declared[:-1])]) == declared
+
+
+def test_summary_has_every_metric_of_every_predictor_and_protocol():
+    rows = rows_of(BOTH) + rows_of(BOTH[::-1], "large") + rows_of(BOTH, "small", "task-aware")
+    summary = summarise(rows)
+    assert list(summary) == ["small", "large"]
+    assert list(summary["small"]) == ["class-incremental", "task-aware"]
+    names = [metric.__name__ for metric in METRICS]
+    assert list(summary["small"]["task-aware"]) == names
+    assert list(summary["large"]["class-incremental"]) == [*names, "spatial_retention"]
+    assert summary["small"]["class-incremental"]["final_accuracy"] == pytest.approx(3.5 / 6)
+    assert summary["large"]["class-incremental"]["spatial_retention"] == pytest.approx(1.25)
+
+
+def test_undefined_metrics_are_null_in_json():
+    summary = summarise([AccuracyRow("a", 1, 1, "large", "task-aware", 3, 4)])
+    values = summary["large"]["task-aware"]
+    assert values["final_accuracy"] == 0.75
+    assert values["forgetting"] is values["forward_transfer"] is None
+    json.dumps(summary, allow_nan=False)
+
+
+def test_nothing_measured_gives_an_empty_summary():
+    assert summarise([]) == {}
