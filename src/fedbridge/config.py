@@ -174,6 +174,8 @@ class OBOD(Section):
     """Let a teacher teach an item only where it is surer than the student."""
     belief: bool = False
     """Weight by the large side's belief that the item is of a class both know, drop below half."""
+    items: Literal["taught", "all"] = "all"
+    """Items of ``U`` that a lesson goes through: those it has a weight for, or all of them."""
     statistics: bool = True
     """Whether normalisation layers adapt their running statistics to ``U`` meanwhile."""
     anchor: Weight = 1.0
@@ -205,6 +207,9 @@ Learner = Annotated[FineTune | SMCF, Field(discriminator="name")]
 Fusion = Annotated[Alone | OBOD, Field(discriminator="name")]
 
 
+DEFAULT_NAMES = {"learner": "smcf", "fusion": "obod"}
+
+
 class Config(Section):
     """One experiment, complete."""
 
@@ -220,6 +225,15 @@ class Config(Section):
     learner: Learner = SMCF()
     fusion: Fusion = OBOD()
     engine: Engine = Engine()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_is_configured(cls, tree: Any) -> Any:
+        """Let ``[learner] memory = 8`` mean the default learner."""
+        for key, name in DEFAULT_NAMES.items():
+            if isinstance(tree, dict) and isinstance(tree.get(key), dict):
+                tree = tree | {key: {"name": name} | tree[key]}
+        return tree
 
     @model_validator(mode="after")
     def _fractions_leave_training_data(self) -> Self:
@@ -239,8 +253,8 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     differs.
     """
     tree = _read(path, ())
-    for override in overrides or []:
-        _apply(tree, override)
+    for text in overrides or []:
+        tree = _merged(tree, _override(text))
     return parse_config(tree, str(path))
 
 
@@ -265,12 +279,12 @@ def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
     """Lay a tree over a base; another learner or fusion replaces the base's with its options."""
     result = dict(base)
     for key, value in tree.items():
-        old = result.get(key)
-        same = isinstance(old, dict) and isinstance(value, dict)
-        if same and value.get("name", old.get("name")) == old.get("name"):
-            result[key] = _merged(old, value)
-        else:
-            result[key] = value
+        old, name = result.get(key), DEFAULT_NAMES.get(key)
+        result[key] = value
+        if isinstance(old, dict) and isinstance(value, dict):
+            before = old.get("name", name)
+            if value.get("name", before) == before:
+                result[key] = _merged(old, value)
     return result
 
 
@@ -291,14 +305,11 @@ def dump_config(config: Config) -> str:
 def _explain(item: dict[str, Any]) -> str:
     parts = [str(part) for part in item["loc"]]
     # the tag of a union ("learner.smcf.memory") is not part of the user's key
-    key = ".".join(p for i, p in enumerate(parts) if not (i == 1 and parts[0] in UNIONS))
+    key = ".".join(p for i, p in enumerate(parts) if not (i == 1 and parts[0] in DEFAULT_NAMES))
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(parts)}"
     message = str(item["msg"]).removeprefix("Value error, ")
     return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
-
-
-UNIONS = ("learner", "fusion")
 
 
 def _suggestion(parts: list[str]) -> str:
@@ -308,25 +319,22 @@ def _suggestion(parts: list[str]) -> str:
     for part in parts[:-1]:
         if part in ("smcf", "finetune", "obod", "none"):
             section = {"smcf": SMCF, "finetune": FineTune, "obod": OBOD, "none": Alone}[part]
-        elif part in section.model_fields and part not in UNIONS:
+        elif part in section.model_fields and part not in DEFAULT_NAMES:
             section = section.model_fields[part].annotation
     known = sorted(section.model_fields)
     close = difflib.get_close_matches(parts[-1], known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
 
 
-def _apply(tree: dict[str, Any], override: str) -> None:
-    key, sep, text = override.partition("=")
+def _override(text: str) -> dict[str, Any]:
+    """Return the tree of one ``a.b=value``; a bare word is a string: ``learner.name=smcf``."""
+    key, sep, value_text = text.partition("=")
     if not sep or not key:
-        raise UserError(f"--set {override}: must have the form a.b=value")
+        raise UserError(f"--set {text}: must have the form a.b=value")
     try:
-        value = tomllib.loads(f"v = {text}")["v"]
+        tree: Any = tomllib.loads(f"v = {value_text}")["v"]
     except tomllib.TOMLDecodeError:
-        value = text  # a bare word is a string: --set learner.name=smcf
-    *sections, last = key.split(".")
-    node = tree
-    for section in sections:
-        node = node.setdefault(section, {})
-        if not isinstance(node, dict):
-            raise UserError(f"--set {override}: {section!r} is a value, not a section")
-    node[last] = value
+        tree = value_text
+    for section in reversed(key.split(".")):
+        tree = {section: tree}
+    return dict(tree)

@@ -150,7 +150,7 @@ def test_last_override_wins(load):
     [
         ("seed", "--set seed: must have the form a.b=value"),
         ("=3", "--set =3: must have the form a.b=value"),
-        ("seed.x=3", "--set seed.x=3: 'seed' is a value, not a section"),
+        ("seed.x=3", "seed: Input should be a valid integer, found {'x': 3}"),
         ("scenario.client=3", "scenario.client: unknown key (did you mean 'clients'?)"),
         ("seed=abc", "seed: "),
     ],

@@ -46,13 +46,13 @@ def compare_table(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> "Tab
     from rich.markup import escape
 
     table = _table(_title(protocol))
-    table.add_column(HEADERS[0], overflow="fold")
-    _add_numbers(table, HEADERS[1:])
+    table.add_column(HEADERS[0], overflow="fold")  # on a narrow terminal it alone gives way
+    table.add_column(HEADERS[1], justify="right", no_wrap=True)
+    _add_numbers(table, HEADERS[2:])
     for lines in _compared(run_folders, protocol):
         for line in lines:
             style = "bold" if line.is_mean else None
             end = line is lines[-1]
-            # where there is no room the deviation goes below its mean, sign first
             cells = [cell.replace("± ", "±") for cell in line.cells]
             table.add_row(escape(line.method), line.seed, *cells, style=style, end_section=end)
     return table
@@ -91,10 +91,10 @@ def _table(title: str) -> "Table":
 
 
 def _add_numbers(table: "Table", headers: Sequence[str]) -> None:
-    """Add columns of numbers, broken between words only; with a name they fit 80 signs."""
+    """Add columns of numbers, never broken; a heading's words stand below each other."""
     for header in headers:
-        width = max(10, *(len(word) for word in header.split()))  # room for "+10.3 ±1.4"
-        table.add_column(header, justify="right", min_width=width)
+        heading = header.replace(" ", "\n")
+        table.add_column(heading, justify="right", no_wrap=True, min_width=len("58.3 ±1.4"))
 
 
 def _markdown_row(cells: Sequence[str]) -> str:

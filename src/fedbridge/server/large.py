@@ -123,17 +123,19 @@ class LargeSide:
         features = torch.from_numpy(self.commons.public_features).double()
         sharpness = getattr(self.commons.config.learner, "sharpness", 8.0)
         own = sharpness * (features @ base)[:, known]
-        soft = Sums.zero(self.commons.lift.dimension, len(self.commons.classes))
+        size = (len(features), len(self.commons.classes))
+        weights, targets = np.zeros(size[0]), np.zeros(size)
         for model in models:
             classes = torch.tensor(model.classes, device=model.embedding.device)
             logits = self.commons.logits(model.embedding, classes).double().cpu()
             sure = sureness(logits)
             belief = mass_on(own, torch.from_numpy(np.flatnonzero(np.isin(known, model.classes))))
-            weight = sure * belief * (sure > sureness(own)) * (belief > 0.5)
-            targets = np.zeros((len(features), len(self.commons.classes)))
-            targets[:, list(model.classes)] = logits.softmax(1).numpy()
-            soft = soft + Sums.of(self.commons.public_features, targets, weight.numpy())
-        return soft
+            weight = (sure * belief * (sure > sureness(own)) * (belief > 0.5)).numpy()
+            weights += weight
+            targets[:, list(model.classes)] += weight[:, None] * logits.softmax(1).numpy()
+        # every item's lessons merged into one weighted row: one product instead of K
+        rows = targets / np.maximum(weights, 1e-12)[:, None]
+        return Sums.of(self.commons.public_features, rows, weights)
 
 
 def _added(sums: dict[str, Sums]) -> Sums:

@@ -4,6 +4,7 @@ Teachers are other clients' models and the student's own earlier ones. All are k
 embeddings of the public set alone, so the cost is K embeddings of U and K*m short distillations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -127,19 +128,25 @@ def _study(
     own = sureness(commons.logits(mine.embedding, known)) * options.anchor
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(pupil.seed)
-    public = commons.public_inputs
     for lesson in teachings:
         for _ in range(options.epochs):
-            order = torch.randperm(len(public), generator=generator)
-            for rows in order.split(options.batch):
-                u = rows.to(commons.device)
-                e = model(as_input(public[u]))
+            for u in _batches(lesson.weight, options, generator):
+                e = model(as_input(commons.public_inputs[u]))
                 loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
                 loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
                 optimiser.zero_grad()
                 loss.backward()
                 optimiser.step()
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def _batches(weight: Tensor, options: OBOD, generator: torch.Generator) -> Iterator[Tensor]:
+    """Yield items of U in a new order; those without a lesson only if they are asked for."""
+    items = weight.nonzero().flatten() if options.items == "taught" else torch.arange(len(weight))
+    order = torch.randperm(len(items), generator=generator).to(items.device)
+    for rows in order.split(options.batch):
+        if len(rows) > 1:  # normalisation layers cannot learn from a single item
+            yield items[rows].to(weight.device)
 
 
 def _gap(commons: Commons, lesson: Teaching, u: Tensor, e: Tensor, options: OBOD) -> Tensor:

@@ -101,6 +101,15 @@ def test_the_page_has_the_right_numbers(make_run: MakeRun) -> None:
     assert "unfinished" not in text
 
 
+@pytest.mark.parametrize(
+    ("together", "words_found"),
+    [(0.7, "are level with the better one"), (0.65, "lie 5.0 points below the better one")],
+)
+def test_the_gain_is_put_into_words(make_run: MakeRun, together: float, words_found: str) -> None:
+    finals = {"small": 0.6, "large": 0.7, "together": together}
+    assert words_found in words(read(make_run(finals=finals)))
+
+
 def test_the_figures_say_what_they_show(make_run: MakeRun) -> None:
     labels = " ".join(read(make_run()).labels)
     assert "small: 75.0 % after task 1, 65.0 % after task 2, 55.0 % after task 3" in labels

@@ -46,15 +46,17 @@ def test_an_unfinished_run_has_dashes(make_run: MakeRun) -> None:
 
 
 def test_tables_lose_nothing_at_80_columns(make_run: MakeRun) -> None:
-    folders = [make_run(f"{s}", settings={"seed": s}, finals=finals(0.5 + s)) for s in (0, 1)]
+    folders = [
+        make_run(f"{s}", settings={"seed": s, "name": "a-long-name"}, finals=finals(0.5 + s))
+        for s in (0, 1)
+    ]
     for table in (result_table(folders[0]), compare_table(folders)):
         text = printed(table, 80)
         assert "…" not in text
         assert text.split().count("transfer") == 2
-    # the mean and, below it, the deviation: sqrt(2 * 50 * 50)
-    mean, deviation = lines_with(text, "mean")[0], lines_with(text, "±70.7")[0]
-    assert mean[1:] == ["mean", "100.0", "70.0", "80.0", "25.0", "−12.5", "–"]
-    assert deviation == ["±70.7", "±0.0", "±0.0", "±0.0", "±0.0"]
+    # mean and deviation of 0.5 and 1.5: sqrt(2 * 0.5 * 0.5) = 0.7071
+    numbers = ["mean", "100.0", "±70.7", "70.0", "±0.0", "80.0", "±0.0", "25.0", "±0.0"]
+    assert lines_with(text, "±70.7")[0][1:] == [*numbers, "−12.5", "±0.0", "–"]
 
 
 def test_names_are_not_console_markup(make_run: MakeRun) -> None:

@@ -1,0 +1,45 @@
+# make quickstart   everything from nothing to a first result
+# make test         the environment and the whole test suite
+# Both set up what they need; the second time they find it done.
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help quickstart test environment lint docs-check clean
+
+PINS := pyproject.toml requirements/constraints.txt scripts/environment.sh
+
+help:
+	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@echo "make lint         formatting, types, import contracts"
+	@echo "make docs-check   the documents' snippets, links and tables"
+	@echo "make clean        remove the environment and caches; runs/ stays"
+
+quickstart: .venv/run.stamp
+	@.venv/bin/python scripts/quickstart.py
+
+# tests run in as many processes as there are cores: one thread each
+test: environment
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+
+environment: .venv/test.stamp
+
+.venv/run.stamp: $(PINS)
+	@sh scripts/environment.sh lite0,emoji
+	@touch $@
+
+.venv/test.stamp: $(PINS)
+	@sh scripts/environment.sh dev,lite0,transformers,onnx,emoji
+	@touch $@ .venv/run.stamp
+
+lint: environment
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+	.venv/bin/lint-imports --no-logo
+
+docs-check: environment
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/docs
+
+clean:
+	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

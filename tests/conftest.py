@@ -1,0 +1,30 @@
+"""Worlds that many tests share; whoever needs another one builds it with ``worlds``."""
+
+import pytest
+from worlds import Played, World, make_world, play, tiny_config
+
+from fedbridge.wire import Step
+
+
+@pytest.fixture(scope="session")
+def world() -> World:
+    """Two clients, two tasks of two classes, on blocks of light."""
+    return make_world(tiny_config())
+
+
+@pytest.fixture
+def fresh(world: World) -> Played:
+    """The federation before its first step."""
+    return play(world, [])
+
+
+@pytest.fixture
+def after_one(world: World) -> Played:
+    """The federation when the first task is over."""
+    return play(world, [Step(1, 1), Step(1, 2)])
+
+
+@pytest.fixture(scope="session")
+def finished(world: World) -> Played:
+    """The federation at its end, to be looked at but not to be changed."""
+    return play(world)

@@ -1,0 +1,73 @@
+import dataclasses
+
+import torch
+from torch import Tensor
+from worlds import World, make_world, same_state, tiny_config
+
+from fedbridge.models.space import embed
+from fedbridge.models.warm import warm_start
+from fedbridge.wire import State
+
+
+def warm_world(epochs: int = 20, **small: object) -> World:
+    return make_world(tiny_config(small={"start": "warm", "warm_epochs": epochs} | small))
+
+
+def cosines(table: Tensor) -> Tensor:
+    table = torch.nn.functional.normalize(table.double(), dim=1)
+    return table @ table.T
+
+
+def likeness(world: World, state: State) -> float:
+    """Return how alike the model and the FM find the pairs of public items."""
+    model = world.commons.small_model("mlp", "client-1")
+    model.load_state_dict(state)
+    features = torch.from_numpy(world.commons.public_features)
+    pairs = (
+        cosines(embed(model, world.commons.public_inputs)),
+        cosines(features - features.mean(0)),
+    )
+    off = ~torch.eye(len(features), dtype=torch.bool)
+    return float(torch.corrcoef(torch.stack([p[off] for p in pairs]))[0, 1])
+
+
+def test_a_warm_model_finds_alike_what_the_foundation_model_finds_alike():
+    world = warm_world()
+
+    warm = likeness(world, warm_start(world.commons, "mlp"))
+
+    cold = likeness(world, world.commons.small_model("mlp", "client-1").state_dict())
+    assert warm > 0.95
+    assert warm > cold + 0.05
+
+
+def test_the_warm_start_is_a_function_of_settings_and_architecture():
+    world = warm_world(2)
+    torch.manual_seed(1)
+    one = warm_start(world.commons, "mlp")
+    drawn = torch.rand(2)
+    torch.manual_seed(2)
+    again = warm_start(world.commons, "mlp")
+    torch.manual_seed(1)
+
+    assert same_state(one, again)
+    assert torch.equal(torch.rand(2), drawn)  # the global generator was left alone
+    other = warm_start(make_world(tiny_config(seed=1)).commons, "mlp")
+    assert not same_state(one, other)
+
+
+def test_features_of_fewer_dimensions_than_the_space_are_enough():
+    state = warm_start(warm_world(1, dimension=64).commons, "mlp")
+    assert state["projector.weight"].shape[0] == 64
+    assert all(value.isfinite().all() for value in state.values())
+
+
+def test_a_last_batch_of_one_public_item_is_no_trouble():
+    world = warm_world(1)
+    size = world.commons.config.training.batch + 1
+    commons = dataclasses.replace(
+        world.commons,
+        public_inputs=world.commons.public_inputs[:size],
+        public_features=world.commons.public_features[:size],
+    )
+    assert all(value.isfinite().all() for value in warm_start(commons, "mlp").values())
