@@ -1,9 +1,14 @@
 """Worlds that many tests share; whoever needs another one builds it with ``worlds``."""
 
 import pytest
-from worlds import Played, World, make_world, play, tiny_config
+from hypothesis import settings
 
 from fedbridge.wire import Step
+from worlds import Played, World, make_world, play, tiny_config
+
+# a busy machine must not make a slow example a failure
+settings.register_profile("fedbridge", deadline=None)
+settings.load_profile("fedbridge")
 
 
 @pytest.fixture(scope="session")

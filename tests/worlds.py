@@ -29,6 +29,7 @@ SMCF: Tree = {
     "name": "smcf",
     "previous": 1.0,
     "large": 1.0,
+    "guide": "large",
     "on": "public",
     "sharpness": 8.0,
     "public_batch": 16,
@@ -38,8 +39,9 @@ SMCF: Tree = {
 OBOD: Tree = {
     "name": "obod",
     "teachers": 4,
+    "rounds": "every",
     "others": True,
-    "snapshots": True,
+    "snapshots": 2,
     "order": "best-last",
     "form": "one-by-one",
     "compare": "classes",

@@ -1,9 +1,12 @@
 """The command line: run, resume, check, list, report, compare."""
 
+import logging
 import signal
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -12,7 +15,6 @@ from fedbridge.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from fedbridge.experiment import Experiment
     from fedbridge.runs import Run
 
 app = typer.Typer(
@@ -44,26 +46,38 @@ def run(
     from fedbridge.runs import Run
 
     settings = load_config(config, overrides)
-    _conduct(Run.create(out or Path("runs") / config.stem, settings), quiet)
+    folder = out or Path("runs") / config.stem
+    _clear_unstarted(folder)
+    _conduct(Run.create(folder, settings), quiet)
 
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
     """Go on with a run from its newest whole checkpoint."""
-    from fedbridge.runs import Run
+    from fedbridge.runs import SUMMARY, Run
 
-    _conduct(Run.open(folder), quiet)
+    opened = Run.open(folder)
+    if (folder / SUMMARY).is_file():
+        _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
+    else:
+        _conduct(opened, quiet)
 
 
 @app.command()
-def check(config: Settings, overrides: Overrides = None) -> None:
-    """Validate a config and estimate its time, memory and bytes; nothing is run or saved."""
+def check(
+    config: Settings,
+    overrides: Overrides = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="Fetch the data set if it is not cached yet.")
+    ] = False,
+) -> None:
+    """Validate a config and estimate time, memory and bytes; nothing is run."""
     from rich.console import Console
 
     from fedbridge.config import load_config
     from fedbridge.estimate import estimate
 
-    Console().print(estimate(load_config(config, overrides)).table())
+    Console().print(estimate(load_config(config, overrides), download).table())
 
 
 @app.command("list")
@@ -84,13 +98,7 @@ def list_entries(
 @app.command()
 def report(folder: Folder) -> None:
     """Write the page of a run and print its table."""
-    from rich.console import Console
-
-    from fedbridge.report import result_table, write_page
-
-    page = write_page(folder)
-    Console().print(result_table(folder))
-    typer.echo(f"page: {page}")
+    _show(folder)
 
 
 @app.command()
@@ -112,58 +120,127 @@ def compare(
 def _conduct(run: "Run", quiet: bool) -> None:
     from rich.console import Console
 
-    from fedbridge.experiment import Experiment
-    from fedbridge.report import result_table, write_page
-
-    console = Console(quiet=quiet)
     # a polite kill ends like Ctrl-C: workers are stopped, checkpoints are whole
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _follow(Experiment(run), console)
+        _follow(run, Console(quiet=quiet))
     except KeyboardInterrupt:
         typer.echo(f"stopped; go on with: fedbridge resume {run.folder}", err=True)
         raise typer.Exit(130) from None
-    page = write_page(run.folder)
-    console.print(result_table(run.folder))
-    console.print(f"page: {page}", soft_wrap=True)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+    _show(run.folder, quiet)
 
 
-def _follow(experiment: "Experiment", console: "Console") -> None:
-    from rich.progress import (
-        BarColumn,
-        Progress,
-        TextColumn,
-        TimeElapsedColumn,
-        TimeRemainingColumn,
-    )
+def _follow(run: "Run", console: "Console") -> None:
+    """Carry a run out and say how far it is: as a bar, or line by line where none can move."""
+    from rich import progress as bars
+
+    from fedbridge.experiment import Experiment
 
     columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        TextColumn("{task.completed}/{task.total}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-        TextColumn("{task.fields[accuracy]}"),
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(bar_width=None),
+        bars.MofNCompleteColumn(),
+        bars.TimeRemainingColumn(compact=True),
+        bars.TextColumn("{task.fields[accuracy]}"),
     )
-    with Progress(*columns, console=console, disable=console.quiet) as bar:
-        line = bar.add_task("preparing", total=None, accuracy="")
-        for progress in experiment.conduct():
+    period = 7 * 24 * 3600.0  # a round may take long, so the speed is that of all rounds so far
+    bar = bars.Progress(
+        *columns,
+        console=console,
+        speed_estimate_period=period,
+        expand=True,
+        disable=not console.is_terminal,
+    )
+    line = bar.add_task("preparing", total=None, accuracy="")
+
+    def encoding(done: int, wanted: int) -> None:
+        place = "the FM encodes" if done < wanted else "first round"
+        bar.update(line, description=place, completed=done, total=wanted)
+
+    with bar, _logged(console):
+        for number, progress in enumerate(Experiment(run, encoding).conduct()):
+            place = f"task {progress.step.task} round {progress.step.round}"
+            if number == 0:  # neither preparations nor an earlier session are a measure of speed
+                bar.reset(line, total=progress.total)
             bar.update(
                 line,
-                description=f"task {progress.step.task} round {progress.step.round}",
+                description=place,
                 completed=progress.done,
                 total=progress.total,
                 accuracy=progress.accuracy(),
             )
+            if not console.is_terminal:
+                console.print(f"{place}: {progress.accuracy()}")
+
+
+@contextmanager
+def _logged(console: "Console") -> Iterator[None]:
+    """Show what the package says meanwhile, such as which download is under way."""
+    from rich.logging import RichHandler
+
+    log = logging.getLogger("fedbridge")
+    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+
+
+def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
+    from rich.console import Console
+
+    from fedbridge.report import result_table, write_page
+
+    console = Console(quiet=quiet)
+    page = write_page(folder)
+    if remark:
+        console.print(remark, soft_wrap=True)
+    console.print(result_table(folder))
+    console.print(f"page: {page}", soft_wrap=True)
+
+
+def _clear_unstarted(folder: Path) -> None:
+    """Make a folder free again if its run failed before it could measure anything."""
+    from fedbridge.experiment import alone
+    from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS
+
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
+        with alone(folder):
+            for name in found:
+                (folder / name).unlink()
 
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit code 2."""
     try:
-        app()
+        code = app(standalone_mode=False)
     except UserError as error:
-        typer.echo(f"error: {error}", err=True)
-        sys.exit(2)
+        code = _complain(str(error))
+    except typer.Abort:
+        code = 130
+    except Exception as error:
+        if not hasattr(error, "format_message"):
+            raise
+        code = _complain_of_usage(error)
+    sys.exit(code)
+
+
+def _complain(message: str) -> int:
+    typer.echo(f"error: {message}", err=True)
+    return 2
+
+
+def _complain_of_usage(error: Any) -> int:
+    message = str(error.format_message())
+    if "\n" in message:  # the whole help, where no command was given
+        typer.echo(message, err=True)
+        return 2
+    return _complain(f"{message.rstrip('.')}; see {error.ctx.command_path} --help")
 
 
 if __name__ == "__main__":

@@ -130,11 +130,14 @@ class SMCF(Section):
     previous: Weight = 1.0
     """Weight of distillation from the own model as it ended the previous task."""
     large: Weight = 1.0
-    """Weight of distillation from the large side's logits."""
+    """Weight of distillation from the large side."""
+    guide: Literal["large", "together"] = "together"
+    """What the large side teaches: its own distribution, or its calibrated mixture with the
+    small model as the round began."""
     on: Literal["public", "private", "both"] = "public"
     """Inputs on which both distillations are computed."""
     sharpness: Annotated[float, Field(gt=0.0)] = 8.0
-    """Factor on the large side's scores before the softmax."""
+    """Factor on the large side's scores before the softmax, where it teaches alone."""
     public_batch: Positive = 64
     """Public items per step."""
     memory: Annotated[int, Field(ge=0)] = 20
@@ -153,12 +156,14 @@ class OBOD(Section):
     """One-by-One Distillation on the public set, for each client personally."""
 
     name: Literal["obod"] = "obod"
-    teachers: Positive = 6
+    teachers: Positive = 8
     """Most teachers ``m`` of one student in one round."""
     others: bool = True
     """Whether other clients' models may teach."""
-    snapshots: bool = True
-    """Whether the client's own models, as they ended earlier tasks, may teach."""
+    rounds: Literal["every", "last"] = "every"
+    """Whether models are fused in every round or only in the last one of each task."""
+    snapshots: Annotated[int, Field(ge=0)] = 8
+    """How many of the client's own models, as they ended the latest tasks, may teach."""
     order: Literal["best-last", "best-first", "declared"] = "best-last"
     """Order in which the teachers are taken, by relevance or as declared."""
     form: Literal["one-by-one", "averaged", "separate"] = "one-by-one"
@@ -174,8 +179,6 @@ class OBOD(Section):
     """Let a teacher teach an item only where it is surer than the student."""
     belief: bool = False
     """Weight by the large side's belief that the item is of a class both know, drop below half."""
-    items: Literal["taught", "all"] = "all"
-    """Items of ``U`` that a lesson goes through: those it has a weight for, or all of them."""
     statistics: bool = True
     """Whether normalisation layers adapt their running statistics to ``U`` meanwhile."""
     anchor: Weight = 1.0

@@ -1,11 +1,14 @@
 """The composition root: build all parts, drive the loop, evaluate, store."""
 
+import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -24,11 +27,14 @@ from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
 from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
-from fedbridge.models.space import anchors, stored
+from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.warm import warm_start
-from fedbridge.runs import Run, read_accuracy
+from fedbridge.runs import CONFIG, Run, read_accuracy
 from fedbridge.server.server import Server
 from fedbridge.wire import State, Step
+
+Tell = Callable[[int, int], None]
+"""Is told (done, wanted) while the FM encodes items."""
 
 
 @dataclass(frozen=True)
@@ -69,7 +75,8 @@ class Progress:
         means = {
             p: [r.accuracy for r in past if r.predictor == p] for p in dict.fromkeys(PREDICTORS)
         }
-        return "  ".join(f"{p} {100 * sum(a) / len(a):.1f} %" for p, a in means.items() if a)
+        parts = [f"{p} {100 * sum(a) / len(a):.1f}" for p, a in means.items() if a]
+        return ", ".join(parts) + " %" if parts else ""
 
 
 def device_of(name: str) -> torch.device:
@@ -100,14 +107,21 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
 
-def prepare(config: Config, store: EmbeddingStore | None = None) -> Site:
+def check_models(config: Config, dataset: Dataset) -> None:
+    """Build every architecture once; raise UserError if one is unknown or cannot read the data."""
+    for model in sorted(set(config.small.models)):
+        build_small(model, tuple(dataset.inputs.shape[1:]), config.small.dimension, config.seed)
+
+
+def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | None = None) -> Site:
     """Build all that clients and server need; embeddings that are missing are computed."""
-    dataset, streams = plan(config)
     device = device_of(config.engine.device)
+    dataset, streams = plan(config)
     if store is None:
+        check_models(config, dataset)
         large = config.large
         fm = load_foundation(large.model, large.size, device, config.engine.precision)
-        store = embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch)
+        store = embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch, tell)
     public = store[streams.public]
     lift = Lift.fit(public, config.large.projection, config.seed)
     commons = Commons(
@@ -149,9 +163,10 @@ def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) ->
 class Experiment:
     """One run, from its start or from its newest checkpoint."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Run, tell: Tell | None = None) -> None:
         self.run = run
         self.config = run.config
+        self.tell = tell
         self.rows: list[AccuracyRow] = []
         self.seconds: dict[str, float] = {}
         self.bytes_up = 0
@@ -159,8 +174,15 @@ class Experiment:
         self._mark = time.monotonic()
 
     def conduct(self) -> Iterator[Progress]:
-        """Carry the run out; yield after every step, when its state is safe on disk."""
-        site = prepare(self.config)
+        """Carry the run out; yield after every step, when its state is safe on disk.
+
+        Raises UserError if another process is at it.
+        """
+        with alone(self.run.folder):
+            yield from self._conduct()
+
+    def _conduct(self) -> Iterator[Progress]:
+        site = prepare(self.config, tell=self.tell)
         self._lap("prepare")
         todo = steps(self.config)
         build = partial(build_crew, self.config, site.store)
@@ -257,3 +279,19 @@ class Experiment:
         spent, self._mark = now - self._mark, now
         self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
         return spent
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process at work in a run's folder; the lock goes when the process does.
+
+    Raises UserError if another one is at work.
+    """
+    with (folder / CONFIG).open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process is carrying out this run; let it end first"
+            ) from error
+        yield

@@ -61,7 +61,7 @@ def test_a_side_that_says_nothing_of_the_label_is_ignored():
 
 
 def test_a_side_that_is_always_wrong_is_silenced():
-    small, large = sides(500, 3)
+    _, large = sides(500, 3)
     labels = drawn((8 * large).softmax(1))
     wrong = -torch.nn.functional.one_hot(labels, 3).float()
 

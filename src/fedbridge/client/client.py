@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 
 from fedbridge.client import LEARNERS
 from fedbridge.client.lesson import Lesson, Share
+from fedbridge.config import SMCF
 from fedbridge.data.scenario import ClientStream
 from fedbridge.evaluation import Mixture, count_correct, fit_mixture
 from fedbridge.models.commons import Commons
@@ -118,8 +119,12 @@ class Client:
         task = self.private.stream.tasks[step.task - 1]
         if not self._shares:
             self._gather(task.train)
+        mixture = self._guiding_mixture(step, heads)
         head = heads[0].to(self.commons.device)
-        shares = {name: self._with_large(name, share, head) for name, share in self._shares.items()}
+        shares = {
+            name: replace(share, guide=self._guide(name, share, head, mixture))
+            for name, share in self._shares.items()
+        }
         seen, new = self._seen(step.task), self._ids(task.classes)
         known = head.abs().sum(0) > 0
         seed = seed_for(self.commons.config.seed, "learn", self.name, *step)
@@ -162,8 +167,20 @@ class Client:
         model.load_state_dict(self.previous)
         return model
 
-    def _with_large(self, name: str, share: Share, head: Tensor) -> Share:
-        return Share(share.inputs, share.labels, share.previous, self._features[name] @ head)
+    def _guiding_mixture(self, step: Step, heads: Tensor) -> Mixture:
+        learner = self.commons.config.learner
+        if not isinstance(learner, SMCF) or learner.guide == "large":
+            return Mixture(0.0, getattr(learner, "sharpness", Mixture.large))
+        # in a task's first round nobody knows its classes yet, and the fit would be misled
+        return self._mixture(step.task - (step.round == 1), heads)
+
+    def _guide(self, name: str, share: Share, head: Tensor, mixture: Mixture) -> Tensor:
+        """Return the logits ``(n, C)`` that the large side's distillation aims at."""
+        scores = self._features[name] @ head
+        if not mixture.small or not len(share):
+            return mixture.large * scores
+        every = torch.arange(scores.shape[1], device=scores.device)
+        return mixture(self.commons.logits(embed(self.model, share.inputs), every), scores).float()
 
     def _remember(self) -> None:
         """Keep exemplars of the task's classes, in the client's own storage only."""

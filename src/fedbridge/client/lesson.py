@@ -18,14 +18,14 @@ class Share:
     inputs: Tensor  # (n, ...)
     labels: Tensor  # (n,), class ids; -1 where unknown (public items)
     previous: Tensor | None  # (n, P), embeddings by the own model as it ended the previous task
-    large: Tensor  # (n, C), scores of the large side
+    guide: Tensor  # (n, C), logits of the large side or of its mixture with the own model
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, rows: Tensor) -> "Share":
         previous = None if self.previous is None else self.previous[rows]
-        return Share(self.inputs[rows], self.labels[rows], previous, self.large[rows])
+        return Share(self.inputs[rows], self.labels[rows], previous, self.guide[rows])
 
     def __add__(self, other: "Share") -> "Share":
         previous = None
@@ -35,7 +35,7 @@ class Share:
             torch.cat([self.inputs, other.inputs]),
             torch.cat([self.labels, other.labels]),
             previous,
-            torch.cat([self.large, other.large]),
+            torch.cat([self.guide, other.guide]),
         )
 
 

@@ -40,7 +40,7 @@ def smcf_loss(lesson: Lesson, options: SMCF, private: Share, public: Share) -> T
         now = lesson.commons.logits(embedding, lesson.old)
         loss = loss + options.previous * divergence(then, now).mean()
     if options.large and len(lesson.taught) > 1:
-        then = options.sharpness * both.large[:, lesson.taught]
+        then = both.guide[:, lesson.taught]
         now = lesson.commons.logits(embedding, lesson.taught)
         loss = loss + options.large * divergence(then, now).mean()
     return loss

@@ -14,11 +14,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self, TypeVar, Union
 
 import torch
+from threadpoolctl import threadpool_limits
 
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
@@ -49,16 +51,17 @@ class LocalTransport:
         self.bytes_up = 0
         self.bytes_down = 0
         self.seconds_learning = 0.0
-        torch.set_num_threads(threads)
-        if workers == 0:
-            self._hosts: list[Host] = [_Here()]
-            _host(build, names, None)
-        else:
-            context = multiprocessing.get_context("spawn")
-            self._hosts = [
-                ProcessPoolExecutor(1, context, _host, (build, names[w::workers], threads))
-                for w in range(workers)
+        _use_threads(threads)
+        context = multiprocessing.get_context("spawn")
+        self._hosts: list[Host] = [ProcessPoolExecutor(1, context) for _ in range(workers)]
+        self._hosts = self._hosts or [_Here()]
+        others = set(multiprocessing.active_children())
+        with _interrupts_held_back():  # for good in workers: this process decides how to end
+            self._built = [
+                host.submit(_host, build, names[w :: len(self._hosts)], threads if workers else 0)
+                for w, host in enumerate(self._hosts)
             ]
+        self._workers = set(multiprocessing.active_children()) - others
 
     def exchange(self, broadcasts: dict[str, Broadcast]) -> Iterator[Upload]:
         """Let every client learn for one round; yield uploads in the order of ``broadcasts``."""
@@ -90,7 +93,7 @@ class LocalTransport:
         """Run a pure function on every job, shared out among the hosts, and keep the order."""
         hosts = self._hosts
         futures = [
-            hosts[i % len(hosts)].submit(_apply, function, job) for i, job in enumerate(jobs)
+            _submit(hosts[i % len(hosts)], _apply, function, job) for i, job in enumerate(jobs)
         ]
         return [_result(future) for future in futures]
 
@@ -104,10 +107,16 @@ class LocalTransport:
 
     def peak_memory_mib(self) -> float:
         """Return the sum of all processes' largest resident sizes."""
-        peaks = [_result(host.submit(_peak)) for host in self._hosts]
-        return sum(peaks) + (_peak() if isinstance(self._hosts[0], ProcessPoolExecutor) else 0.0)
+        peaks: list[float] = [_result(_submit(host, _peak)) for host in self._hosts]
+        return sum(peaks) + (_peak() if self._workers else 0.0)
 
     def __enter__(self) -> Self:
+        try:
+            for future in self._built:
+                _result(future)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
         return self
 
     def __exit__(self, *failure: object) -> None:
@@ -115,8 +124,9 @@ class LocalTransport:
         for host in self._hosts:
             host.shutdown(wait=not hurry, cancel_futures=True)
         if hurry:
-            for process in multiprocessing.active_children():
+            for process in self._workers:
                 process.terminate()
+                process.join()
 
     def _everywhere(
         self, task: Callable[[str, bytes], bytes], broadcasts: dict[str, Broadcast]
@@ -125,12 +135,12 @@ class LocalTransport:
         for name, broadcast in broadcasts.items():
             data = encode(broadcast)
             self.bytes_down += len(data)
-            futures.append(self._host_of(name).submit(task, name, data))
+            futures.append(_submit(self._host_of(name), task, name, data))
         for future in futures:
             yield _result(future)
 
     def _all(self, task: Callable[[str, Path], None], folder: Path) -> None:
-        for future in [self._host_of(name).submit(task, name, folder) for name in self.names]:
+        for future in [_submit(self._host_of(n), task, n, folder) for n in self.names]:
             _result(future)
 
     def _host_of(self, name: str) -> Host:
@@ -159,14 +169,19 @@ class _Later:
 _crew: Crew
 
 
-def _host(build: Build, names: tuple[str, ...], threads: int | None) -> None:
-    """Build this process's clients; ``threads`` is None in the main process."""
+def _host(build: Build, names: tuple[str, ...], threads: int) -> None:
+    """Build this process's clients; ``threads`` is 0 in the main process."""
     global _crew  # noqa: PLW0603 - the one thing a worker process owns
-    if threads is not None:
-        torch.set_num_threads(threads)
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # the main process decides how to end
+    if threads:
+        _use_threads(threads)
         threading.Thread(target=_leave_with_parent, daemon=True).start()
     _crew = build(names)
+
+
+def _use_threads(count: int) -> None:
+    """Bound torch's and BLAS's threads: processes side by side must not fight for the cores."""
+    torch.set_num_threads(count)
+    threadpool_limits(count)
 
 
 def _leave_with_parent() -> None:
@@ -205,11 +220,32 @@ def _peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
 
 
+def _submit(host: Host, function: Callable[..., Any], *args: Any) -> "Future[Any] | _Later":
+    with _dead_worker_told():
+        return host.submit(function, *args)
+
+
 def _result(future: "Future[Any] | _Later") -> Any:
-    try:
+    with _dead_worker_told():
         return future.result()
+
+
+@contextmanager
+def _dead_worker_told() -> Iterator[None]:
+    try:
+        yield
     except BrokenProcessPool as error:
         raise UserError(
             "engine.workers: a worker process died (out of memory?); go on with fedbridge "
             "resume, perhaps with fewer workers"
         ) from error
+
+
+@contextmanager
+def _interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back meanwhile; processes that are started inherit this."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -41,6 +41,8 @@ def keep_own(round_: Gathered, commons: Commons, options: Alone, spread: Spread)
 
 def one_by_one(round_: Gathered, commons: Commons, options: OBOD, spread: Spread) -> Fused:
     """Distil the chosen teachers into every student, one teacher after the other."""
+    if options.rounds == "last" and round_.step.round < commons.config.training.rounds:
+        return Fused([student.state for student in round_.students], [])
     everyone = [student.knowledge for student in round_.students]
     pupils = []
     for student in round_.students:

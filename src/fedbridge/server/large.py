@@ -50,7 +50,7 @@ class LargeSide:
 
     def finish_round(self, models: list[Knowledge]) -> None:
         """Choose among the candidates by the votes, learn from the small models, solve anew."""
-        self.choice = self._offers[int(self._votes.argmax())]
+        self.choice = self._elect()
         if any(self.settings.absorb):
             self.soft = self._learn_from(models)
         self._offers = self._neighbours()
@@ -103,13 +103,19 @@ class LargeSide:
         return total.ridge(strength)
 
     def _neighbours(self) -> list[Choice]:
-        """Return the choice in force and those one step away in lambda, with every weight."""
+        """Return the choice in force and those that differ from it by one step in one setting."""
         if self.settings.head == "nearest-mean":
             return [self.choice]
-        here = self.choice[0]
-        near = [i for i in (here - 1, here, here + 1) if 0 <= i < len(self.settings.regularisation)]
-        every = [(i, j) for i in near for j in range(len(self.settings.absorb))]
-        return [self.choice, *(choice for choice in every if choice != self.choice)]
+        i, j = self.choice
+        steps = [(i - 1, j), (i + 1, j), *((i, k) for k in range(len(self.settings.absorb)))]
+        inside = [s for s in steps if 0 <= s[0] < len(self.settings.regularisation)]
+        return [self.choice, *(step for step in inside if step != self.choice)]
+
+    def _elect(self) -> Choice:
+        """Return the candidate with most right answers, if it wins by more than chance would."""
+        best = int(self._votes.argmax())
+        margin = 0.5 * float(self._votes[0]) ** 0.5
+        return self._offers[best if self._votes[best] > self._votes[0] + margin else 0]
 
     def _learn_from(self, models: list[Knowledge]) -> Sums:
         """Turn the small models' soft labels on U into sums, one by one (closed-form OBOD).

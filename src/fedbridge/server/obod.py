@@ -4,7 +4,6 @@ Teachers are other clients' models and the student's own earlier ones. All are k
 embeddings of the public set alone, so the cost is K embeddings of U and K*m short distillations.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -56,7 +55,7 @@ def choose_teachers(
     ``belief (|U|, C)`` is the large side's distribution over all classes it knows.
     """
     candidates = [k for k in others if options.others and k.name != student.name]
-    candidates += student.snapshots if options.snapshots else ()
+    candidates += student.snapshots[-options.snapshots :] if options.snapshots else ()
     teachings = [teaching(student.knowledge, k, commons, options, belief) for k in candidates]
     useful = [t for t in teachings if t is not None and t.relevance > 0.0]
     best = sorted(useful, key=lambda t: -t.relevance)[: options.teachers]
@@ -130,7 +129,9 @@ def _study(
     generator = torch.Generator().manual_seed(pupil.seed)
     for lesson in teachings:
         for _ in range(options.epochs):
-            for u in _batches(lesson.weight, options, generator):
+            order = torch.randperm(len(commons.public_inputs), generator=generator)
+            for rows in order.split(options.batch):
+                u = rows.to(commons.device)
                 e = model(as_input(commons.public_inputs[u]))
                 loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
                 loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
@@ -138,15 +139,6 @@ def _study(
                 loss.backward()
                 optimiser.step()
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
-
-
-def _batches(weight: Tensor, options: OBOD, generator: torch.Generator) -> Iterator[Tensor]:
-    """Yield items of U in a new order; those without a lesson only if they are asked for."""
-    items = weight.nonzero().flatten() if options.items == "taught" else torch.arange(len(weight))
-    order = torch.randperm(len(items), generator=generator).to(items.device)
-    for rows in order.split(options.batch):
-        if len(rows) > 1:  # normalisation layers cannot learn from a single item
-            yield items[rows].to(weight.device)
 
 
 def _gap(commons: Commons, lesson: Teaching, u: Tensor, e: Tensor, options: OBOD) -> Tensor:

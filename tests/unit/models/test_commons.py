@@ -1,4 +1,5 @@
 import torch
+
 from worlds import World, bare_commons, same_state, tiny_config
 
 

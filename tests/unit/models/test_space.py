@@ -55,7 +55,9 @@ def test_a_small_model_is_a_function_of_its_seed():
     one, again, other = (build_small("mlp", (1, 16, 16), 8, seed) for seed in (5, 5, 6))
 
     for (key, a), b, c in zip(
-        one.state_dict().items(), again.state_dict().values(), other.state_dict().values(),
+        one.state_dict().items(),
+        again.state_dict().values(),
+        other.state_dict().values(),
         strict=True,
     ):
         assert torch.equal(a, b), key

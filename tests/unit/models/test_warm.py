@@ -2,11 +2,11 @@ import dataclasses
 
 import torch
 from torch import Tensor
-from worlds import World, make_world, same_state, tiny_config
 
 from fedbridge.models.space import embed
 from fedbridge.models.warm import warm_start
 from fedbridge.wire import State
+from worlds import World, make_world, same_state, tiny_config
 
 
 def warm_world(epochs: int = 20, **small: object) -> World:

@@ -1,0 +1,56 @@
+"""The documents as the tests read them: snippets with their language, links, names and paths."""
+
+import re
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+GENERATED = ("docs/results.md", "docs/log.md")  # written by commands, of free form
+FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
+
+
+@dataclass(frozen=True)
+class Snippet:
+    """A fenced block; ``name`` is the file its first line says it is, or empty."""
+
+    document: str
+    line: int
+    language: str
+    text: str
+
+    @property
+    def name(self) -> str:
+        named = NAMED.match(self.text)
+        return named.group(1) if named else ""
+
+    def __str__(self) -> str:
+        return f"{self.document}:{self.line}"
+
+
+def documents() -> list[str]:
+    """Return every document but the generated ones, relative to the root."""
+    top = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
+    found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+    return [*top, *(name for name in found if name not in GENERATED)]
+
+
+@cache
+def read(document: str) -> str:
+    return (ROOT / document).read_text(encoding="utf-8")
+
+
+def snippets(language: str, document: str | None = None) -> list[Snippet]:
+    """Return the snippets of one language, of one document or of all."""
+    return [
+        Snippet(name, read(name)[: match.start()].count("\n") + 1, *match.groups())
+        for name in ([document] if document else documents())
+        for match in FENCE.finditer(read(name))
+        if match.group(1) == language
+    ]
+
+
+def prose(document: str) -> str:
+    """Return a document without its fenced blocks."""
+    return FENCE.sub("", read(document))

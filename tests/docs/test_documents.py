@@ -1,0 +1,95 @@
+"""What the documents point at exists: links, paths, headings, functions, the tree of files."""
+
+import importlib
+import re
+
+import pytest
+from documents import GENERATED, ROOT, documents, prose, read, snippets
+
+LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
+CODE = re.compile(r"`([^`\n]+)`")
+DOTTED = re.compile(r"fedbridge(\.\w+)+")
+PATH = re.compile(r"(?:\.ci|configs|docs|scripts|src|tests|benchmarks|requirements)/[\w./-]*")
+
+
+@pytest.mark.parametrize("document", documents())
+def test_links_resolve(document):
+    for target in LINK.findall(prose(document)):
+        if target.startswith("https://"):
+            continue
+        file, _, heading = target.partition("#")
+        path = (ROOT / document).parent / file if file else ROOT / document
+        assert path.exists(), f"{document} links to {target}"
+        if heading:
+            assert heading in headings(path.read_text(encoding="utf-8")), f"{document}: {target}"
+
+
+def headings(text: str) -> set[str]:
+    """Return the anchors of a document's headings as GitHub makes them."""
+    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@pytest.mark.parametrize("document", documents())
+def test_names_in_code_exist(document):
+    for code in CODE.findall(prose(document)):
+        if DOTTED.fullmatch(code):
+            assert resolves(code), f"{document}: there is no {code}"
+        elif PATH.fullmatch(code):
+            assert (ROOT / code).exists(), f"{document}: there is no {code}"
+
+
+def resolves(dotted: str) -> bool:
+    """Say whether a dotted name is a module, or an attribute within one."""
+    parts = dotted.split(".")
+    for length in range(len(parts), 0, -1):
+        try:
+            found = importlib.import_module(".".join(parts[:length]))
+        except ModuleNotFoundError:
+            continue
+        for name in parts[length:]:
+            # a dataclass field without default is no attribute of its class
+            fields = getattr(found, "__annotations__", {})
+            if not hasattr(found, name) and name not in fields:
+                return False
+            found = getattr(found, name, None)
+        return True
+    return False
+
+
+def test_a_wrong_name_would_be_noticed():
+    assert resolves("fedbridge.losses.divergence")
+    assert resolves("fedbridge.metrics")
+    assert not resolves("fedbridge.losses.convergence")
+    assert not resolves("fedbridge.nothing")
+
+
+def test_every_formula_names_its_function():
+    rows = [line for line in read("docs/method.md").splitlines() if line.startswith("| ")]
+    unnamed = [row for row in rows if "`fedbridge." not in row]
+    assert len(rows) > 20
+    assert [row.endswith("| function |") for row in unnamed] == [True] * len(unnamed)
+
+
+def test_the_readmes_tree_names_what_exists():
+    (tree,) = (s.text for s in snippets("text", "README.md") if s.text.startswith("Makefile"))
+    parents = [""]
+    for line in tree.splitlines():
+        path, comment = line.strip().split(maxsplit=1)
+        depth = (len(line) - len(line.lstrip())) // 2
+        whole = "".join(parents[: depth + 1]) + path
+        parents[depth + 1 :] = [path]
+        assert (ROOT / whole).is_dir() == path.endswith("/"), whole
+        assert (ROOT / whole).exists() and comment, whole
+
+
+def test_the_readmes_tree_leaves_out_no_part_of_the_package():
+    tree = next(s.text for s in snippets("text", "README.md") if s.text.startswith("Makefile"))
+    parts = {path.name for path in (ROOT / "src" / "fedbridge").iterdir()}
+    small = {"__init__.py", "py.typed", "__pycache__", "errors.py", "listing.py", "__main__.py"}
+    missing = [name for name in parts - small if f"  {name}" not in tree]
+    assert not missing
+
+
+def test_generated_documents_are_linked_from_the_readme():
+    assert all(f"({name})" in read("README.md") for name in GENERATED)

@@ -1,0 +1,104 @@
+"""Every snippet does what it says: Python runs, TOML is a config, commands exist."""
+
+import os
+import shlex
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import typer.main
+from documents import ROOT, Snippet, documents, snippets
+
+from fedbridge.cli import app
+from fedbridge.config import load_config
+
+PYTHON = {name: found for name in documents() if (found := snippets("python", name))}
+
+
+def test_there_are_snippets_of_every_kind():
+    assert {"README.md", "docs/architecture.md"} <= set(PYTHON)
+    assert len(snippets("toml")) >= 3
+    assert len(snippets("bash")) >= 8
+
+
+@pytest.mark.parametrize("document", PYTHON)
+def test_python_snippets_run(document, tmp_path):
+    for snippet in [*PYTHON[document], *snippets("toml", document)]:
+        if snippet.name:
+            (tmp_path / snippet.name).write_text(snippet.text, encoding="utf-8")
+    for place, snippet in enumerate(PYTHON[document]):
+        path = tmp_path / (snippet.name or f"snippet_{place}.py")
+        path.write_text(snippet.text, encoding="utf-8")
+        done = in_new_process(path, tmp_path)
+        assert done.returncode == 0, f"{snippet}: {done.stderr}"
+
+
+def test_the_readmes_own_experiment_writes_a_run(tmp_path):
+    for snippet in [*snippets("python", "README.md"), *snippets("toml", "README.md")]:
+        (tmp_path / snippet.name).write_text(snippet.text, encoding="utf-8")
+    done = in_new_process(tmp_path / "my_run.py", tmp_path)
+    assert done.returncode == 0, done.stderr
+    *steps, page = done.stdout.splitlines()
+    assert [step.split()[:2] for step in steps] == [["1", "1"], ["1", "2"], ["2", "1"], ["2", "2"]]
+    assert (tmp_path / page).read_text(encoding="utf-8").startswith("<!doctype html>")
+    models = load_config(tmp_path / "runs" / "mine" / "config.toml").small.models
+    assert models == ("tiny", "cnn")
+
+
+@pytest.mark.parametrize("snippet", snippets("toml"), ids=str)
+def test_toml_snippets_are_configs(snippet, tmp_path):
+    shutil.copytree(ROOT / "configs", tmp_path / "configs")  # a snippet may extend one of them
+    path = tmp_path / "configs" / "snippet.toml"
+    path.write_text(snippet.text, encoding="utf-8")
+    load_config(path)
+
+
+@pytest.mark.parametrize("snippet", snippets("bash"), ids=str)
+def test_commands_exist(snippet):
+    for line in snippet.text.splitlines():
+        words = shlex.split(line, comments=True)
+        if words:
+            check_command(snippet, words)
+
+
+def check_command(snippet: Snippet, words: list[str]) -> None:
+    program, *rest = words
+    if program in ("fedbridge", ".venv/bin/fedbridge"):
+        check_fedbridge(snippet, rest)
+    elif program == "make":
+        makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+        targets = [word for word in rest if "=" not in word]
+        assert targets and all(f"\n{target}:" in makefile for target in targets), f"{snippet}"
+    elif program == "pip":
+        assert rest[:2] == ["install", "--constraint"] and (ROOT / rest[2]).is_file(), f"{snippet}"
+    elif program in ("python3", ".venv/bin/python"):
+        files = [word for word in rest if word.endswith(".py")]
+        assert all((ROOT / file).is_file() for file in files), f"{snippet}: {files}"
+    else:
+        assert program in ("export", "."), f"{snippet}: {program} is no command that is checked"
+
+
+def check_fedbridge(snippet: Snippet, words: list[str]) -> None:
+    commands = typer.main.get_group(app).commands
+    name, *arguments = words
+    assert name in commands, f"{snippet}: there is no command {name}"
+    # parses as the real command line would, without running it
+    context = commands[name].make_context(name, list(arguments))
+    config = context.params.get("config")
+    if config is not None:
+        load_config(ROOT / config, context.params.get("overrides"))
+
+
+def in_new_process(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "FEDBRIDGE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
+    return subprocess.run(
+        [sys.executable, str(path)],
+        cwd=folder,
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )

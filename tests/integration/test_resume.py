@@ -1,0 +1,190 @@
+"""Whatever stops a run, and whenever: resumed, it ends as if nothing had happened."""
+
+import json
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from tiny_runs import STEPS, conduct, left_over, process, table, tiny
+
+from fedbridge.errors import UserError
+from fedbridge.experiment import Experiment
+from fedbridge.runs import Run
+
+KILL = "os.kill(os.getpid(), signal.SIGKILL)"
+IN_A_ROUND = f"""
+    import os, signal
+    from fedbridge.server.server import Server
+    absorb, count = Server.absorb, 0
+    def dying(self, upload):
+        global count
+        count += 1
+        {KILL} if count == 5 else absorb(self, upload)
+    Server.absorb = dying
+"""  # the second upload of the second round
+IN_A_CHECKPOINT = f"""
+    import os, signal
+    from fedbridge.engine.local import LocalTransport
+    save, count = LocalTransport.save, 0
+    def dying(self, folder):
+        global count
+        count += 1
+        save(self, folder)
+        count == 2 and {KILL}
+    LocalTransport.save = dying
+"""  # its files are written, its manifest is not
+AFTER_MEASURING = f"""
+    import os, signal
+    from fedbridge.runs import Run
+    write = Run.write_accuracy
+    def dying(self, rows):
+        write(self, rows)
+        {KILL}
+    Run.write_accuracy = dying
+"""  # the table is newer than the checkpoint
+SLOW = """
+    import time
+    from fedbridge.server.server import Server
+    finish, count = Server.finish_round, 0
+    def slow(self, step):
+        global count
+        count += 1
+        finish(self, step)
+        if count == 3:
+            print(flush=True)
+            time.sleep(60)
+    Server.finish_round = slow
+"""  # says when the third round is over, and waits
+
+
+def die(folder: Path, sabotage: str) -> None:
+    """Let a run go on in a process that kills itself."""
+    found = process(folder, sabotage)
+    _, complaint = found.communicate(timeout=60)
+    assert found.returncode == -signal.SIGKILL, complaint
+
+
+def steps_done(folder: Path) -> list[int]:
+    return sorted(int(p.name[-4:]) for p in (folder / "checkpoints").glob("step-????"))
+
+
+def children(pid: int) -> list[int]:
+    """Return the ids of the processes that a process has started."""
+    return [int(p.name) for p in Path("/proc").glob("[0-9]*") if status(int(p.name))[1] == pid]
+
+
+def status(pid: int) -> tuple[str, int]:
+    """Return a process's state and the id of its parent."""
+    try:
+        state, parent, *_ = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return "gone", 0
+    return state, int(parent)
+
+
+def gone(pids: list[int], patience: float = 5.0) -> bool:
+    """Say whether all these processes end within some seconds."""
+    deadline = time.monotonic() + patience
+    while left := [pid for pid in pids if status(pid)[0] not in ("gone", "Z")]:
+        if time.monotonic() > deadline:
+            return not left
+        time.sleep(0.05)
+    return True
+
+
+@pytest.mark.parametrize("until", range(1, STEPS))
+def test_run_that_was_left_after_any_step(whole, tmp_path, until):
+    conduct(tmp_path / "run", tiny(), until)
+    assert conduct(tmp_path / "run") == table(whole)
+
+
+def test_run_killed_again_and_again(whole, tmp_path):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny())
+    die(folder, AFTER_MEASURING)
+    assert steps_done(folder) == []
+    die(folder, IN_A_ROUND)
+    assert steps_done(folder) == [1]
+    die(folder, IN_A_CHECKPOINT)
+    assert left_over(folder) == ["step-0003.partial"]
+    assert steps_done(folder) == [1, 2]
+    assert conduct(folder) == table(whole)
+    assert left_over(folder) == []
+    assert steps_done(folder) == [STEPS - 1, STEPS]
+
+
+def test_run_with_workers_killed_leaves_no_process_and_goes_on(whole, tmp_path):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny(engine={"workers": 2}))
+    found = process(folder, SLOW)
+    found.stdout.readline()
+    workers = children(found.pid)
+    assert len(workers) >= 2
+    found.kill()
+    found.communicate()
+    assert gone(workers)
+    assert steps_done(folder) == [1, 2]
+    assert conduct(folder) == table(whole)
+    assert left_over(folder) == []
+
+
+@pytest.mark.parametrize(("workers", "request_"), [(0, signal.SIGTERM), (2, signal.SIGINT)])
+def test_run_that_was_asked_to_stop(whole, tmp_path, workers, request_):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny(engine={"workers": workers}))
+    found = process(folder, SLOW)
+    found.stdout.readline()
+    started = children(found.pid)
+    os.killpg(found.pid, request_)  # as a terminal does: workers are asked too
+    _, complaint = found.communicate(timeout=30)
+    assert found.returncode == 130
+    assert complaint == f"stopped; go on with: fedbridge resume {folder}\n"
+    assert gone(started)
+    assert steps_done(folder) == [1, 2]
+    settings = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(settings.replace("workers = 2", "workers = 0"))
+    assert conduct(folder) == table(whole)
+
+
+def test_damaged_checkpoint_is_passed_over(whole, tmp_path):
+    folder = tmp_path / "run"
+    conduct(folder, tiny(), until=4)
+    damaged = folder / "checkpoints" / "step-0004" / "client-2.safetensors"
+    content = bytearray(damaged.read_bytes())
+    content[-1] ^= 1
+    damaged.write_bytes(content)
+    assert conduct(folder) == table(whole)
+    warnings = [e["message"] for e in Run.open(folder).events() if e["kind"] == "warning"]
+    assert len(warnings) == 1
+    assert "step-0004: client-2.safetensors has changed" in warnings[0]
+
+
+def test_run_without_a_whole_checkpoint_says_so(tmp_path):
+    folder = tmp_path / "run"
+    conduct(folder, tiny(), until=2)
+    for checkpoint in (folder / "checkpoints").iterdir():
+        (checkpoint / "server.json").unlink()
+    with pytest.raises(UserError, match=r"no checkpoint of this run is whole: .*server.json"):
+        conduct(folder)
+
+
+def test_two_processes_cannot_work_on_one_run(tmp_path):
+    folder = tmp_path / "run"
+    first = Experiment(Run.create(folder, tiny())).conduct()
+    next(first)
+    with pytest.raises(UserError, match="another process is carrying out this run"):
+        conduct(folder)
+    first.close()
+    conduct(folder, until=2)
+
+
+def test_summary_of_a_resumed_run_counts_everything_once(whole, tmp_path):
+    folder = tmp_path / "run"
+    conduct(folder, tiny(), until=3)
+    conduct(folder)
+    ours, theirs = (json.loads((f / "summary.json").read_text()) for f in (folder, whole))
+    for key in ("seconds", "peak_memory_mib"):
+        ours.pop(key), theirs.pop(key)
+    assert ours == theirs

@@ -1,0 +1,141 @@
+"""What the server gets to see, and what a run writes down, of a client's private data."""
+
+import json
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.torch import load_file
+from tiny_runs import conduct, tiny
+
+from fedbridge.engine import local
+from fedbridge.engine.local import LocalTransport
+from fedbridge.experiment import build_crew, prepare
+from fedbridge.runs import Run
+from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Evaluation, Upload
+
+STRETCH = 24  # numbers in a row that would give an item away
+
+
+@dataclass
+class Traffic:
+    """Every message that was encoded, and every upload that reached the server."""
+
+    sent: list[tuple[object, bytes]] = field(default_factory=list)
+    uploads: list[Upload] = field(default_factory=list)
+
+    def sizes(self, kind: type) -> list[int]:
+        return [len(data) for message, data in self.sent if isinstance(message, kind)]
+
+
+@pytest.fixture(scope="module")
+def traffic(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Traffic, Path]:
+    """Listen to a whole run."""
+    heard, folder = Traffic(), tmp_path_factory.mktemp("listening") / "run"
+    encode, exchange = local.encode, LocalTransport.exchange
+
+    def encode_aloud(message):
+        data = encode(message)
+        heard.sent.append((message, data))
+        return data
+
+    def exchange_aloud(self, broadcasts):
+        for upload in exchange(self, broadcasts):
+            heard.uploads.append(upload)
+            yield upload
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local, "encode", encode_aloud)
+        patch.setattr(LocalTransport, "exchange", exchange_aloud)
+        conduct(folder, tiny())
+    return heard, folder
+
+
+def test_bytes_are_those_of_the_messages(traffic):
+    heard, folder = traffic
+    rounds = [e for e in Run.open(folder).events() if e["kind"] == "round"]
+    summary = json.loads((folder / "summary.json").read_text())
+    up = np.array(heard.sizes(Upload)).reshape(len(rounds), 3).sum(1)
+    assert [e["bytes_up"] for e in rounds] == up.tolist()
+    assert summary["bytes_up"] == up.sum()
+    # a measurement's broadcast is no traffic: before the first round and after each task
+    down = np.array(heard.sizes(Broadcast)).reshape(len(rounds) + 4, 3).sum(1)
+    learning = [1, 2, 4, 5, 7, 8]
+    assert [e["bytes_down"] for e in rounds] == down[learning].tolist()
+    assert summary["bytes_down"] == down[learning].sum()
+    assert len(heard.sizes(Evaluation)) == 4 * 3
+
+
+def test_uploads_hold_the_allowed_fields_and_nothing_else(traffic):
+    heard, _ = traffic
+    assert len(heard.uploads) == 6 * 3
+    states = {}
+    for upload in heard.uploads:
+        assert set(vars(upload)) == UPLOAD_FIELDS
+        assert all(type(c) is int for c in upload.seen)
+        names = states.setdefault(upload.client, set(upload.state))
+        assert set(upload.state) == names
+        first = upload.round == 1
+        assert [len(a) > 0 for a in (upload.gram, upload.cross, upload.counts)] == [first] * 3
+        assert upload.correct.ndim == 1
+
+
+def test_no_private_item_is_in_an_upload(traffic):
+    heard, folder = traffic
+    site = prepare(Run.open(folder).config)
+    found = 0
+    for message, data in heard.sent:
+        if not isinstance(message, Upload):
+            continue
+        stream = next(s for s in site.streams.clients if s.name == message.client)
+        task = stream.tasks[message.task - 1]
+        for row in np.concatenate([task.train[:8], task.validation[:4], task.test[:4]]):
+            picture, embedding = site.dataset.items[row].ravel(), site.store[np.array([row])][0]
+            lifted = site.commons.lift(embedding[None])[0]
+            # the middle of a picture and the start of a vector: nothing that is constant
+            middle = slice(len(picture) // 2, len(picture) // 2 + STRETCH)
+            traces = [picture[middle], (picture / 255).astype(np.float32)[middle]]
+            traces += [v[:STRETCH].astype(t) for v in (embedding, lifted) for t in ("f4", "f8")]
+            assert not any(trace.tobytes() in data for trace in traces)
+            found += 1
+    assert found == 18 * 16
+
+
+def test_search_for_private_items_would_find_one(traffic):
+    heard, folder = traffic
+    site = prepare(Run.open(folder).config)
+    row = site.streams.clients[0].tasks[0].train[0]
+    lifted = site.commons.lift(site.store[np.array([row])])[0]
+    upload = next(u for u in heard.uploads if u.round == 1)
+    upload.cross[: len(lifted), 0] = local.torch.from_numpy(lifted)
+    column = upload.cross[:, 0].contiguous()
+    leaked = local.encode(Upload("a", 1, 1, {}, (0,), cross=column))
+    assert lifted[:STRETCH].tobytes() in leaked
+
+
+@pytest.mark.parametrize("memory", [0, 4])
+def test_checkpoints_hold_private_rows_only_as_exemplars(tmp_path, memory):
+    folder = tmp_path / "run"
+    settings = tiny(learner={"name": "smcf", "memory": memory}, engine={"checkpoints": 6})
+    conduct(folder, settings)
+    site = prepare(settings)
+    model = {name: set() for name in site.models}
+    for name in site.models:
+        client = build_crew(settings, site.store, (name,)).clients[name]
+        model[name] = set(client.model.state_dict())
+    checkpoints = sorted((folder / "checkpoints").iterdir())
+    assert len(checkpoints) == 6
+    for number, checkpoint in enumerate(checkpoints):
+        for stream in site.streams.clients:
+            state = json.loads((checkpoint / f"{stream.name}.json").read_text())
+            assert set(state) == {"task", "memory"}
+            tasks = stream.tasks[: (number + 1) // 2]
+            kept = {str(c) for t in tasks for c in t.classes} if memory else set()
+            assert set(state["memory"]) == kept
+            own = {row for t in tasks for row in t.train.tolist()}
+            assert all(len(r) == memory and set(r) <= own for r in state["memory"].values())
+            arrays = load_file(checkpoint / f"{stream.name}.safetensors")
+            parts = {key.partition("/")[0] for key in arrays}
+            assert parts == ({"model", "previous"} if number >= 2 else {"model"})
+            assert {key.partition("/")[2] for key in arrays} == model[stream.name]

@@ -1,0 +1,510 @@
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedbridge.client import LEARNERS
+from fedbridge.client.client import Client, Private
+from fedbridge.client.lesson import Lesson
+from fedbridge.evaluation import fit_mixture
+from fedbridge.models.head import unpack
+from fedbridge.models.space import embed
+from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
+from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
+
+Rows = NDArray[np.int64]
+SOME_LEARNERS = pytest.mark.parametrize(
+    "world_of",
+    [lambda w: w, lambda w: w.with_config(learner={"name": "finetune"})],
+    ids=["smcf", "finetune"],
+)
+
+
+@dataclass
+class Asked:
+    """Remembers which items a client read."""
+
+    private: Private
+    inputs: set[int] = field(default_factory=set)
+    features: set[int] = field(default_factory=set)
+
+    def watched(self) -> Private:
+        def inputs_of(rows: Rows) -> Tensor:
+            self.inputs |= set(rows.tolist())
+            return self.private.inputs_of(rows)
+
+        def features_of(rows: Rows) -> NDArray[np.float32]:
+            self.features |= set(rows.tolist())
+            return self.private.features_of(rows)
+
+        return dataclasses.replace(self.private, inputs_of=inputs_of, features_of=features_of)
+
+
+def copy(state: State) -> State:
+    return {key: value.clone() for key, value in state.items()}
+
+
+def first(played: Played) -> Client:
+    return played.clients["client-1"]
+
+
+def learn(client: Client, played: Played, steps: list[tuple[int, int]]) -> None:
+    """Let one client take some steps with what the server has to say now."""
+    for task, round_ in steps:
+        client.learn(dataclasses.replace(played.broadcasts(task, round_)[client.name], state={}))
+
+
+EVERY_STEP = [(1, 1), (1, 2), (2, 1), (2, 2)]
+
+
+# whose items are read
+
+
+@SOME_LEARNERS
+def test_only_training_inputs_and_validation_features_are_read_to_learn(
+    world_of: Callable[[World], World], fresh: Played
+):
+    world = world_of(fresh.world)
+    asked = Asked(world.private())
+
+    learn(world.client(private=asked.watched()), fresh, EVERY_STEP)
+
+    train, validation = set(world.items("train")), set(world.items("validation"))
+    assert asked.inputs == train
+    assert asked.features == train | validation
+    assert not set(world.items("test")) & (asked.inputs | asked.features)
+
+
+def test_a_calibrated_guide_reads_validation_items_too_but_never_those_of_the_test(
+    fresh: Played,
+):
+    world = fresh.world.with_config(learner={"guide": "together"})
+    asked = Asked(world.private())
+
+    learn(world.client(private=asked.watched()), fresh, EVERY_STEP)
+
+    assert (
+        asked.inputs == asked.features == set(world.items("train")) | set(world.items("validation"))
+    )
+
+
+def test_a_task_is_not_read_before_it_comes(fresh: Played):
+    asked = Asked(fresh.world.private())
+    learn(fresh.world.client(private=asked.watched()), fresh, [(1, 1), (1, 2)])
+    task = fresh.world.streams.clients[0].tasks[0]
+    assert asked.inputs == set(task.train)
+    assert asked.features == set(task.train) | set(task.validation)
+
+
+def test_validation_items_leave_no_trace_in_what_was_learnt(fresh: Played):
+    world, private = fresh.world, fresh.world.private()
+    held_back = world.items("validation")
+
+    def garbled(rows: Rows) -> NDArray[np.float32]:
+        return np.where(np.isin(rows, held_back)[:, None], 9, private.features_of(rows))
+
+    garbler = dataclasses.replace(
+        private,
+        inputs_of=lambda rows: private.inputs_of(rows) * int(not np.isin(rows, held_back).any()),
+        features_of=lambda rows: garbled(rows).astype(np.float32),
+    )
+    broadcast = fresh.broadcasts(1)["client-1"]
+
+    one = world.client().learn(broadcast)
+    other = world.client(private=garbler).learn(broadcast)
+
+    assert same_state(one.state, other.state)
+    assert torch.equal(one.gram, other.gram) and torch.equal(one.cross, other.cross)
+
+
+# memory
+
+
+@pytest.mark.parametrize("size", [1, 5, 10_000])
+def test_memory_holds_a_bounded_number_of_own_training_items_per_class(size: int, fresh: Played):
+    world = fresh.world.with_config(learner={"memory": size})
+    client, private = world.client(), world.private()
+    learn(client, fresh, [(1, 1)])
+    assert client.memory == {}  # the task is not over
+
+    for number, task in enumerate(private.stream.tasks, start=1):
+        learn(client, fresh, [(number, 1), (number, 2)])
+        for c in task.classes:
+            rows = client.memory[c]
+            of_class = task.train[private.labels[task.train] == c]
+            assert len(rows) == len(set(rows)) == min(size, len(of_class))
+            assert np.isin(rows, of_class).all()
+    assert client.memory.keys() == {c for task in private.stream.tasks for c in task.classes}
+
+
+@pytest.mark.parametrize("learner", [{"memory": 0}, {"name": "finetune"}])
+def test_the_rehearsal_free_variants_remember_nothing(learner: dict[str, object], fresh: Played):
+    world = fresh.world.with_config(learner=learner)
+    asked = Asked(world.private())
+    client = world.client(private=asked.watched())
+    learn(client, fresh, [(1, 1), (1, 2)])
+    asked.inputs.clear()
+
+    learn(client, fresh, [(2, 1), (2, 2)])
+
+    assert client.memory == {}
+    assert asked.inputs == set(world.streams.clients[0].tasks[1].train)
+
+
+def test_memory_is_a_function_of_seed_client_and_class(fresh: Played):
+    kept = []
+    for seed in (0, 0, 1):
+        client = fresh.world.with_config(seed=seed).client()
+        learn(client, fresh, [(1, 1), (1, 2)])
+        kept.append({c: rows.tolist() for c, rows in client.memory.items()})
+    assert kept[0] == kept[1] != kept[2]
+
+
+def test_the_remembered_items_are_studied_again(after_one: Played):
+    asked = Asked(after_one.world.private())
+    client = after_one.world.client(private=asked.watched())
+    client.memory, client.task = first(after_one).memory, 1
+
+    learn(client, after_one, [(2, 1)])
+
+    kept = {row for rows in client.memory.values() for row in rows.tolist()}
+    assert asked.inputs == set(after_one.world.streams.clients[0].tasks[1].train) | kept
+
+
+# lessons
+
+
+@pytest.fixture
+def lessons(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+    """Collect the lessons that clients take; nothing is learnt in them."""
+    taken: list[Lesson] = []
+    monkeypatch.setitem(LEARNERS, "smcf", lambda lesson, options: taken.append(lesson))
+    return taken
+
+
+def test_a_lesson_tells_seen_new_old_and_taught_classes(after_one: Played, lessons: list[Lesson]):
+    one, two = (sorted(task.classes) for task in after_one.world.streams.clients[0].tasks)
+    broadcast = after_one.broadcasts(2)["client-1"]
+    heads = broadcast.heads.clone()
+    heads[0, :, two[0]] = 0  # as if nobody had uploaded sums of this class
+
+    first(after_one).learn(dataclasses.replace(broadcast, heads=heads))
+
+    (lesson,) = lessons
+    assert lesson.seen.tolist() == sorted(one + two)
+    assert (lesson.new.tolist(), lesson.old.tolist()) == (two, one)
+    known = heads[0].abs().sum(0) > 0
+    assert lesson.taught.tolist() == [c for c in sorted(one + two) if known[c]]
+    assert set(one) <= set(lesson.taught.tolist()) < {*one, *two}
+
+
+def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: list[Lesson]):
+    client, world = first(after_one), after_one.world
+    broadcast = after_one.broadcasts(2)["client-1"]
+
+    client.learn(broadcast)
+
+    (lesson,) = lessons
+    train = world.streams.clients[0].tasks[1].train
+    kept = np.concatenate(list(client.memory.values()))
+    earlier = world.commons.small_model("mlp", "client-1")
+    earlier.load_state_dict(broadcast.state)
+    for share, rows in ((lesson.task, train), (lesson.memory, kept)):
+        assert share.labels.tolist() == world.dataset.labels[rows].tolist()
+        assert torch.equal(share.inputs, world.private().inputs_of(rows))
+        assert torch.equal(share.previous, embed(earlier, share.inputs))
+        expected = 8.0 * world.private().features_of(rows) @ broadcast.heads[0].numpy()
+        np.testing.assert_allclose(share.guide, expected, atol=1e-4)
+    assert torch.equal(lesson.public.inputs, world.commons.public_inputs)
+    assert set(lesson.public.labels.tolist()) == {-1}  # labels of public items are never used
+    assert torch.equal(lesson.public.previous, embed(earlier, lesson.public.inputs))
+
+
+def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, lessons: list[Lesson]):
+    learn(first(fresh), fresh, [(1, 1), (1, 2)])
+    for lesson in lessons:
+        assert lesson.task.previous is None and lesson.public.previous is None
+        assert len(lesson.memory) == 0 and len(lesson.old) == 0
+
+
+def test_a_calibrated_guide_is_the_mixture_with_the_model_as_the_round_began(
+    after_one: Played, lessons: list[Lesson]
+):
+    world = after_one.world.with_config(learner={"guide": "together"})
+    client = world.client()
+    broadcast = after_one.broadcasts(2)["client-1"]
+    began = world.commons.small_model("mlp", "client-1")
+    began.load_state_dict(broadcast.state)
+    private, labels = world.private(), torch.from_numpy(world.dataset.labels)
+
+    def sides(rows: Rows, classes: list[int]) -> tuple[Tensor, Tensor]:
+        e = embed(began, private.inputs_of(rows))
+        large = torch.from_numpy(private.features_of(rows)) @ broadcast.heads[0]
+        return world.commons.logits(e, torch.tensor(classes)), large[:, classes]
+
+    for round_ in (1, 2):
+        client.learn(dataclasses.replace(broadcast, round=round_))
+        # the new task's own validation items count from its second round on
+        tasks = world.streams.clients[0].tasks[:round_]
+        seen = sorted(c for task in tasks for c in task.classes)
+        held = np.concatenate([task.validation for task in tasks])
+        columns = torch.searchsorted(torch.tensor(seen), labels[held])
+        mixture = fit_mixture(*sides(held, seen), columns)
+        rows = world.streams.clients[0].tasks[1].train
+        expected = mixture(*sides(rows, list(range(8)))).float()
+        torch.testing.assert_close(lessons[-1].task.guide, expected, rtol=1e-3, atol=1e-2)
+
+
+# uploads
+
+
+def test_sums_come_with_the_first_upload_of_a_task_and_are_those_of_its_training_items(
+    finished: Played,
+):
+    world = finished.world
+    own = [u for u in finished.transport.uploads if u.client == "client-1"]
+    assert [(u.task, u.round) for u in own] == EVERY_STEP
+
+    for upload in own:
+        if upload.round > 1:
+            assert not (len(upload.gram) or len(upload.cross) or len(upload.counts))
+            continue
+        rows = world.streams.clients[0].tasks[upload.task - 1].train
+        z = world.private().features_of(rows).astype(np.float64)
+        y = np.eye(8)[world.dataset.labels[rows]]
+        np.testing.assert_allclose(unpack(upload.gram, 16), z.T @ z, rtol=1e-5, atol=1e-4)
+        np.testing.assert_allclose(upload.cross, z.T @ y, rtol=1e-5, atol=1e-4)
+        np.testing.assert_array_equal(upload.counts, y.sum(0))
+
+
+def test_an_upload_names_the_classes_seen_so_far_and_holds_the_whole_model(finished: Played):
+    tasks = finished.world.streams.clients[0].tasks
+    for upload in finished.transport.uploads:
+        if upload.client == "client-1":
+            known = sorted(c for task in tasks[: upload.task] for c in task.classes)
+            assert upload.seen == tuple(known)
+            assert "backbone.layers.2.running_mean" in upload.state  # buffers too
+
+
+def test_an_upload_is_a_copy(fresh: Played):
+    client = first(fresh)
+    upload = client.learn(fresh.broadcasts(1)["client-1"])
+    before = copy(upload.state)
+    learn(client, fresh, [(1, 2)])
+    assert same_state(upload.state, before)
+
+
+def test_votes_count_the_right_answers_of_every_head_on_validation_items(after_one: Played):
+    world, private = after_one.world, after_one.world.private()
+    broadcast = after_one.broadcasts(2)["client-1"]
+    heads = torch.cat([broadcast.heads, torch.zeros_like(broadcast.heads[:1])])
+
+    votes = first(after_one).learn(dataclasses.replace(broadcast, heads=heads)).correct
+
+    rows, labels = world.items("validation"), world.dataset.labels
+    seen = sorted(c for task in private.stream.tasks for c in task.classes)
+    for head, vote in zip(heads, votes.tolist(), strict=True):
+        scores = private.features_of(rows) @ head.numpy()
+        assert vote == (np.array(seen)[scores[:, seen].argmax(1)] == labels[rows]).sum()
+    assert len(set(votes.tolist())) > 1
+
+
+# who the client was when the task began
+
+
+def test_the_earlier_self_is_what_the_client_had_when_the_task_began(after_one: Played):
+    client, other = first(after_one), after_one.clients["client-2"]
+    assert client.previous == {}  # there was none before the first task
+
+    fused = after_one.world.commons.small_model("mlp", "fused").state_dict()
+    client.learn(dataclasses.replace(after_one.broadcasts(2)["client-1"], state=fused))
+    assert same_state(client.previous, fused)
+    client.learn(after_one.broadcasts(2, 2)["client-1"])
+    assert same_state(client.previous, fused)
+
+    own = copy(other.model.state_dict())
+    other.learn(dataclasses.replace(after_one.broadcasts(2)["client-2"], state={}))
+    assert same_state(other.previous, own)
+
+
+def test_the_broadcast_model_is_where_learning_starts(fresh: Played):
+    other = fresh.world.commons.small_model("mlp", "somebody").state_dict()
+    broadcast = fresh.broadcasts(1)["client-1"]
+    assert broadcast.state == {}
+
+    kept = first(fresh).learn(broadcast)
+    moved = fresh.world.client().learn(dataclasses.replace(broadcast, state=other))
+
+    def gap(state: State, start: State) -> float:
+        key = "projector.weight"
+        return float((state[key] - start[key]).norm())
+
+    own = fresh.world.client().model.state_dict()
+    assert gap(kept.state, own) < gap(kept.state, other)
+    assert gap(moved.state, other) < gap(moved.state, own)
+
+
+def test_learning_neither_reads_nor_moves_the_global_generators(fresh: Played):
+    broadcast = fresh.broadcasts(1)["client-1"]
+    uploads = []
+    for seed in (1, 2):
+        torch.manual_seed(seed)
+        np.random.seed(seed)
+        uploads.append(fresh.world.client().learn(broadcast))
+        drawn = torch.rand(2)
+        torch.manual_seed(seed)
+        assert torch.equal(torch.rand(2), drawn)
+    assert encode(uploads[0]) == encode(uploads[1])
+
+
+# save and load
+
+
+@SOME_LEARNERS
+@pytest.mark.parametrize("done", [1, 2, 3])
+def test_after_save_and_load_the_next_upload_is_the_same_bit_for_bit(
+    done: int, world_of: Callable[[World], World], world: World, tmp_path: Path
+):
+    todo = [Step(*step) for step in EVERY_STEP]
+    played = play(world_of(world), todo[:done])
+    next_ones = played.broadcasts(*todo[done])
+    for client in played.clients.values():
+        client.save(tmp_path)
+    later = [client.learn(next_ones[name]) for name, client in played.clients.items()]
+
+    for k, upload in enumerate(later):
+        again = played.world.client(k)
+        again.load(tmp_path)
+        assert encode(again.learn(next_ones[upload.client])) == encode(upload)
+
+
+def test_what_is_saved_of_memory_are_places_not_pictures(after_one: Played, tmp_path: Path):
+    first(after_one).save(tmp_path)
+    size = sum(file.stat().st_size for file in tmp_path.iterdir())
+    model = sum(v.nbytes for v in first(after_one).model.state_dict().values())
+    assert size < model + 8_000
+
+
+def test_clients_save_side_by_side(after_one: Played, tmp_path: Path):
+    for client in after_one.clients.values():
+        client.save(tmp_path)
+    other = after_one.world.client(1)
+    other.load(tmp_path)
+    assert same_state(other.model.state_dict(), after_one.clients["client-2"].model.state_dict())
+
+
+# evaluation
+
+
+def evaluation(played: Played, after: int, k: int = 0) -> Evaluation:
+    name = f"client-{k + 1}"
+    return played.clients[name].evaluate(played.broadcasts(after, 2)[name])
+
+
+PROTOCOLS = ("class-incremental", "task-aware")
+
+
+@pytest.fixture(scope="module")
+def three_tasks() -> World:
+    return make_world(tiny_config(scenario={"tasks": 3}, training={"rounds": 1}))
+
+
+@pytest.mark.parametrize("after", [0, 1, 2, 3])
+def test_there_is_a_row_for_every_past_task_and_the_next_one(after: int, three_tasks: World):
+    played = play(three_tasks, [Step(task, 1) for task in range(1, after + 1)])
+
+    found = evaluation(played, after)
+
+    tasks = range(1, min(after + 1, 3) + 1) if after else range(1, 4)
+    sides = [(p, q) for p in ("small", "large", "together") for q in PROTOCOLS]
+    assert (found.client, found.after_task) == ("client-1", after)
+    assert [row[:3] for row in found.rows] == [(on, *side) for on in tasks for side in sides]
+    for on, _, _, correct, n in found.rows:
+        assert n == len(three_tasks.streams.clients[0].tasks[on - 1].test)
+        assert 0 <= correct <= n
+
+
+def evaluated(played: Played, after: int, scores: Callable[[Rows], Tensor]) -> Evaluation:
+    """Evaluate with a large side that says anything we like: features are the scores."""
+    world = played.world
+    private = dataclasses.replace(world.private(), features_of=lambda rows: scores(rows).numpy())
+    client = world.client(private=private)
+    return client.evaluate(Broadcast(after, 2, {}, torch.eye(8)[None]))
+
+
+def test_class_incremental_is_over_the_seen_classes_and_task_aware_over_the_tasks_own(
+    fresh: Played,
+):
+    world = fresh.world
+    labels = torch.from_numpy(world.dataset.labels)
+    tasks = world.streams.clients[0].tasks
+    one, two = (task.classes for task in tasks)
+    unseen = next(c for c in range(8) if c not in one + two)
+
+    def says(favourite: int) -> Callable[[Rows], Tensor]:
+        def scores(rows: Rows) -> Tensor:
+            table = torch.nn.functional.one_hot(labels[rows], 8).float()
+            table[:, favourite] += 5
+            return table
+
+        return scores
+
+    def found(favourite: int, after: int, on: int) -> list[float]:
+        told = evaluated(fresh, after, says(favourite))
+        return [accuracy(told, "large", protocol, [on]) for protocol in PROTOCOLS]
+
+    share = float((labels[tasks[0].test] == one[0]).float().mean())
+    assert found(unseen, 2, 1) == found(unseen, 2, 2) == [1, 1]  # no answer at all
+    assert found(one[0], 2, 2) == [0, 1]  # an earlier class drowns the later task
+    assert found(two[0], 2, 1) == [0, 1]
+    assert found(one[0], 2, 1) == pytest.approx([share, share])
+    assert found(two[0], 1, 1) == [1, 1]  # not seen yet
+    assert found(one[0], 1, 2) == [0, 1]  # one task ahead: the classes it will have seen
+    assert found(two[0], 0, 1) == [1, 1]  # before any training too
+
+
+def test_a_trained_client_is_right_and_an_untrained_one_guesses(finished: Played, fresh: Played):
+    for k in range(2):
+        for predictor in ("small", "large", "together"):
+            told = evaluation(finished, 2, k)
+            assert accuracy(told, predictor, "class-incremental", [1, 2]) > 0.9
+    blank = evaluation(fresh, 0)
+    assert accuracy(blank, "small", "class-incremental", [1, 2]) < 0.8
+
+
+def test_together_is_calibrated_on_validation_items_never_on_the_test(after_one: Played):
+    asked = Asked(after_one.world.private())
+    client = after_one.world.client(private=asked.watched())
+    client.evaluate(after_one.broadcasts(1, 2)["client-1"])
+    tasks = after_one.world.streams.clients[0].tasks
+    tested = {row for task in tasks for row in task.test.tolist()}
+    assert asked.inputs - tested == set(tasks[0].validation)  # the next task is not known yet
+
+    labels = after_one.world.dataset.labels.copy()
+    labels[sorted(tested)] = (labels[sorted(tested)] + 1) % 8  # as if all tests were mislabelled
+
+    def mixture(private: Private) -> Tensor:
+        client = after_one.world.client(private=private)
+        heads = after_one.broadcasts(1, 2)["client-1"].heads
+        found = client._mixture(1, heads)
+        return torch.tensor([found.small, found.large])
+
+    private = after_one.world.private()
+    assert torch.equal(mixture(private), mixture(dataclasses.replace(private, labels=labels)))
+
+
+def test_measuring_changes_nothing_that_is_learnt_later(fresh: Played, world: World):
+    measured = play(world, [Step(1, 1)])
+    evaluation(measured, 1)
+    assert evaluation(measured, 1) == evaluation(measured, 1)
+    plain = play(world, [Step(1, 1)])
+    uploads = [
+        first(played).learn(played.broadcasts(1, 2)["client-1"]) for played in (measured, plain)
+    ]
+    assert encode(uploads[0]) == encode(uploads[1])

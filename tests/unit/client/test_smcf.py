@@ -1,0 +1,226 @@
+"""A world small enough for paper: pixels are 0 or 255, the model is linear, anchors are axes."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedbridge.client.lesson import Lesson, Share
+from fedbridge.client.smcf import smcf, smcf_loss
+from fedbridge.config import SMCF
+from worlds import bare_commons, linear_model, same_state, tiny_config
+
+TAU, RATE, DECAY = 4.0, 0.01, 0.1
+WEIGHTS = [[1.0, 0.2], [-0.3, 0.8], [0.5, 0.5]]
+Table = NDArray[np.float64]
+
+
+def options(**changes: object) -> SMCF:
+    explicit = {
+        "previous": 0.5,
+        "large": 0.25,
+        "on": "both",
+        "public_batch": 1,
+        "memory": 5,
+        "memory_batch": 1,
+    }
+    return SMCF(**{**explicit, **changes})
+
+
+def one(pixels: list[int], label: int, previous: list[float], guide: list[float]) -> Share:
+    inputs = torch.tensor([[pixels]], dtype=torch.uint8)[:, :, None]
+    return Share(inputs, torch.tensor([label]), torch.tensor([previous]), torch.tensor([guide]))
+
+
+PRIVATE = one([255, 0], 2, [0.6, 0.8, 0.0], [0.2, 1.8, 0.8])
+PUBLIC = one([255, 255], -1, [0.0, 1.0, 0.0], [1.4, 0.4, 0.6])
+MEMORY = one([0, 255], 1, [0.0, 0.6, 0.8], [0.4, 1.6, 0.2])
+
+
+def lesson(**changes: object) -> Lesson:
+    """Return the third task of a client: class 2 is new, 0 and 1 are old, the head knows all."""
+    training = {"epochs": 1, "batch": 4, "rate": RATE, "weight_decay": DECAY}
+    config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
+    made = Lesson(
+        model=linear_model(WEIGHTS),
+        commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        task=PRIVATE,
+        memory=MEMORY[torch.arange(0)],
+        public=PUBLIC,
+        seen=torch.arange(3),
+        new=torch.tensor([2]),
+        old=torch.tensor([0, 1]),
+        taught=torch.arange(3),
+        generator=torch.Generator().manual_seed(0),
+    )
+    return dataclasses.replace(made, **changes)
+
+
+# the formula once more, in NumPy and without a framework
+
+
+def softmax(logits: Table) -> Table:
+    e = np.exp(logits)
+    return e / e.sum()
+
+
+def divergence(teacher: Table, student: Table) -> float:
+    p, q = softmax(teacher), softmax(student)
+    return float((p * np.log(p / q)).sum())
+
+
+def embedding(weights: Table, item: Share) -> Table:
+    e = weights @ (item.inputs.numpy().reshape(-1)[:2] / 255.0)
+    return e / np.linalg.norm(e)
+
+
+def answer(item: Share, of: str) -> Table:
+    table: Tensor = getattr(item, of)
+    return table[0].double().numpy()
+
+
+def entropy_term(weights: Table, item: Share) -> float:
+    return -math.log(softmax(TAU * embedding(weights, item))[int(item.labels)])
+
+
+def previous_term(weights: Table, item: Share) -> float:
+    then, now = TAU * answer(item, "previous"), TAU * embedding(weights, item)
+    return divergence(then[:2], now[:2])  # over the old classes
+
+
+def large_term(weights: Table, item: Share) -> float:
+    return divergence(answer(item, "guide"), TAU * embedding(weights, item))
+
+
+def by_hand(weights: Table, on: list[Share], previous: float = 0.5, large: float = 0.25) -> float:
+    return (
+        entropy_term(weights, PRIVATE)
+        + previous * sum(previous_term(weights, item) for item in on) / len(on)
+        + large * sum(large_term(weights, item) for item in on) / len(on)
+    )
+
+
+def loss(made: Lesson, chosen: SMCF, private: Share = PRIVATE, public: Share = PUBLIC) -> float:
+    return smcf_loss(made, chosen, private, public).item()
+
+
+PLACES = {"public": [PUBLIC], "private": [PRIVATE], "both": [PRIVATE, PUBLIC]}
+
+
+@pytest.mark.parametrize("on", PLACES)
+def test_the_loss_by_hand(on: str):
+    expected = by_hand(np.array(WEIGHTS), PLACES[on])
+    assert loss(lesson(), options(on=on)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_the_loss_of_memory_is_cross_entropy_as_for_the_task():
+    weights = np.array(WEIGHTS)
+    found = loss(lesson(), options(previous=0, large=0), PRIVATE + MEMORY)
+    expected = (entropy_term(weights, PRIVATE) + entropy_term(weights, MEMORY)) / 2
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("on", PLACES)
+def test_a_weight_of_zero_switches_a_term_off(on: str):
+    weights = np.array(WEIGHTS)
+    for previous, large in ((0, 0.25), (0.5, 0), (0, 0)):
+        found = loss(lesson(), options(on=on, previous=previous, large=large))
+        assert found == pytest.approx(by_hand(weights, PLACES[on], previous, large), rel=1e-5)
+
+
+def test_switched_off_is_the_same_as_never_there():
+    first = dataclasses.replace(PRIVATE, previous=None)
+    bare = lesson(old=torch.arange(0), taught=torch.arange(0), task=first)
+    off = options(previous=0, large=0)
+
+    assert loss(lesson(), off) == loss(bare, options(), first)
+    assert loss(lesson(), options(large=0)) == loss(
+        lesson(taught=torch.arange(0)), options()
+    )  # no head yet
+    assert loss(lesson(), options(previous=0)) == loss(
+        lesson(old=torch.arange(0)), options()
+    )  # no earlier self
+    assert loss(lesson(taught=torch.tensor([1])), options()) == loss(lesson(), options(large=0))
+
+
+def test_terms_grow_linearly_with_their_weights():
+    for term in ("previous", "large"):
+        zero, half, whole = (loss(lesson(), options(**{term: w})) for w in (0.0, 2.0, 4.0))
+        assert whole - zero == pytest.approx(2 * (half - zero), rel=1e-4)
+        assert half > zero
+
+
+def test_a_student_that_says_what_its_teachers_say_pays_cross_entropy_alone():
+    e = torch.from_numpy(embedding(np.array(WEIGHTS), PUBLIC)).float()[None]
+    same = dataclasses.replace(PUBLIC, previous=e, guide=TAU * e)
+    chosen = options(on="public", previous=3.0, large=3.0)
+    assert loss(lesson(), chosen, public=same) == pytest.approx(
+        entropy_term(np.array(WEIGHTS), PRIVATE), rel=1e-5
+    )
+
+
+@pytest.mark.parametrize("term", ["previous", "large"])
+def test_the_gradient_of_every_term_reaches_the_model(term: str):
+    made = lesson()
+    others = {"previous": 0.0, "large": 0.0}
+
+    def slope(chosen: SMCF) -> Tensor:
+        made.model.zero_grad()
+        smcf_loss(made, chosen, PRIVATE, PUBLIC).backward()
+        return made.model.projector.weight.grad.clone()
+
+    alone, with_term = slope(options(**others)), slope(options(**others | {term: 1.0}))
+    assert alone.isfinite().all() and alone.abs().sum() > 0
+    assert (with_term - alone).abs().sum() > 1e-3
+
+
+def test_one_step_by_hand():
+    made, weights, chosen = lesson(), np.array(WEIGHTS), options()
+    slope = np.zeros_like(weights)
+    for place in np.ndindex(*weights.shape):
+        nudge = np.zeros_like(weights)
+        nudge[place] = 1e-6
+        up, down = (by_hand(weights + s * nudge, PLACES["both"]) for s in (1, -1))
+        slope[place] = (up - down) / 2e-6
+
+    smcf(made, chosen)
+
+    # AdamW: weights decay, then the first step goes one rate against the gradient's sign
+    expected = weights * (1 - RATE * DECAY) - RATE * slope / (np.abs(slope) + 1e-8)
+    assert np.abs(slope).min() > 1e-4
+    np.testing.assert_allclose(made.model.projector.weight.detach(), expected, atol=1e-5)
+
+
+def test_learning_lowers_the_loss():
+    training = {"epochs": 30, "rate": RATE, "weight_decay": 0.0, "batch": 4}
+    made = lesson()
+    config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
+    made = dataclasses.replace(made, commons=dataclasses.replace(made.commons, config=config))
+    before = loss(made, options())
+
+    smcf(made, options())
+
+    assert loss(made, options()) < before - 0.1
+
+
+def test_without_memory_nothing_is_drawn_from_it():
+    with_memory, without = lesson(memory=MEMORY), lesson()
+    smcf(with_memory, options(memory_batch=3))
+    smcf(without, options(memory_batch=3))
+    one_state, other = with_memory.model.state_dict(), without.model.state_dict()
+    assert not same_state(one_state, other)
+
+    again = lesson()
+    smcf(again, options(memory_batch=64))  # a size that must not matter
+    assert same_state(again.model.state_dict(), other)
+
+
+def test_public_items_have_no_say_where_nothing_is_distilled_on_them():
+    other = dataclasses.replace(PUBLIC, inputs=255 - PUBLIC.inputs, guide=-PUBLIC.guide)
+    assert loss(lesson(), options(on="private")) == loss(
+        lesson(), options(on="private"), public=other
+    )

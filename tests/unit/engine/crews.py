@@ -1,0 +1,57 @@
+"""Stand-in clients for tests of the engine: they do arithmetic instead of learning."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fedbridge.engine.local import Crew
+from fedbridge.errors import UserError
+from fedbridge.wire import Broadcast, Evaluation, Upload
+
+
+@dataclass
+class Echo:
+    """Uploads what it was sent plus what it remembers; one task is its last."""
+
+    name: str
+    sum: float = 0.0
+
+    def learn(self, broadcast: Broadcast) -> Upload:
+        if broadcast.task == 13:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if broadcast.task == 12:
+            raise UserError(f"{self.name}: no twelfth task, found 12")
+        self.sum += float(broadcast.state["x"].sum())
+        state = {"x": torch.full((3,), self.sum)}
+        return Upload(self.name, broadcast.task, broadcast.round, state, (1, 2))
+
+    def evaluate(self, broadcast: Broadcast) -> Evaluation:
+        rows = ((1, "small", "task-aware", int(self.sum), os.getpid()),)
+        return Evaluation(self.name, broadcast.task, rows)
+
+    def save(self, folder: Path) -> None:
+        (folder / self.name).write_text(str(self.sum))
+
+    def load(self, folder: Path) -> None:
+        self.sum = float((folder / self.name).read_text())
+
+
+def build(names: tuple[str, ...]) -> Crew:
+    commons: Any = "commons"
+    return Crew(commons, {name: Echo(name) for name in names})  # type: ignore[misc]
+
+
+def build_nothing(names: tuple[str, ...]) -> Crew:
+    raise UserError(f"data: nothing for {names[0]}")
+
+
+def join(commons: Any, job: int) -> str:
+    return f"{commons} {job}"
+
+
+def send(task: int, round_: int = 1, **values: float) -> dict[str, Broadcast]:
+    return {n: Broadcast(task, round_, {"x": torch.tensor([v])}) for n, v in values.items()}

@@ -1,0 +1,113 @@
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import torch
+
+from fedbridge.config import OBOD, Alone
+from fedbridge.models.commons import Commons
+from fedbridge.models.space import embed
+from fedbridge.rng import seed_for
+from fedbridge.server.fusions import Gathered, keep_own, one_by_one
+from fedbridge.server.knowledge import Knowledge, Student
+from fedbridge.server.obod import Pupil, distil
+from fedbridge.wire import Step
+from worlds import World, make_world, same_state, tiny_config
+
+
+def students(world: World, classes: tuple[int, ...] = (0, 1, 2)) -> list[Student]:
+    found = []
+    for name in ("client-1", "client-2", "client-3"):
+        model = world.commons.small_model("mlp", name)
+        known = Knowledge(name, classes, embed(model, world.commons.public_inputs))
+        found.append(Student(name, "mlp", model.state_dict(), known, ()))
+    return found
+
+
+def gathered(world: World, **changes: Any) -> Gathered:
+    belief = torch.zeros(len(world.commons.public_inputs), 8)
+    made = Gathered(Step(2, 1), students(world), belief)
+    return dataclasses.replace(made, **changes)
+
+
+def never(function: Callable[[Commons, Pupil], Any], jobs: list[Pupil]) -> list[Any]:
+    raise AssertionError("there was nothing to do")
+
+
+def loose(world: World) -> OBOD:
+    """Return settings under which everybody teaches everybody."""
+    assert isinstance(world.commons.config.fusion, OBOD)
+    gates = {"sureness": False, "mass": False, "surer": False}
+    return world.commons.config.fusion.model_copy(update=gates)
+
+
+def test_without_fusion_every_client_gets_back_what_it_uploaded(world: World):
+    round_ = gathered(world)
+    fused = keep_own(round_, world.commons, Alone(), never)
+    assert fused.taught == []
+    assert len(fused.states) == 3
+    for student, state in zip(round_.students, fused.states, strict=True):
+        assert same_state(state, student.state)
+
+
+def test_every_student_gets_its_own_result_in_the_order_of_students(world: World):
+    round_, options = gathered(world), loose(world)
+    jobs: list[Pupil] = []
+
+    def spread(function: Callable[[Commons, Pupil], Any], pupils: list[Pupil]) -> list[Any]:
+        jobs.extend(pupils)
+        return [function(world.commons, pupil) for pupil in pupils]
+
+    fused = one_by_one(round_, world.commons, options, spread)
+
+    assert [pupil.student.name for pupil in jobs] == ["client-1", "client-2", "client-3"]
+    for pupil, state in zip(jobs, fused.states, strict=True):
+        assert same_state(state, distil(world.commons, pupil))
+        assert pupil.seed == seed_for(0, "fuse", pupil.student.name, 2, 1)
+    assert not same_state(fused.states[0], fused.states[1])
+
+
+def test_the_record_names_every_pair(world: World):
+    fused = one_by_one(gathered(world), world.commons, loose(world), world.spread)
+    names = ["client-1", "client-2", "client-3"]
+    pairs = {(record.student, record.teacher) for record in fused.taught}
+    assert pairs == {(s, t) for s in names for t in names if s != t}
+
+
+def test_the_step_is_part_of_the_seed(world: World):
+    one, other = (
+        one_by_one(gathered(world, step=step), world.commons, loose(world), world.spread)
+        for step in (Step(2, 1), Step(2, 2))
+    )
+    assert not same_state(one.states[0], other.states[0])
+
+
+def test_models_may_be_fused_in_the_last_round_of_a_task_only(world: World):
+    options = loose(world).model_copy(update={"rounds": "last"})
+    early = one_by_one(gathered(world), world.commons, options, never)
+    late = one_by_one(gathered(world, step=Step(2, 2)), world.commons, options, world.spread)
+    own = students(world)[0].state
+    assert early.taught == [] and same_state(early.states[0], own)
+    assert late.taught and not same_state(late.states[0], own)
+
+
+def test_a_single_client_has_nobody_to_learn_from(world: World):
+    alone = gathered(world, students=students(world)[:1])
+    fused = one_by_one(alone, world.commons, loose(world), world.spread)
+    assert fused.taught == []
+    assert same_state(fused.states[0], alone.students[0].state)
+
+
+def test_architectures_may_differ():
+    world = make_world(tiny_config(small={"models": ["mlp", "cnn"]}))
+    mixed = []
+    for student, name in zip(students(world)[:2], ("mlp", "cnn"), strict=True):
+        model = world.commons.small_model(name, student.name)
+        known = Knowledge(student.name, (0, 1, 2), embed(model, world.commons.public_inputs))
+        mixed.append(Student(student.name, name, model.state_dict(), known, ()))
+
+    fused = one_by_one(gathered(world, students=mixed), world.commons, loose(world), world.spread)
+
+    for student, state in zip(mixed, fused.states, strict=True):
+        assert state.keys() == student.state.keys()
+        assert not same_state(state, student.state)

@@ -1,0 +1,211 @@
+import dataclasses
+from pathlib import Path
+
+import pytest
+import torch
+
+from fedbridge.models.head import pack
+from fedbridge.models.space import embed
+from fedbridge.server.knowledge import Student
+from fedbridge.server.server import Server
+from fedbridge.wire import Broadcast, Step, Upload, encode
+from worlds import Played, World, make_world, play, same_state, tiny_config
+
+STEPS = [Step(1, 1), Step(1, 2), Step(2, 1), Step(2, 2)]
+
+
+@pytest.fixture(scope="module")
+def sharing() -> World:
+    """Return a world in which both clients meet the same classes, so that all may teach."""
+    return make_world(tiny_config(scenario={"order": "same"}, large={"absorb": [0.0, 0.5]}))
+
+
+def alike(one: dict[str, Broadcast], other: dict[str, Broadcast]) -> bool:
+    return {k: encode(v) for k, v in one.items()} == {k: encode(v) for k, v in other.items()}
+
+
+def uploads_of(played: Played, step: Step) -> list[Upload]:
+    return [u for u in played.transport.uploads if (u.task, u.round) == step]
+
+
+def test_the_first_broadcast_leaves_every_client_the_model_it_has(fresh: Played):
+    sent = fresh.server.broadcast(Step(1, 1))
+    assert list(sent) == ["client-1", "client-2"]
+    for broadcast in sent.values():
+        assert (broadcast.task, broadcast.round, broadcast.state) == (1, 1, {})
+        assert broadcast.heads.shape == (1, 16, 8)
+
+
+def test_every_client_gets_its_own_model_and_the_same_head(finished: Played):
+    one, other = finished.server.broadcast(Step(2, 2)).values()
+    assert not same_state(one.state, other.state)
+    assert torch.equal(one.heads, other.heads)
+
+
+def test_without_fusion_the_broadcast_is_the_upload(world: World):
+    played = play(world.with_config(fusion={"name": "none"}), STEPS[:3])
+    sent = played.server.broadcast(Step(2, 2))
+    for upload in uploads_of(played, Step(2, 1)):
+        assert same_state(sent[upload.client].state, upload.state)
+    assert played.server.taught == []
+
+
+def test_fusion_changes_models_and_is_recorded(sharing: World):
+    played = play(sharing, STEPS[:3])
+    record = played.server.taught
+    sent = played.server.broadcast(Step(2, 2))
+    changed = {
+        upload.client
+        for upload in uploads_of(played, Step(2, 1))
+        if not same_state(sent[upload.client].state, upload.state)
+    }
+    assert changed == {taught.student for taught in record} != set()
+    for taught in record:
+        assert taught.teacher != taught.student
+        assert 0 < taught.weight <= 1 and 0 <= taught.agreement <= 1 + 1e-6
+
+
+def test_an_own_model_becomes_a_snapshot_when_its_task_ends(sharing: World):
+    played = play(sharing, [])
+    for step, names in zip(STEPS, ([], [1], [1], [1, 2]), strict=True):
+        play_on(played, step)
+        for client, kept in played.server.snapshots.items():
+            assert [k.name for k in kept] == [f"{client}@task-{task}" for task in names]
+
+    server, tasks = played.server, sharing.streams.clients[0].tasks
+    last = server.snapshots["client-1"][-1]
+    assert last.classes == tuple(sorted(c for task in tasks for c in task.classes))
+    model = sharing.commons.small_model("mlp", "client-1")
+    model.load_state_dict(server.states["client-1"])  # as it was fused
+    torch.testing.assert_close(last.embedding, embed(model, sharing.commons.public_inputs))
+
+
+def play_on(played: Played, step: Step) -> None:
+    for upload in played.transport.exchange(played.server.broadcast(step)):
+        played.server.absorb(upload)
+    played.server.finish_round(step)
+
+
+@pytest.mark.parametrize("done", [1, 2, 3, 4])
+@pytest.mark.parametrize("scope", ["federation", "client"])
+def test_after_save_and_load_every_later_broadcast_is_the_same_bit_for_bit(
+    done: int, scope: str, sharing: World, tmp_path: Path
+):
+    world = make_world(
+        tiny_config(scenario={"order": "same"}, large={"absorb": [0.0, 0.5], "scope": scope})
+    )
+    played = play(world, STEPS[:done])
+    played.server.save(tmp_path)
+    again = world.server()
+    again.load(tmp_path)
+
+    later = STEPS[done:]
+    assert alike(again.broadcast(Step(9, 9)), played.server.broadcast(Step(9, 9)))
+    for step in later:
+        for upload in played.transport.exchange(played.server.broadcast(step)):
+            played.server.absorb(upload)
+            again.absorb(upload)
+        played.server.finish_round(step)
+        again.finish_round(step)
+        assert alike(again.broadcast(step), played.server.broadcast(step))
+        assert again.taught == played.server.taught
+
+
+def test_a_server_that_saved_nothing_yet_loads_it(world: World, tmp_path: Path):
+    world.server().save(tmp_path)
+    again = world.server()
+    again.load(tmp_path)
+    assert alike(again.broadcast(Step(1, 1)), world.server().broadcast(Step(1, 1)))
+
+
+def absorbed(world: World, uploads: list[Upload]) -> Server:
+    server = world.server()
+    for upload in uploads:
+        server.absorb(upload)
+    server.finish_round(Step(1, 1))
+    return server
+
+
+def test_the_order_of_uploads_changes_no_head_and_no_model(sharing: World):
+    uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    one, other = absorbed(sharing, uploads), absorbed(sharing, uploads[::-1])
+    torch.testing.assert_close(one.large.heads("client-1"), other.large.heads("client-1"))
+    for name, state in one.states.items():
+        assert same_state(state, other.states[name])
+
+
+def test_absorbing_keeps_no_more_than_one_rounds_models(sharing: World):
+    uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    server = absorbed(sharing, uploads)
+    assert server._students == []
+    sizes = [sum(v.nbytes for v in state.values()) for state in server.states.values()]
+    assert len(sizes) == 2
+
+
+def test_absorbing_an_upload_leaves_it_as_it_was(sharing: World):
+    uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    before = [encode(upload) for upload in uploads]
+    absorbed(sharing, uploads)
+    assert [encode(upload) for upload in uploads] == before
+
+
+def test_the_belief_of_the_large_side_is_a_distribution_over_the_classes_it_knows(
+    sharing: World, monkeypatch: pytest.MonkeyPatch
+):
+    seen = []
+    from fedbridge.server import fusions
+
+    def spy(round_, commons, options, spread):  # type: ignore[no-untyped-def]
+        seen.append(round_.belief)
+        return fusions.keep_own(round_, commons, options, spread)
+
+    monkeypatch.setitem(fusions.FUSIONS, "obod", spy)
+    play(sharing, STEPS[:3])
+
+    tasks = sharing.streams.clients[0].tasks
+    for belief, known in zip(seen, (tasks[:1], tasks[:1], tasks), strict=True):
+        classes = sorted(c for task in known for c in task.classes)
+        torch.testing.assert_close(belief.sum(1), torch.ones(len(belief)))
+        assert (belief[:, classes] > 0).all()
+        others = [c for c in range(8) if c not in classes]
+        assert not belief[:, others].any()
+
+
+def test_before_any_data_there_is_no_belief(world: World, monkeypatch: pytest.MonkeyPatch):
+    empty = torch.zeros(0)
+    model = world.commons.small_model("mlp", "client-1")
+    server = world.server()
+    upload = Upload("client-1", 1, 1, model.state_dict(), (0, 1), empty, empty, empty, empty)
+    server.absorb(upload)
+    server.finish_round(Step(1, 1))
+    assert not server.large.heads("client-1").any()
+    assert all(value.isfinite().all() for value in server.states["client-1"].values())
+
+
+def test_sums_reach_the_head_as_they_were_sent(sharing: World):
+    played = play(sharing, STEPS[:1])
+    total = played.server.large.sums[""]
+    sent = torch.stack([u.gram for u in uploads_of(played, Step(1, 1))]).sum(0)
+    torch.testing.assert_close(pack(total.gram), sent)
+    assert total.counts.sum() == sum(
+        len(client.tasks[0].train) for client in sharing.streams.clients
+    )
+
+
+def test_students_are_known_by_their_embeddings_of_the_public_set(sharing: World):
+    server = sharing.server()
+    uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    for upload in uploads:
+        server.absorb(upload)
+    student: Student = server._students[0]
+    assert student.model == "mlp" and student.snapshots == ()
+    assert student.knowledge.classes == uploads[0].seen
+    assert student.knowledge.embedding.shape == (len(sharing.commons.public_inputs), 32)
+
+
+def test_an_upload_of_another_architecture_is_noticed(sharing: World):
+    uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    broken = dict(uploads[0].state)
+    broken.pop("projector.weight")
+    with pytest.raises(RuntimeError, match=r"projector\.weight"):
+        sharing.server().absorb(dataclasses.replace(uploads[0], state=broken))
