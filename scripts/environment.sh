@@ -30,7 +30,7 @@ find_python() {
 
 explain() {
     if grep -q -i -E 'no space left|disk quota' "$log"; then
-        fail "the disk is full: the environment needs about 3 GB. The same command goes on afterwards."
+        fail "the disk is full: the environment needs about 2 GB. The same command goes on afterwards."
     elif grep -q -i -E 'connection|name resolution|timed out|unreachable|proxy|ssl' "$log"; then
         fail "pip cannot reach a package index: is the network there? Behind a mirror, set PIP_INDEX_URL. The same command goes on afterwards."
     elif grep -q -i 'no matching distribution' "$log"; then

@@ -3,6 +3,7 @@
 .venv/bin/python scripts/quickstart.py
 """
 
+import logging
 import os
 import shutil
 import sys
@@ -20,6 +21,8 @@ FORMER = Path("runs/quickstart.former")
 def main() -> None:
     """Choose the config, make room, and become ``fedbridge run``."""
     os.chdir(ROOT)
+    logging.basicConfig(format="  %(message)s")
+    logging.getLogger("fedbridge").setLevel(logging.INFO)  # says what is being downloaded
     config = available(Path("configs/quickstart.toml"), Path("configs/digits.toml"))
     make_room()
     command = [sys.executable, "-m", "fedbridge.cli", "run", str(config), "--out", str(OUT)]

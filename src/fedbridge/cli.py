@@ -218,7 +218,7 @@ def _clear_unstarted(folder: Path) -> None:
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit code 2."""
     try:
-        code = app(standalone_mode=False)
+        code = app(prog_name="fedbridge", standalone_mode=False)
     except UserError as error:
         code = _complain(str(error))
     except typer.Abort:

@@ -131,7 +131,7 @@ class SMCF(Section):
     """Weight of distillation from the own model as it ended the previous task."""
     large: Weight = 1.0
     """Weight of distillation from the large side."""
-    guide: Literal["large", "together"] = "together"
+    guide: Literal["large", "together"] = "large"
     """What the large side teaches: its own distribution, or its calibrated mixture with the
     small model as the round began."""
     on: Literal["public", "private", "both"] = "public"
@@ -160,7 +160,7 @@ class OBOD(Section):
     """Most teachers ``m`` of one student in one round."""
     others: bool = True
     """Whether other clients' models may teach."""
-    rounds: Literal["every", "last"] = "every"
+    rounds: Literal["every", "last"] = "last"
     """Whether models are fused in every round or only in the last one of each task."""
     snapshots: Annotated[int, Field(ge=0)] = 8
     """How many of the client's own models, as they ended the latest tasks, may teach."""
@@ -187,7 +187,7 @@ class OBOD(Section):
     """Passes over ``U`` per teacher."""
     batch: Positive = 64
     """Public items per step."""
-    rate: Rate = 0.0005
+    rate: Rate = 0.00025
     """Learning rate of AdamW."""
 
 

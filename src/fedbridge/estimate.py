@@ -175,10 +175,13 @@ def _phases(commons: Commons, streams: Streams, paces: dict[str, Pace]) -> dict[
     pairs = list(zip(streams.clients, own, strict=True))
     public, head = len(commons.public_inputs), pace_of_head(commons)
     trained = sum(len(task.train) for client in streams.clients for task in client.tasks)
-    absorbed = rounds * public * len(own) * any(config.large.absorb)
+    absorbed = rounds * public * any(config.large.absorb)
     serial = rounds * (public * sum(p.read for p in own) + _offers(commons)[1] * head.solve)
     phases = {
-        "learn": _divided([_steps(config, c) * p.learn for c, p in pairs], commons)
+        "learn": _divided(
+            [_steps(config, c) * p.learn + _asked(config, c, public) * p.read for c, p in pairs],
+            commons,
+        )
         + trained * head.sum_up,
         "fuse": _divided([_lessons(config) * public * p.fuse for p in own], commons)
         + absorbed * head.sum_up
@@ -197,15 +200,22 @@ def _steps(config: Config, client: ClientStream) -> int:
     return batches * config.training.rounds * config.training.epochs
 
 
+def _asked(config: Config, client: ClientStream, public: int) -> int:
+    """Return how many items a client's teachers are asked about, counted again every round."""
+    if config.learner.name == "finetune":
+        return 0
+    return sum(len(task.train) + public for task in client.tasks) * config.training.rounds
+
+
 def _lessons(config: Config) -> int:
     """Return the largest number of lessons that one student has from teachers."""
     fusion = config.fusion
     if fusion.name != "obod":
         return 0
     others = config.scenario.clients - 1 if fusion.others else 0
-    tasks = range(config.scenario.tasks)
-    teachers = [min(fusion.teachers, others + task * fusion.snapshots) for task in tasks]
-    return sum(teachers) * config.training.rounds
+    earlier = [min(task, fusion.snapshots) for task in range(config.scenario.tasks)]
+    lessons = sum(min(fusion.teachers, others + own) for own in earlier)
+    return lessons * (config.training.rounds if fusion.rounds == "every" else 1)
 
 
 def _measured(client: ClientStream) -> int:

@@ -104,6 +104,7 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
 def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: int) -> Lesson:
     """Return a lesson of the client's last task with random answers of both teachers."""
     config, last = commons.config, sorted(stream.tasks[-1].classes)
+    generator = torch.Generator().manual_seed(0)
     seen = seen_by(stream)
     remembers = getattr(config.learner, "memory", 0) and len(stream.tasks) > 1
 
@@ -113,7 +114,7 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
             stored(dataset.inputs[rows]),
             torch.from_numpy(dataset.labels[rows]),
             torch.full((count, config.small.dimension), config.small.dimension**-0.5),
-            torch.rand(count, len(commons.classes)),
+            torch.rand(count, len(commons.classes), generator=generator),
         )
         return Share(*(part.to(commons.device) for part in parts))
 
@@ -130,7 +131,7 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
         new=ids(last),
         old=ids([c for c in seen if c not in last]),
         taught=ids(seen),
-        generator=torch.Generator().manual_seed(0),
+        generator=generator,
     )
 
 
@@ -155,7 +156,8 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
     fusion = commons.config.fusion
 
     def fuse() -> int:
-        gathered = Gathered(Step(1, 1), students, belief)
+        step = Step(1, commons.config.training.rounds)  # there may be fusion in the last one only
+        gathered = Gathered(step, students, belief)
         fused = FUSIONS[fusion.name](
             gathered, commons, fusion, lambda do, jobs: [do(commons, job) for job in jobs]
         )

@@ -159,7 +159,7 @@ class Client:
             self._shares[name] = Share(x, labels, earlier, torch.zeros(0))
 
     def _earlier_self(self) -> SmallModel | None:
-        if not self.previous:
+        if not self.previous or not getattr(self.commons.config.learner, "previous", 0.0):
             return None
         import copy
 

@@ -113,19 +113,21 @@ def test_user_error_while_clients_are_built_arrives(workers):
 
 def test_worker_that_dies_is_told_from_then_on():
     others = set(multiprocessing.active_children())
-    with pytest.raises(UserError, match="a worker process died"):
-        with LocalTransport(build, NAMES, 1, 1) as transport:
-            with pytest.raises(UserError, match=r"engine.workers: .* fedbridge resume"):
-                list(transport.exchange(send(13, a=0.0)))
+    with LocalTransport(build, NAMES, 1, 1) as transport:
+        with pytest.raises(UserError, match=r"engine.workers: .* fedbridge resume"):
+            list(transport.exchange(send(13, a=0.0)))
+        with pytest.raises(UserError, match="a worker process died"):
             transport.spread(join, [1])
     assert set(multiprocessing.active_children()) <= others
 
 
 def test_upload_that_is_no_upload_is_refused(monkeypatch):
     monkeypatch.setattr(local, "_learn", lambda name, data: b"not a message")
-    with LocalTransport(build, NAMES, 0, 1) as transport:
-        with pytest.raises(UserError, match="message: not a readable Upload"):
-            list(transport.exchange(send(1, a=0.0)))
+    with (
+        LocalTransport(build, NAMES, 0, 1) as transport,
+        pytest.raises(UserError, match="message: not a readable Upload"),
+    ):
+        list(transport.exchange(send(1, a=0.0)))
 
 
 def test_interrupts_are_held_back_only_for_a_moment():

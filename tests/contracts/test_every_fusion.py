@@ -1,0 +1,146 @@
+"""What every way to fuse must keep to; a new entry of FUSIONS is tested on arrival."""
+
+from pathlib import Path
+from typing import get_args
+
+import pytest
+import torch
+
+from fedbridge.config import Fusion
+from fedbridge.server.fusions import FUSIONS
+from fedbridge.server.server import Server
+from fedbridge.wire import Step, Upload, encode
+from worlds import (
+    Played,
+    World,
+    accuracy,
+    blocks,
+    make_world,
+    of_pictures,
+    play,
+    same_state,
+    tiny_config,
+)
+
+SHARED = {"order": "same"}  # all clients meet the same classes
+SCENARIOS = {
+    "one item per class": {"train_per_class": 1},
+    "single client": {"clients": 1},
+    "one class per task": {"classes_per_task": 1, **SHARED},
+    "one public item per class": {"public_per_class": 1, **SHARED},
+    "no common classes": {"private_classes": 4},
+    "three clients": {"clients": 3, **SHARED},
+}
+
+
+@pytest.fixture(params=sorted(FUSIONS))
+def fusion(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def fused_world(fusion: str, seed: int = 0, models: tuple[str, ...] = ("mlp",)) -> World:
+    small = {"models": list(models)}
+    return make_world(tiny_config(seed=seed, fusion={"name": fusion}, scenario=SHARED, small=small))
+
+
+def finite(played: Played) -> bool:
+    states = [*played.server.states.values()]
+    heads = [played.server.large.heads(name) for name in played.clients]
+    arrays = [*heads, *(array for state in states for array in state.values())]
+    return all(bool(array.isfinite().all()) for array in arrays)
+
+
+def round_one(fusion: str) -> list[Upload]:
+    return play(fused_world(fusion), [Step(1, 1)]).transport.uploads
+
+
+def absorbed(fusion: str, uploads: list[Upload]) -> Server:
+    server = fused_world(fusion).server()
+    for upload in uploads:
+        server.absorb(upload)
+    server.finish_round(Step(1, 1))
+    return server
+
+
+def test_every_entry_can_be_configured():
+    union, _ = get_args(Fusion)
+    assert {options().name for options in get_args(union)} == set(FUSIONS)
+    for name in FUSIONS:
+        assert tiny_config(fusion={"name": name}).fusion.name == name
+
+
+def test_clients_that_are_fused_solve_a_trivial_problem(fusion: str):
+    played = play(fused_world(fusion))
+    for name, client in played.clients.items():
+        found = client.evaluate(played.broadcasts(2, 2)[name])
+        for predictor in ("small", "large", "together"):
+            assert accuracy(found, predictor, "class-incremental", [1, 2]) > 0.9
+
+
+def test_it_gives_the_same_result_twice(fusion: str):
+    uploads = round_one(fusion)
+    torch.manual_seed(1)
+    first = absorbed(fusion, uploads)
+    torch.manual_seed(2)
+    again = absorbed(fusion, uploads)
+    for name, state in first.states.items():
+        assert same_state(state, again.states[name])
+    assert first.taught == again.taught
+
+
+def test_another_seed_gives_another_result(fusion: str):
+    one, other = (play(fused_world(fusion, seed), [Step(1, 1)]).server for seed in (0, 1))
+    assert not any(same_state(one.states[name], other.states[name]) for name in one.states)
+
+
+def test_it_survives_save_and_load(fusion: str, tmp_path: Path):
+    played = play(fused_world(fusion), [Step(1, 1), Step(1, 2), Step(2, 1)])
+    played.server.save(tmp_path)
+    again = played.world.server()
+    again.load(tmp_path)
+    for upload in played.transport.exchange(played.server.broadcast(Step(2, 2))):
+        played.server.absorb(upload)
+        again.absorb(upload)
+    for server in (played.server, again):
+        server.finish_round(Step(2, 2))
+    sent, expected = (s.broadcast(Step(9, 1)) for s in (again, played.server))
+    assert {k: encode(v) for k, v in sent.items()} == {k: encode(v) for k, v in expected.items()}
+
+
+def test_the_order_of_uploads_does_not_matter(fusion: str):
+    uploads = round_one(fusion)
+    one, other = absorbed(fusion, uploads), absorbed(fusion, uploads[::-1])
+    for name, state in one.states.items():
+        for key, value in state.items():
+            torch.testing.assert_close(value, other.states[name][key])
+
+
+def test_every_client_gets_a_whole_model_of_its_own_architecture(fusion: str):
+    played = play(fused_world(fusion, models=("mlp", "cnn")), [Step(1, 1)])
+    for upload in played.transport.uploads:
+        state = played.server.states[upload.client]
+        assert state.keys() == upload.state.keys()
+        for key, value in state.items():
+            assert value.shape == upload.state[key].shape
+            assert value.dtype == upload.state[key].dtype
+            assert value.device.type == "cpu" and not value.requires_grad
+
+
+def test_uploads_are_left_as_they_were(fusion: str):
+    uploads = round_one(fusion)
+    before = [encode(upload) for upload in uploads]
+    absorbed(fusion, uploads)
+    assert [encode(upload) for upload in uploads] == before
+
+
+@pytest.mark.parametrize("shade", [0, 255])
+def test_it_stays_finite_on_pictures_without_content(fusion: str, shade: int):
+    pictures = torch.full(blocks().inputs.shape, shade, dtype=torch.uint8).numpy()
+    config = tiny_config(fusion={"name": fusion}, scenario=SHARED, large={"absorb": [0.0, 0.5]})
+    assert finite(play(make_world(config, of_pictures(pictures, blocks().labels))))
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_it_stays_finite_in_extreme_scenarios(fusion: str, scenario: str):
+    settings = {"scenario": SCENARIOS[scenario], "large": {"absorb": [0.0, 0.5]}}
+    assert finite(play(make_world(tiny_config(fusion={"name": fusion}, **settings))))

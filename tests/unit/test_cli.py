@@ -1,0 +1,326 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from fedbridge import cli
+from fedbridge.client import client
+from fedbridge.experiment import alone
+from fedbridge.runs import Run
+
+TINY = """
+name = "tiny"
+[data]
+name = "digits"
+[scenario]
+clients = 2
+tasks = 2
+classes_per_task = 2
+public_per_class = 5
+train_per_class = 12
+[large]
+model = "patches"
+size = 16
+[small]
+models = ["mlp"]
+dimension = 32
+[training]
+rounds = 1
+epochs = 1
+[engine]
+workers = 0
+device = "cpu"
+"""
+FUNCTIONS = """
+import torch
+
+def poisoned(batch):
+    if not isinstance(batch, torch.Tensor):
+        raise TypeError("pictures only")
+    result = batch.flatten(1)[:, :8].clone()
+    result[1:, 0] = float("nan")
+    return result
+"""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDBRIDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def call(tmp_path, monkeypatch, capsys):
+    """Call the command line in a folder with a config; return code, output and complaint."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tiny.toml").write_text(TINY)
+
+    def called(*arguments):
+        monkeypatch.setattr(sys, "argv", ["fedbridge", *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            cli.main()
+        out, err = capsys.readouterr()
+        return end.value.code or 0, out, err
+
+    return called
+
+
+def only_line(err):
+    assert err.endswith("\n") and err.count("\n") == 1, err
+    return err.strip()
+
+
+# -- the way a run goes
+
+
+def test_run_resume_report_and_compare(call, tmp_path):
+    code, out, err = call("run", "tiny.toml")
+    assert (code, err) == (0, "")
+    assert "task 2 round 1: small" in out and "page: runs/tiny/report.html" in out
+    table = (tmp_path / "runs/tiny/accuracy.csv").read_bytes()
+    summary = (tmp_path / "runs/tiny/summary.json").read_bytes()
+    (tmp_path / "runs/tiny/report.html").unlink()
+
+    code, out, err = call("resume", "runs/tiny")
+    assert (code, err) == (0, "")
+    assert out.startswith("runs/tiny: this run is finished")
+    assert (tmp_path / "runs/tiny/report.html").is_file()
+    assert (tmp_path / "runs/tiny/accuracy.csv").read_bytes() == table
+    assert (tmp_path / "runs/tiny/summary.json").read_bytes() == summary
+
+    code, out, _ = call("report", "runs/tiny")
+    assert code == 0 and "page: runs/tiny/report.html" in out
+    code, out, _ = call("compare", "runs/tiny", "--markdown")
+    assert code == 0 and "tiny" in out
+
+
+def test_quiet_prints_nothing(call):
+    assert call("run", "tiny.toml", "--quiet", "--out", "q") == (0, "", "")
+    assert call("resume", "q", "--quiet") == (0, "", "")
+
+
+def test_override_and_out(call, tmp_path):
+    code, *_ = call("run", "tiny.toml", "--set", "seed=3", "--out", "a/b", "--quiet")
+    assert code == 0
+    assert Run.open(tmp_path / "a/b").config.seed == 3
+
+
+def test_encoding_is_part_of_the_progress(call, monkeypatch, tmp_path):
+    from rich.progress import Progress
+
+    said = []
+    update = Progress.update
+    monkeypatch.setattr(
+        Progress, "update", lambda self, *a, **k: (said.append(k), update(self, *a, **k))[1]
+    )
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "new-cache"))
+    assert call("run", "tiny.toml", "--out", "r")[0] == 0
+    encoding = [k for k in said if k["description"] == "the FM encodes"]
+    assert encoding and all(0 < k["completed"] < k["total"] for k in encoding)
+    steps = [k for k in said if k["description"].startswith("task")]
+    assert [(k["completed"], k["total"]) for k in steps] == [(1, 2), (2, 2)]
+    assert "together" in steps[-1]["accuracy"]
+
+
+@pytest.mark.parametrize("what", ["learners", "fusions", "models", "datasets"])
+def test_list(call, what):
+    code, out, err = call("list", what)
+    assert (code, err) == (0, "")
+    known = {"learners": "smcf", "fusions": "obod", "models": "lite0", "datasets": "digits"}
+    assert known[what] in out
+
+
+def test_check_estimates_and_leaves_nothing(call, tmp_path):
+    code, out, err = call("check", "tiny.toml")
+    assert (code, err) == (0, "")
+    for word in ("mlp", "parameters", "bytes up", "bytes down", "time to learn", "memory"):
+        assert word in out
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_help_and_lists_need_no_torch():
+    code = (
+        "import sys; sys.argv = ['fedbridge', '--help']\n"
+        "from fedbridge.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: code = end.code or 0\n"
+        "heavy = {'torch', 'numpy', 'scipy', 'sklearn', 'pydantic', 'matplotlib', 'jinja2'}\n"
+        "print(code, sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "0 []"
+    for command in ("run", "resume", "check", "list", "report", "compare"):
+        assert f"\n  {command} " in done.stdout
+
+
+# -- mistakes: exit code 2, one line that helps, and nothing left behind
+
+
+@pytest.mark.parametrize(
+    ("override", "complaint"),
+    [
+        ("engine.devic=cpu", "engine.devic: unknown key (did you mean 'device'?)"),
+        ("training.rounds=0", "training.rounds: Input should be greater than or equal to 1"),
+        ("learner.name=foo", "learner"),
+        ("seed", "--set seed: must have the form a.b=value"),
+        ("data.name=foo", "data.name: must be one of digits, "),
+        ('data.domains=["x"]', "data.domains: digits has the domains digits, found 'x'"),
+        ("scenario.classes_per_task=6", "12 classes are needed, data set 'digits' has 10"),
+        ("scenario.test=1.5", "scenario.test: Input should be less than 1"),
+        ("scenario.clients=190", "must have at least one training, one validation and one test"),
+        ('small.models=["foo"]', "small.models: unknown model 'foo', known: cnn"),
+        ('small.models=["gru"]', "small.models: 'gru' reads text, but the data are image"),
+        ("large.model=foo", "large.model: must be one of lite0, minilm, patches, or "),
+        ("large.model=transformers:./no", "transformers:./no: there is no such folder"),
+        ("large.model=onnx:no.onnx", "large.model: onnx:no.onnx"),
+        ("large.model=callable:no:f", "large.model: callable:no:f cannot be used"),
+        ("large.size=4", "large.size: must be at least 8 for patches, found 4"),
+        ("engine.device=foo", "engine.device: must be auto, cpu or cuda, found 'foo'"),
+        ("engine.device=cuda:99", "engine.device"),
+    ],
+)
+def test_mistake_in_the_settings(call, tmp_path, override, complaint):
+    for command in (["run", "tiny.toml", "--out", "r"], ["check", "tiny.toml"]):
+        code, out, err = call(*command, "--set", override)
+        line = only_line(err)
+        assert code == 2 and line.startswith("error: ") and complaint in line
+        assert "Traceback" not in out
+
+
+def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
+    (tmp_path / "functions_with_nan.py").write_text(FUNCTIONS)
+    monkeypatch.syspath_prepend(tmp_path)
+    name = "large.model=callable:functions_with_nan:poisoned"
+    for command in (["run", "tiny.toml", "--out", "r"], ["check", "tiny.toml"]):
+        code, _, err = call(*command, "--set", name)
+        assert code == 2
+        assert "must return finite numbers, found NaN or infinity" in only_line(err)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (["run", "no.toml"], "no.toml: cannot read this config file: No such file"),
+        (["run", "."], ".: cannot read this config file"),
+        (["run", "broken.toml"], "broken.toml: not valid TOML"),
+        (["run"], "Missing argument 'CONFIG'; see fedbridge run --help"),
+        (["run", "tiny.toml", "--sett", "a=1"], "No such option: --sett"),
+        (["check", "tiny.toml", "more"], "unexpected extra argument"),
+        (["list", "toys"], "'toys' is not one of 'learners'"),
+        (["walk"], "No such command 'walk'"),
+        (["resume", "no-run"], "no-run: a run's folder must hold config.toml"),
+        (["report", "no-run"], "no-run: a run's folder must hold config.toml"),
+        (["compare", "no-run"], "no-run"),
+        (["compare"], "Missing argument"),
+    ],
+)
+def test_mistake_on_the_command_line(call, tmp_path, arguments, complaint):
+    (tmp_path / "broken.toml").write_text("name = ")
+    code, out, err = call(*arguments)
+    assert (code, out) == (2, "")
+    assert complaint in only_line(err)
+
+
+def test_no_command_shows_the_help(call):
+    code, out, err = call()
+    assert code == 2 and "Usage: fedbridge" in out + err
+
+
+def test_folder_in_use_is_left_alone(call, tmp_path):
+    call("run", "tiny.toml", "--out", "r", "--quiet")
+    before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    code, _, err = call("run", "tiny.toml", "--out", "r")
+    assert code == 2
+    assert "go on with it: fedbridge resume r" in only_line(err)
+    assert before == {p: p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()}
+
+
+def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(call, tmp_path):
+    assert call("run", "tiny.toml", "--out", "r", "--set", "data.name=foo")[0] == 2
+    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["config.toml", "environment.json"]
+    with alone(tmp_path / "r"):
+        code, _, err = call("run", "tiny.toml", "--out", "r")
+        assert code == 2
+        assert "another process is carrying out this run" in only_line(err)
+        code, _, err = call("resume", "r")
+        assert code == 2
+        assert "another process is carrying out this run" in only_line(err)
+    assert call("run", "tiny.toml", "--out", "r", "--quiet")[0] == 0
+
+
+def test_data_that_would_be_downloaded_are_named(call):
+    code, _, err = call("check", "tiny.toml", "--set", "data.name=emoji")
+    assert code == 2
+    line = only_line(err)
+    assert "'emoji' (fluent, openmoji, twitter, google) is not cached" in line
+    assert "check --download" in line and "MB" in line
+
+
+# -- accidents: what was done stays done
+
+
+def test_full_disk(call, tmp_path, monkeypatch):
+    save_file = client.save_file
+    monkeypatch.setattr(client, "save_file", no_room_for("client-2.safetensors", save_file, 2))
+    code, _, err = call("run", "tiny.toml", "--out", "r", "--quiet")
+    assert code == 2
+    line = only_line(err)
+    assert "disk full" in line and "fedbridge resume" in line
+    assert [p.name for p in (tmp_path / "r/checkpoints").iterdir()] == ["step-0001"]
+    monkeypatch.setattr(client, "save_file", save_file)
+    assert call("resume", "r", "--quiet") == (0, "", "")
+    assert call("run", "tiny.toml", "--out", "whole", "--quiet") == (0, "", "")
+    assert (tmp_path / "r/accuracy.csv").read_bytes() == (
+        tmp_path / "whole/accuracy.csv"
+    ).read_bytes()
+
+
+def no_room_for(name, save_file, time):
+    times = []
+
+    def failing(arrays, path):
+        times.extend([path] * (path.name == name))
+        if len(times) >= time:
+            path.write_bytes(b"half a fi")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        save_file(arrays, path)
+
+    return failing
+
+
+def test_interrupt_says_how_to_go_on(call, tmp_path, monkeypatch):
+    save = client.Client.save
+    monkeypatch.setattr(client.Client, "save", interrupted)
+    code, out, err = call("run", "tiny.toml", "--out", "r", "--quiet")
+    assert (code, out) == (130, "")
+    assert err == "stopped; go on with: fedbridge resume r\n"
+    monkeypatch.setattr(client.Client, "save", save)
+    assert call("resume", "r", "--quiet") == (0, "", "")
+
+
+def interrupted(self, folder):
+    raise KeyboardInterrupt
+
+
+def test_damaged_checkpoints_are_named(call, tmp_path, monkeypatch):
+    monkeypatch.setattr(Run, "write_summary", interrupted)
+    assert call("run", "tiny.toml", "--out", "r", "--quiet")[0] == 130
+    for checkpoint in (tmp_path / "r/checkpoints").iterdir():
+        (checkpoint / "manifest.json").write_text("{")
+    code, _, err = call("resume", "r")
+    assert code == 2
+    line = only_line(err)
+    assert "no checkpoint of this run is whole: " in line and "manifest.json cannot be read" in line
+
+
+def test_fault_of_ours_is_not_hidden(call, monkeypatch):
+    def fault(*_):
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("fedbridge.config.load_config", fault)
+    monkeypatch.setattr(sys, "argv", ["fedbridge", "check", "tiny.toml"])
+    with pytest.raises(ZeroDivisionError):
+        cli.main()

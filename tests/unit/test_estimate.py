@@ -1,0 +1,210 @@
+import json
+import time
+from dataclasses import fields
+
+import numpy as np
+import pytest
+import torch
+from rich.console import Console
+
+from fedbridge.config import parse_config
+from fedbridge.data import DATASETS, load_dataset
+from fedbridge.data.store import cache_folder
+from fedbridge.errors import UserError
+from fedbridge.estimate import Estimate, estimate
+from fedbridge.experiment import Experiment, plan, prepare, used_items
+from fedbridge.pace import pace_of, pace_of_head, seconds_of
+from fedbridge.runs import Run
+
+TREE = {
+    "data": {"name": "digits"},
+    "scenario": {"clients": 3, "tasks": 3, "classes_per_task": 2, "train_per_class": 20},
+    "large": {"model": "patches", "size": 16},
+    "small": {"models": ["mlp", "cnn"], "dimension": 32},
+    "training": {"rounds": 2, "epochs": 1, "batch": 16},
+    "engine": {"workers": 0, "device": "cpu"},
+}
+
+
+def settings(**changes):
+    tree = dict(TREE)
+    for key, value in changes.items():
+        tree[key] = {**TREE.get(key, {}), **value}
+    return parse_config(tree, "test")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cache(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FEDBRIDGE_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield
+
+
+@pytest.fixture
+def run(tmp_path):
+    """Run an experiment and return its summary."""
+
+    def conducted(config):
+        folder = tmp_path / "run"
+        for _ in Experiment(Run.create(folder, config)).conduct():
+            pass
+        return json.loads((folder / "summary.json").read_text())
+
+    return conducted
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"fusion": {"name": "none"}, "learner": {"name": "finetune"}},
+        {"small": {"start": "warm", "warm_epochs": 1}},
+        {"large": {"projection": 64, "head": "nearest-mean"}},
+        {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
+    ],
+)
+def test_bytes_are_those_of_the_run(run, changes):
+    config = settings(**changes)
+    expected, summary = estimate(config), run(config)
+    assert expected.bytes_up == pytest.approx(summary["bytes_up"], rel=0.001)
+    # the server offers fewer heads where validation prefers the first or the last lambda
+    assert 0.98 < expected.bytes_down / summary["bytes_down"] < 1.2
+
+
+def test_counts_are_those_of_the_plan():
+    config = settings()
+    found = estimate(config)
+    dataset, streams = plan(config)
+    used = used_items(streams)
+    assert found.items == len(used) < len(dataset)
+    assert (found.clients, found.rounds) == (3, 6)
+    assert list(found.parameters) == ["mlp", "cnn"]
+    # 16 x 16 pixels to 256, their norm, 128 features, 32 dimensions
+    assert found.parameters["mlp"] == 256 * 256 + 2 * 256 + 257 * 128 + 129 * 32
+
+
+def test_items_are_encoded_at_most_once_and_counted_as_long_as_they_are_not(monkeypatch, tmp_path):
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
+    config = settings(large={"batch": 8})
+    first, second = estimate(config), estimate(config)
+    assert first.to_encode == first.items
+    assert first.items - 9 <= second.to_encode <= first.items - 8
+    assert first.seconds["encode"] > 0.0
+    prepare(config)
+    third = estimate(config)
+    assert (third.to_encode, third.seconds["encode"]) == (0, 0.0)
+
+
+def test_time_and_memory_grow_with_the_work():
+    once = estimate(settings())
+    longer = estimate(settings(training={"epochs": 40}))
+    assert set(once.seconds) == {"encode", "learn", "fuse", "evaluate"}
+    assert longer.seconds["learn"] > 4 * once.seconds["learn"] > 0.0
+    assert once.seconds["fuse"] > 0.0 and once.seconds["evaluate"] > 0.0
+    warm = estimate(settings(small={"start": "warm"}))
+    assert warm.seconds["warm up"] > 0.0
+    two = estimate(settings(engine={"workers": 2}))
+    assert once.memory_mib > 100 and two.memory_mib > 2.5 * once.memory_mib
+
+
+def test_no_fusion_costs_next_to_nothing():
+    with_it, without = estimate(settings()), estimate(settings(fusion={"name": "none"}))
+    assert without.seconds["fuse"] < 0.5 * with_it.seconds["fuse"]
+
+
+def test_threads_are_left_as_they_were():
+    before = torch.get_num_threads()
+    estimate(settings(engine={"threads": before + 1}))
+    assert torch.get_num_threads() == before
+
+
+def test_random_numbers_of_others_are_left_alone():
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    estimate(settings())
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_data_that_are_not_cached_are_not_downloaded(monkeypatch):
+    def download(*_):
+        raise AssertionError("nothing may be downloaded")
+
+    monkeypatch.setitem(
+        DATASETS,
+        "fonts",
+        type(DATASETS["fonts"])(download, "", ("a", "b"), (), DATASETS["fonts"].packages),
+    )
+    with pytest.raises(UserError, match=r"'fonts' \(a, b\) is not cached, .* at most 5\d MB"):
+        estimate(settings(data={"name": "fonts"}))
+    (cache_folder() / "data-v1" / "fonts" / "a").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"'fonts' \(b\) is not cached"):
+        estimate(settings(data={"name": "fonts"}))
+    with pytest.raises(AssertionError, match="nothing may be downloaded"):
+        estimate(settings(data={"name": "fonts"}), download=True)
+    with pytest.raises(UserError, match="fonts has the domains a, b, found 'c'"):
+        estimate(settings(data={"name": "fonts", "domains": ["c"]}))
+
+
+def test_model_is_checked_before_the_data():
+    with pytest.raises(UserError, match=r"large.model: .*found 'no'"):
+        estimate(settings(large={"model": "no"}, data={"name": "fonts"}))
+
+
+def test_table_says_what_is_exact_and_what_is_not():
+    found = Estimate(
+        clients=2,
+        rounds=5,
+        items=12_345,
+        to_encode=678,
+        parameters={"cnn": 90_000},
+        bytes_up=10 * 3 * 2**20,
+        bytes_down=10 * 512,
+        seconds={"encode": 30.04, "learn": 125.0, "fuse": 7200.0},
+        memory_mib=1234.5,
+    )
+    console = Console(width=100)
+    with console.capture() as capture:
+        console.print(found.table())
+    text = capture.get()
+    for line in (
+        "90,000 parameters",
+        "12,345, of which 678 to be encoded",
+        "30.0 MiB; 3.0 MiB per client and round",
+        "5.0 KiB; 512.0 B per client and round",
+        "about 30.0 s",
+        "about 2 min",
+        "about 2 h 0 min",
+        "about 1,234 MiB, all processes together",
+    ):
+        assert line in text
+    assert len(fields(Estimate)) == 9
+
+
+# -- pace
+
+
+def test_pace_of_every_architecture_is_positive():
+    config = settings()
+    site = prepare(config)
+    dataset = load_dataset("digits")
+    for model in ("mlp", "mixer"):
+        pace = pace_of(site.commons, dataset, site.streams.clients[0], model)
+        small = site.commons.small_model(model, "any")
+        assert pace.parameters == sum(p.numel() for p in small.parameters())
+        assert 0.0 < pace.read < pace.learn < 5.0
+        assert 0.0 < pace.fuse < pace.learn
+
+
+def test_head_takes_longer_for_more_features():
+    small = prepare(settings(large={"projection": 32})).commons
+    large = prepare(settings(large={"projection": 600})).commons
+    assert pace_of_head(large).sum_up > pace_of_head(small).sum_up > 0.0
+    assert pace_of_head(large).solve > pace_of_head(small).solve > 0.0
+
+
+def test_seconds_are_those_of_the_fastest_try():
+    waits = iter([0.03, 0.0, 0.03])
+    assert seconds_of(lambda: time.sleep(next(waits))) < 0.02
+    assert next(waits, None) is None
+    assert np.isfinite(seconds_of(lambda: None, 1))
