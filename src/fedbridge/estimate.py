@@ -105,7 +105,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
         bytes_up=bytes_up,
         bytes_down=bytes_down,
         seconds=seconds,
-        memory_mib=_memory(commons, streams) / MIB,
+        memory_mib=_memory(commons, dataset, streams, 4 * fm.dimension * len(used)) / MIB,
     )
 
 
@@ -287,21 +287,25 @@ def _upload(
     )
 
 
-def _memory(commons: Commons, streams: Streams) -> float:
+def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -> float:
     """Return bytes: what this process came to need, in each process, and what it did not try.
 
-    That is, at the server the sums with what solving takes; at a client the features of a
-    task and their sums.
+    That is, everywhere the ``mapped`` embeddings and, for each client, what is known of its
+    task's items and of U; in each process the sums of a task; at the server its own sums, with
+    what solving takes, and the data once more where clients live in the same process.
     """
     unit = 1 if sys.platform == "darwin" else 2**10
     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     workers = workers_of(commons.config, commons.device)
-    size = commons.lift.dimension
+    size, classes = commons.lift.dimension, len(commons.classes)
+    width = size + commons.config.small.dimension + classes
+    longest = [max(len(task.train) for task in client.tasks) for client in streams.clients]
+    known = sum(4 * width * (count + len(commons.public_inputs)) for count in longest)
     gram = 8 * size**2
-    kept = len(streams.clients) if commons.config.large.scope == "client" else 1
-    longest = max(len(task.train) for client in streams.clients for task in client.tasks)
-    private = gram + 8 * 2 * longest * size
-    return float((1 + workers) * here + (kept + 3) * gram + max(1, workers) * private)
+    kept = len(longest) if commons.config.large.scope == "client" else 1
+    server = (kept + 3) * gram + (0 if workers else dataset.inputs.nbytes)
+    summing = max(1, workers) * (gram + 16 * size * max(longest))
+    return float((1 + workers) * here + mapped + known + summing + server)
 
 
 @contextmanager

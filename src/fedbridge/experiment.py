@@ -28,9 +28,9 @@ from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
 from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
-from fedbridge.models.warm import warm_start
 from fedbridge.runs import CONFIG, Run, read_accuracy
 from fedbridge.server.server import Server
+from fedbridge.server.warm import warm_start
 from fedbridge.wire import State, Step
 
 Tell = Callable[[int, int], None]

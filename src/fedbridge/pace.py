@@ -19,7 +19,7 @@ from fedbridge.server.knowledge import Knowledge, Student
 from fedbridge.wire import Step
 
 BATCHES = 4
-ITEMS = 256
+ITEMS = 512  # as many as are embedded at once
 
 
 @dataclass(frozen=True)

@@ -172,7 +172,7 @@ def test_the_table_holds_every_learner_with_every_fusion():
     assert list(golden()) == CASES
 
 
-@pytest.mark.parametrize(("one", "other"), combinations(CASES, 2))
+@pytest.mark.parametrize(("one", "other"), list(combinations(CASES, 2)))
 def test_the_table_tells_the_methods_apart(one: str, other: str):
     """A table in which rows are alike would catch nothing."""
     assert moved(golden()[one], golden()[other])

@@ -92,7 +92,8 @@ class Sums:
     def nearest_mean(self) -> Array:
         """Return ``W (M, C)`` of unit class means, 0 for a class without data."""
         means = self.cross / np.maximum(self.counts, 1.0)
-        return means / np.maximum(np.linalg.norm(means, axis=0), 1e-12)
+        lengths: Array = np.maximum(np.linalg.norm(means, axis=0), 1e-12)
+        return means / lengths
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Array:

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from fedbridge.models.space import embed
-from fedbridge.models.warm import warm_start
+from fedbridge.server.warm import warm_start
 from fedbridge.wire import State
 from worlds import World, make_world, same_state, tiny_config
 
