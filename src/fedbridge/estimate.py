@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIB = 2**20
+SLACK = 1.25  # what the allocator keeps back in a long run, as measured
 
 
 @dataclass(frozen=True)
@@ -305,7 +306,7 @@ def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -
     kept = len(longest) if commons.config.large.scope == "client" else 1
     server = (kept + 3) * gram + (0 if workers else dataset.inputs.nbytes)
     summing = max(1, workers) * (gram + 16 * size * max(longest))
-    return float((1 + workers) * here + mapped + known + summing + server)
+    return SLACK * float((1 + workers) * here + mapped + known + summing + server)
 
 
 @contextmanager
