@@ -78,9 +78,11 @@ class Large(Section):
     """Whose sums the head is solved from: all clients', or (isolated baseline) its own."""
     projection: Annotated[int, Field(ge=0)] = 0
     """Units of the random projection with a ReLU before the head; 0 leaves it out."""
-    regularisation: tuple[Annotated[float, Field(gt=0.0)], ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    regularisation: Annotated[
+        tuple[Annotated[float, Field(gt=0.0, allow_inf_nan=False)], ...], Field(min_length=1)
+    ] = (0.003, 0.01, 0.03, 0.1, 0.3)
     """Candidates for lambda, in units of the mean eigenvalue of G; validation data decide."""
-    absorb: tuple[Weight, ...] = (0.0, 0.3)
+    absorb: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 0.3)
     """Candidates for the weight of the small models' soft labels on ``U`` in the head (OBOD with
     the large side as student); ``[0.0]`` switches it off; validation data decide."""
 

@@ -54,7 +54,7 @@ SLOW = """
         finish(self, step)
         if count == 3:
             print(flush=True)
-            time.sleep(60)
+            time.sleep(600)
     Server.finish_round = slow
 """  # says when the third round is over, and waits
 
@@ -62,7 +62,7 @@ SLOW = """
 def die(folder: Path, sabotage: str) -> None:
     """Let a run go on in a process that kills itself."""
     found = process(folder, sabotage)
-    _, complaint = found.communicate(timeout=60)
+    _, complaint = found.communicate(timeout=300)
     assert found.returncode == -signal.SIGKILL, complaint
 
 
@@ -84,7 +84,7 @@ def status(pid: int) -> tuple[str, int]:
     return state, int(parent)
 
 
-def gone(pids: list[int], patience: float = 5.0) -> bool:
+def gone(pids: list[int], patience: float = 15.0) -> bool:
     """Say whether all these processes end within some seconds."""
     deadline = time.monotonic() + patience
     while left := [pid for pid in pids if status(pid)[0] not in ("gone", "Z")]:
@@ -138,7 +138,7 @@ def test_run_that_was_asked_to_stop(whole, tmp_path, workers, request_):
     found.stdout.readline()
     started = children(found.pid)
     os.killpg(found.pid, request_)  # as a terminal does: workers are asked too
-    _, complaint = found.communicate(timeout=30)
+    _, complaint = found.communicate(timeout=300)
     assert found.returncode == 130
     assert complaint == f"stopped; go on with: fedbridge resume {folder}\n"
     assert gone(started)

@@ -150,8 +150,21 @@ def _unpack(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:
     if archive.suffix == ".deb":
         archive = _tar_in_deb(archive)
     with tarfile.open(archive) as tar:
-        members = [m for m in tar.getmembers() if m.isfile() and wanted(m.name)]
-        tar.extractall(folder, members=members, filter="data")
+        for member in tar.getmembers():
+            if member.isfile() and wanted(member.name):
+                _unpack_member(tar, member, folder)
+
+
+def _unpack_member(tar: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    # by hand: extractall(filter="data") came with Python 3.11.4, and Debian 12 has 3.11.2
+    path = PurePosixPath(member.name.lstrip("/"))
+    if ".." in path.parts:
+        raise tarfile.ExtractError(f"{member.name!r} would land outside the folder")
+    source = tar.extractfile(member)
+    assert source is not None  # a regular file
+    (folder / path).parent.mkdir(parents=True, exist_ok=True)
+    with source, (folder / path).open("wb") as file:
+        shutil.copyfileobj(source, file)
 
 
 def _unpack_wheel(archive: Path, folder: Path, wanted: Callable[[str], bool]) -> None:

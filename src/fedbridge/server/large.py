@@ -32,6 +32,7 @@ class LargeSide:
         self._offers: list[Choice] = [self.choice]
         self._votes = np.zeros(1)
         self._heads: dict[str, Tensor] = {}
+        self._solved: dict[tuple[str, Choice], Tensor] = {}  # what no new sum has outdated
         self.solve()
 
     def heads(self, client: str) -> Tensor:
@@ -45,6 +46,7 @@ class LargeSide:
             cross, counts = upload.cross.double().numpy(), upload.counts.double().numpy()
             key = self._key(upload.client)
             self.sums[key] = self.sums[key] + Sums(gram, cross, counts)
+            self._solved = {at: head for at, head in self._solved.items() if at[0] != key}
         if len(upload.correct) == len(self._votes):
             self._votes = self._votes + upload.correct.double().numpy()
 
@@ -53,6 +55,8 @@ class LargeSide:
         self.choice = self._elect()
         if any(self.settings.absorb):
             self.soft = self._learn_from(models)
+            weights = self.settings.absorb
+            self._solved = {at: w for at, w in self._solved.items() if not weights[at[1][1]]}
         self._offers = self._neighbours()
         self._votes = np.zeros(len(self._offers))
         self.solve()
@@ -60,8 +64,11 @@ class LargeSide:
     def solve(self) -> None:
         """Compute the candidate heads from the sums."""
         for key, sums in self.sums.items():
-            stack = np.stack([self._head(sums, choice) for choice in self._offers])
-            self._heads[key] = torch.from_numpy(stack).float()
+            for choice in self._offers:
+                if (key, choice) not in self._solved:
+                    head = torch.from_numpy(self._head(sums, choice)).float()
+                    self._solved[key, choice] = head
+            self._heads[key] = torch.stack([self._solved[key, c] for c in self._offers])
 
     def scores(self, client: str = "") -> Tensor:
         """Return the scores of the public set ``(|U|, C)`` under the head in force."""
@@ -89,18 +96,20 @@ class LargeSide:
         self.choice = (state["choice"][0], state["choice"][1])
         self._offers = [(i, j) for i, j in state["offers"]]
         self._votes = np.zeros(len(self._offers))
+        self._solved = {}
         self.solve()
 
     def _key(self, client: str) -> str:
         return client if self.settings.scope == "client" else ""
 
     def _head(self, sums: Sums, choice: Choice) -> NDArray[np.float64]:
+        absorbed = self.settings.absorb[choice[1]]
+        return self._fit(sums + self.soft.scaled(absorbed) if absorbed else sums, choice[0])
+
+    def _fit(self, sums: Sums, strength: int) -> NDArray[np.float64]:
         if self.settings.head == "nearest-mean":
             return sums.nearest_mean()
-        strength = self.settings.regularisation[choice[0]]
-        absorbed = self.settings.absorb[choice[1]]
-        total = sums + self.soft.scaled(absorbed) if absorbed else sums
-        return total.ridge(strength)
+        return sums.ridge(self.settings.regularisation[strength])
 
     def _neighbours(self) -> list[Choice]:
         """Return the choice in force and those that differ from it by one step in one setting."""
@@ -125,7 +134,7 @@ class LargeSide:
         """
         known = np.flatnonzero(sum(s.counts for s in self.sums.values()) > 0)
         sums = self.sums[next(iter(self.sums))] if len(self.sums) == 1 else _added(self.sums)
-        base = torch.from_numpy(self._head(sums, (self.choice[0], 0)))
+        base = torch.from_numpy(self._fit(sums, self.choice[0]))
         features = torch.from_numpy(self.commons.public_features).double()
         sharpness = getattr(self.commons.config.learner, "sharpness", 8.0)
         own = sharpness * (features @ base)[:, known]

@@ -1,5 +1,6 @@
 import dataclasses
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -9,8 +10,9 @@ from fedbridge.wire import State
 from worlds import World, make_world, same_state, tiny_config
 
 
-def warm_world(epochs: int = 20, **small: object) -> World:
-    return make_world(tiny_config(small={"start": "warm", "warm_epochs": epochs} | small))
+def warm_world(epochs: int = 20, projection: int = 0, **small: object) -> World:
+    small = {"start": "warm", "warm_epochs": epochs} | small
+    return make_world(tiny_config(small=small, large={"projection": projection}))
 
 
 def cosines(table: Tensor) -> Tensor:
@@ -31,14 +33,22 @@ def likeness(world: World, state: State) -> float:
     return float(torch.corrcoef(torch.stack([p[off] for p in pairs]))[0, 1])
 
 
-def test_a_warm_model_finds_alike_what_the_foundation_model_finds_alike():
-    world = warm_world()
+@pytest.mark.parametrize("projection", [0, 64])
+def test_a_warm_model_finds_alike_what_the_foundation_model_finds_alike(projection: int):
+    world = warm_world(projection=projection)
 
     warm = likeness(world, warm_start(world.commons, "mlp"))
 
     cold = likeness(world, world.commons.small_model("mlp", "client-1").state_dict())
     assert warm > 0.95
     assert warm > cold + 0.05
+
+
+def test_what_all_public_items_have_in_common_is_left_out():
+    world = warm_world(projection=64)  # rectified features are far from zero on average
+    model = world.commons.small_model("mlp", "client-1")
+    model.load_state_dict(warm_start(world.commons, "mlp"))
+    assert embed(model, world.commons.public_inputs).mean(0).norm() < 0.2
 
 
 def test_the_warm_start_is_a_function_of_settings_and_architecture():
