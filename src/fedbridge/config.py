@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from fedbridge.errors import UserError
 
 Positive = Annotated[int, Field(ge=1)]
+Batch = Annotated[int, Field(ge=2)]
 Fraction = Annotated[float, Field(gt=0.0, lt=1.0)]
 Weight = Annotated[float, Field(ge=0.0, allow_inf_nan=False)]
 Rate = Annotated[float, Field(gt=0.0, le=1.0)]
@@ -109,8 +110,8 @@ class Training(Section):
     """Rounds (exchanges with the server) per task."""
     epochs: Positive = 2
     """Passes over the task's data per round."""
-    batch: Positive = 64
-    """Private items per step."""
+    batch: Batch = 64
+    """Private items per step; normalisation layers need two at least."""
     rate: Rate = 0.002
     """Learning rate of AdamW."""
     weight_decay: Weight = 0.001
@@ -170,7 +171,7 @@ class OBOD(Section):
     """Order in which the teachers are taken, by relevance or as declared."""
     form: Literal["one-by-one", "averaged", "separate"] = "one-by-one"
     """Sequential; all teachers' distributions averaged at once; or each apart, then the
-    differences added (TAKFL, NeurIPS 2024)."""
+    mean difference added (TAKFL, NeurIPS 2024)."""
     compare: Literal["classes", "embedding"] = "classes"
     """Whether the distribution over shared classes or the embedding is matched."""
     sureness: bool = True
@@ -187,8 +188,8 @@ class OBOD(Section):
     """Weight that holds the student to its own embedding where it is sure."""
     epochs: Positive = 1
     """Passes over ``U`` per teacher."""
-    batch: Positive = 64
-    """Public items per step."""
+    batch: Batch = 64
+    """Public items per step; normalisation layers need two at least."""
     rate: Rate = 0.00025
     """Learning rate of AdamW."""
 
@@ -203,7 +204,7 @@ class Engine(Section):
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the FM's encoding and of small models' forward passes."""
+    """Precision of the FM's encoding; small models always compute in float32."""
     checkpoints: Positive = 2
     """Number of checkpoints kept in the run folder."""
 

@@ -5,6 +5,7 @@ A message is named arrays and scalars in one safetensors buffer; nothing is ever
 """
 
 import json
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple
 
@@ -16,6 +17,8 @@ from torch import Tensor
 from fedbridge.errors import UserError
 
 State = dict[str, Tensor]
+UNREADABLE = (SafetensorError, KeyError, ValueError, AttributeError, TypeError, RecursionError)
+"""What readers raise for bytes that are no message."""
 
 
 class Step(NamedTuple):
@@ -97,7 +100,7 @@ def decode(data: bytes, kind: Literal["Broadcast", "Upload", "Evaluation"]) -> M
         arrays = load(data)
         scalars = json.loads(bytes(arrays.pop("scalars").numpy()))
         found = scalars.pop("kind")
-    except (SafetensorError, KeyError, ValueError, AttributeError) as error:
+    except UNREADABLE as error:
         raise UserError(f"message: not a readable {kind}: {error}") from error
     if found != kind:
         raise UserError(f"message: expected {kind}, found {found}")
@@ -113,6 +116,8 @@ def decode(data: bytes, kind: Literal["Broadcast", "Upload", "Evaluation"]) -> M
             values[name] = tensor
     if unknown := sorted(set(values) - fields):
         raise UserError(f"message: {kind} has no field {unknown[0]!r}")
+    if wrong := sorted(name for name in values if not RULES.get(name, _is_array)(values[name])):
+        raise UserError(f"message: {kind} cannot hold {values[wrong[0]]!r} as {wrong[0]!r}")
     try:
         return KINDS[kind](**values)
     except TypeError as error:
@@ -121,3 +126,42 @@ def decode(data: bytes, kind: Literal["Broadcast", "Upload", "Evaluation"]) -> M
 
 def _tuples(value: Any) -> Any:
     return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and value >= 0
+
+
+def _is_counts(value: Any) -> bool:
+    return isinstance(value, tuple) and all(map(_is_count, value))
+
+
+def _is_rows(value: Any) -> bool:
+    kinds = [int, str, str, int, int]
+    return isinstance(value, tuple) and all(
+        isinstance(row, tuple) and [type(part) for part in row] == kinds for row in value
+    )
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, Tensor)
+
+
+def _is_state(value: Any) -> bool:
+    return isinstance(value, dict) and all(map(_is_array, value.values()))
+
+
+RULES: dict[str, Callable[[Any], bool]] = {
+    "client": _is_text,
+    "task": _is_count,
+    "round": _is_count,
+    "after_task": _is_count,
+    "seen": _is_counts,
+    "rows": _is_rows,
+    "state": _is_state,
+}
+"""What each field must be; all others are arrays."""

@@ -212,9 +212,9 @@ class Client:
         )
 
     def _sums(self, task: int) -> Sums:
-        train = self.private.stream.tasks[task - 1].train
-        targets = one_hot(self.private.labels[train], len(self.commons.classes))
-        return Sums.of(self.private.features_of(train), targets)
+        own = self.private.stream.tasks[task - 1].own
+        targets = one_hot(self.private.labels[own], len(self.commons.classes))
+        return Sums.of(self.private.features_of(own), targets)
 
     def _validate(self, heads: Tensor) -> Tensor:
         """Count, for every candidate head, the validation items it gets right."""

@@ -70,8 +70,10 @@ class Lesson:
         """Yield the task's items in a new order in every epoch; a last batch of one is dropped."""
         for _ in range(self.training.epochs):
             order = torch.randperm(len(self.task), generator=self.generator)
+            if len(order) == 1:
+                order = order.repeat(2)  # normalisation layers cannot learn from a single item
             for rows in order.split(self.training.batch):
-                if len(rows) > 1 or len(order) == 1:
+                if len(rows) > 1:
                     yield self.task[rows.to(self.task.inputs.device)]
 
     def draw(self, share: Share, size: int) -> Share:

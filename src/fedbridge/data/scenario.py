@@ -22,7 +22,10 @@ class Task:
     """The classes that are new in a task, and a client's items for it, each ``(n,)``."""
 
     classes: tuple[int, ...]
+    own: Indices
+    """The client's own training items of these classes, which its sums are taken over."""
     train: Indices
+    """What it may train on: ``own``, or more for the upper bounds (``scenario.history``)."""
     validation: Indices
     test: Indices
 
@@ -210,6 +213,7 @@ def _tasks(held: _Held, settings: Scenario, client: int, order: list[int]) -> tu
         tasks.append(
             Task(
                 classes=tuple(new),
+                own=_pick(held.train, [client], new),
                 train=_pick(held.train, lenders, trained),
                 validation=_pick(held.validation, [client], new),
                 test=_pick(held.test, [client], new),

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fedbridge.evaluation import Mixture
 from fedbridge.losses import mass_on, sureness
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, unpack
@@ -35,6 +36,11 @@ class LargeSide:
         self._solved: dict[tuple[str, Choice], Tensor] = {}  # what no new sum has outdated
         self.solve()
 
+    @property
+    def sharpness(self) -> float:
+        """Factor on scores that makes them logits."""
+        return float(getattr(self.commons.config.learner, "sharpness", Mixture.large))
+
     def heads(self, client: str) -> Tensor:
         """Return the candidate heads ``(L, M, C)`` for a client; the first one is in force."""
         return self._heads[self._key(client)]
@@ -53,7 +59,7 @@ class LargeSide:
     def finish_round(self, models: list[Knowledge]) -> None:
         """Choose among the candidates by the votes, learn from the small models, solve anew."""
         self.choice = self._elect()
-        if any(self.settings.absorb):
+        if any(self.settings.absorb) and self.settings.scope == "federation":
             self.soft = self._learn_from(models)
             weights = self.settings.absorb
             self._solved = {at: w for at, w in self._solved.items() if not weights[at[1][1]]}
@@ -136,8 +142,7 @@ class LargeSide:
         sums = self.sums[next(iter(self.sums))] if len(self.sums) == 1 else _added(self.sums)
         base = torch.from_numpy(self._fit(sums, self.choice[0]))
         features = torch.from_numpy(self.commons.public_features).double()
-        sharpness = getattr(self.commons.config.learner, "sharpness", 8.0)
-        own = sharpness * (features @ base)[:, known]
+        own = self.sharpness * (features @ base)[:, known]
         size = (len(features), len(self.commons.classes))
         weights, targets = np.zeros(size[0]), np.zeros(size)
         for model in models:

@@ -131,6 +131,8 @@ def _study(
         for _ in range(options.epochs):
             order = torch.randperm(len(commons.public_inputs), generator=generator)
             for rows in order.split(options.batch):
+                if len(rows) < 2:  # normalisation layers cannot learn from a single item
+                    continue
                 u = rows.to(commons.device)
                 e = model(as_input(commons.public_inputs[u]))
                 loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)

@@ -89,13 +89,16 @@ class Server:
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
     def _embed(self, client: str, state: State) -> Tensor:
+        config = self.commons.config
+        if config.fusion.name == "none" and not any(config.large.absorb):
+            return torch.zeros(0, config.small.dimension)  # nobody would ask for its answers
         model: SmallModel = self.commons.small_model(self.models[client], client)
         model.load_state_dict(state)
         return embed(model, self.commons.public_inputs)
 
     def _belief(self) -> Tensor:
         """Return the large side's distribution ``(|U|, C)`` over the classes it knows."""
-        scores = 8.0 * self.large.scores(next(iter(self.models)))
+        scores = self.large.sharpness * self.large.scores(next(iter(self.models)))
         known = scores.abs().sum(0) > 0
         scores[:, ~known] = -torch.inf
         p = scores.softmax(1) if bool(known.any()) else torch.zeros_like(scores)

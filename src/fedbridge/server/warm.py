@@ -25,6 +25,8 @@ def warm_start(commons: Commons, model: str) -> State:
     for _ in range(settings.small.warm_epochs):
         order = torch.randperm(len(targets), generator=generator)
         for rows in order.split(settings.training.batch):
+            if len(rows) < 2:  # normalisation layers cannot learn from a single item
+                continue
             u = rows.to(commons.device)
             loss = distance(targets[u], student(as_input(commons.public_inputs[u]))).mean()
             optimiser.zero_grad()

@@ -253,7 +253,7 @@ def test_empty_public_set_is_refused():
 
 
 def hand_made(public, train=NONE, validation=NONE, test=NONE):
-    task = Task((0,), *(np.asarray(part, np.int64) for part in (train, validation, test)))
+    task = Task((0,), *(np.asarray(part, np.int64) for part in (train, train, validation, test)))
     return Streams(np.asarray(public, np.int64), (ClientStream("a", (task,)),))
 
 
@@ -290,7 +290,18 @@ def test_shared_groups_are_refused_even_without_shared_items():
 
 
 def test_public_and_test_items_of_different_clients_are_compared():
-    one = ClientStream("a", (Task((0,), NONE, NONE, NONE),))
-    other = ClientStream("b", (Task((0,), NONE, NONE, np.array([4])),))
+    one = ClientStream("a", (Task((0,), NONE, NONE, NONE, NONE),))
+    other = ClientStream("b", (Task((0,), NONE, NONE, NONE, np.array([4])),))
     with pytest.raises(UserError, match="public and test"):
         check_disjoint(Streams(np.array([4]), (one, other)))
+
+
+@pytest.mark.parametrize("history", ["task", "own", "pooled"])
+def test_own_items_are_the_clients_new_ones_whatever_it_may_train_on(history):
+    data = fonts_like()
+    plain = build_scenario(data, settings(history="task"), seed=3)
+    streams = build_scenario(data, settings(history=history), seed=3)
+    for client, alone in zip(streams.clients, plain.clients, strict=True):
+        for task, same in zip(client.tasks, alone.tasks, strict=True):
+            np.testing.assert_array_equal(task.own, same.train)
+            assert set(task.own) <= set(task.train)
