@@ -104,7 +104,8 @@ def write_page(jobs: list[Job], path: Path) -> None:
         "",
         "Written by `benchmarks/quality.py`; do not edit. Class-incremental, in percent, mean ± "
         "sample standard deviation over seeds (in brackets, their number). `small`, `large` and "
-        "`together` are final accuracies.",
+        "`together` are final accuracies. Seconds are of runs side by side on a busy machine: an "
+        "upper bound, not a comparison.",
         "",
     ]
     for config in dict.fromkeys(job.config.stem for job in jobs):
