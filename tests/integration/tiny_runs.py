@@ -57,6 +57,8 @@ def table(folder: Path) -> bytes:
 def process(folder: Path, sabotage: str = "") -> "subprocess.Popen[str]":
     """Go on with a run in a process of its own, after some lines of sabotage."""
     code = f"import sys; sys.argv = ['fedbridge', 'resume', {str(folder)!r}, '--quiet']\n"
+    # what is started in the background of a shell inherits that Ctrl-C is ignored
+    code += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += textwrap.dedent(sabotage)
     code += "\nfrom fedbridge.cli import main\nif __name__ == '__main__': main()\n"
     script = folder.parent / "sabotage.py"  # a file, so that workers can import it
