@@ -19,12 +19,10 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import FORMAT, cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import check_models, device_of, plan, used_items, workers_of
+from fedbridge.experiment import check_models, commons_of, device_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, load_foundation
-from fedbridge.models.head import Lift
-from fedbridge.models.space import anchors, stored
 from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of, seen_by
 from fedbridge.rng import rng_for
 from fedbridge.server.large import LargeSide
@@ -149,20 +147,9 @@ def _try_encoding(
 
 def _stand_in(config: Config, dataset: Dataset, streams: Streams, dimension: int) -> Commons:
     """Return commons that are real but for the FM's embeddings of U, which are random."""
-    device = device_of(config.engine.device)
     rng = rng_for(config.seed, "estimate")
     public = rng.standard_normal((len(streams.public), dimension)).astype(np.float32)
-    lift = Lift.fit(public, config.large.projection, config.seed)
-    return Commons(
-        config=config,
-        classes=dataset.classes,
-        input_shape=tuple(dataset.inputs.shape[1:]),
-        anchors=anchors(dataset.classes, config.small.dimension, config.seed).to(device),
-        public_inputs=stored(dataset.inputs[streams.public]).to(device),
-        public_features=lift(public),
-        lift=lift,
-        device=device,
-    )
+    return commons_of(config, dataset, streams, public)
 
 
 def _model(config: Config, client: int) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from fedbridge.client.client import Client, Private
 from fedbridge.config import Config
@@ -122,9 +123,17 @@ def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | No
         large = config.large
         fm = load_foundation(large.model, large.size, device, config.engine.precision)
         store = embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch, tell)
-    public = store[streams.public]
+    commons = commons_of(config, dataset, streams, store[streams.public])
+    return Site(config, dataset, streams, store, commons)
+
+
+def commons_of(
+    config: Config, dataset: Dataset, streams: Streams, public: NDArray[np.float32]
+) -> Commons:
+    """Return what all sides hold in common; ``public (|U|, D)`` are the FM's embeddings of U."""
+    device = device_of(config.engine.device)
     lift = Lift.fit(public, config.large.projection, config.seed)
-    commons = Commons(
+    return Commons(
         config=config,
         classes=dataset.classes,
         input_shape=tuple(dataset.inputs.shape[1:]),
@@ -134,7 +143,6 @@ def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | No
         lift=lift,
         device=device,
     )
-    return Site(config, dataset, streams, store, commons)
 
 
 def used_items(streams: Streams) -> np.ndarray:
