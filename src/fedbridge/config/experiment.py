@@ -1,0 +1,49 @@
+"""One experiment, complete."""
+
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from fedbridge.config.data import Data, Scenario
+from fedbridge.config.fusions import OBOD, Fusion
+from fedbridge.config.learners import SMCF, Learner
+from fedbridge.config.models import Engine, Large, Small, Training
+from fedbridge.config.section import Count, Section
+
+DEFAULT_NAMES = {"learner": "smcf", "fusion": "obod"}
+
+
+class Config(Section):
+    """One experiment, complete."""
+
+    name: str = "fedbridge"
+    """Name of the method, for tables and figures."""
+    seed: Count = 0
+    """Seed of everything random."""
+    data: Data = Data()
+    scenario: Scenario = Scenario()
+    large: Large = Large()
+    small: Small = Small()
+    training: Training = Training()
+    learner: Learner = SMCF()
+    fusion: Fusion = OBOD()
+    engine: Engine = Engine()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _name_what_is_configured(cls, tree: Any) -> Any:
+        """Let ``[learner] memory = 8`` mean the default learner."""
+        for key, name in DEFAULT_NAMES.items():
+            if isinstance(tree, dict) and isinstance(tree.get(key), dict):
+                tree = tree | {key: {"name": name} | tree[key]}
+        return tree
+
+    @model_validator(mode="after")
+    def _fractions_leave_training_data(self) -> Self:
+        held = self.scenario.test + self.scenario.public
+        if held >= 1.0:
+            raise ValueError(
+                f"scenario.test + scenario.public must be below 1 to leave training data, "
+                f"found {held:g}"
+            )
+        return self

@@ -1,0 +1,113 @@
+"""Configs as files: read, overridden, validated, written; errors name the field and the rule."""
+
+import difflib
+import tomllib
+from pathlib import Path
+from typing import Any, get_args
+
+import tomli_w
+from pydantic import ValidationError
+
+from fedbridge.config.experiment import DEFAULT_NAMES, Config
+from fedbridge.config.fusions import Fusion
+from fedbridge.config.learners import Learner
+from fedbridge.errors import UserError
+
+OPTIONS = {
+    options.model_fields["name"].default: options
+    for union in (Learner, Fusion)
+    for options in get_args(get_args(union)[0])
+}
+"""The section of every learner's and every fusion's options, by its name."""
+
+
+def load_config(path: Path, overrides: list[str] | None = None) -> Config:
+    """Read a TOML file and ``a.b=value`` overrides; raise UserError naming file, field and rule.
+
+    A file may begin with ``extends = "other.toml"``, relative to itself, and state only what
+    differs.
+    """
+    tree = _read(path, ())
+    for text in overrides or []:
+        tree = _merged(tree, _override(text))
+    return parse_config(tree, str(path))
+
+
+def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
+    if path.resolve() in via:
+        raise UserError(f"{path}: extends itself through {via[-1]}")
+    try:
+        tree = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this config file: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from error
+    base = tree.pop("extends", None)
+    if base is None:
+        return tree
+    if not isinstance(base, str):
+        raise UserError(f"{path}: extends must be the name of a file, found {base!r}")
+    return _merged(_read(path.parent / base, (*via, path.resolve())), tree)
+
+
+def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+    """Lay a tree over a base; another learner or fusion replaces the base's with its options."""
+    result = dict(base)
+    for key, value in tree.items():
+        old, name = result.get(key), DEFAULT_NAMES.get(key)
+        result[key] = value
+        if isinstance(old, dict) and isinstance(value, dict):
+            before = old.get("name", name)
+            if value.get("name", before) == before:
+                result[key] = _merged(old, value)
+    return result
+
+
+def parse_config(tree: dict[str, Any], source: str) -> Config:
+    """Validate a tree of settings; ``source`` names where it came from in errors."""
+    try:
+        return Config.model_validate(tree)
+    except ValidationError as error:
+        lines = [_explain(dict(item)) for item in error.errors()]
+        raise UserError(f"{source}: " + "; ".join(lines)) from error
+
+
+def dump_config(config: Config) -> str:
+    """Return the resolved config as TOML, every default written out."""
+    return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
+
+
+def _explain(item: dict[str, Any]) -> str:
+    parts = [str(part) for part in item["loc"]]
+    # the tag of a union ("learner.smcf.memory") is not part of the user's key
+    key = ".".join(p for i, p in enumerate(parts) if not (i == 1 and parts[0] in DEFAULT_NAMES))
+    if item["type"] == "extra_forbidden":
+        return f"{key}: unknown key{_suggestion(parts)}"
+    message = str(item["msg"]).removeprefix("Value error, ")
+    return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
+
+
+def _suggestion(parts: list[str]) -> str:
+    section: Any = Config
+    for part in parts[:-1]:
+        if part in OPTIONS:
+            section = OPTIONS[part]
+        elif part in section.model_fields and part not in DEFAULT_NAMES:
+            section = section.model_fields[part].annotation
+    known = sorted(section.model_fields)
+    close = difflib.get_close_matches(parts[-1], known, n=1)
+    return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
+
+
+def _override(text: str) -> dict[str, Any]:
+    """Return the tree of one ``a.b=value``; a bare word is a string: ``learner.name=smcf``."""
+    key, sep, value_text = text.partition("=")
+    if not sep or not key:
+        raise UserError(f"--set {text}: must have the form a.b=value")
+    try:
+        tree: Any = tomllib.loads(f"v = {value_text}")["v"]
+    except tomllib.TOMLDecodeError:
+        tree = value_text
+    for section in reversed(key.split(".")):
+        tree = {section: tree}
+    return dict(tree)
