@@ -25,7 +25,7 @@ from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, load_foundation
 from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of, seen_by
 from fedbridge.rng import rng_for
-from fedbridge.server.large import LargeSide
+from fedbridge.server.large import LARGE_SIDES
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 
 if TYPE_CHECKING:
@@ -224,7 +224,7 @@ def _divided(costs: list[float], commons: Commons) -> float:
 
 def _offers(commons: Commons) -> tuple[int, int]:
     """Return how many candidate heads the server offers, at first and from then on."""
-    large = LargeSide(commons, ("any",))
+    large = LARGE_SIDES[commons.config.large.head](commons, ("any",))
     first = len(large.heads("any"))
     large.finish_round([])
     return first, len(large.heads("any"))

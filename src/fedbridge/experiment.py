@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.client.client import Client, Private
+from fedbridge.client.client import Client
+from fedbridge.client.private import Private
 from fedbridge.config import Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
@@ -25,7 +26,7 @@ from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
-from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
 from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
@@ -120,11 +121,19 @@ def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | No
     dataset, streams = plan(config)
     if store is None:
         check_models(config, dataset)
-        large = config.large
-        fm = load_foundation(large.model, large.size, device, config.engine.precision)
-        store = embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch, tell)
+        store = _encoded(config, dataset, streams, device, tell)
     commons = commons_of(config, dataset, streams, store[streams.public])
     return Site(config, dataset, streams, store, commons)
+
+
+def _encoded(
+    config: Config, dataset: Dataset, streams: Streams, device: torch.device, tell: Tell | None
+) -> EmbeddingStore:
+    large = config.large
+    if large.head == "none":
+        return no_embeddings(len(dataset))
+    fm = load_foundation(large.model, large.size, device, config.engine.precision)
+    return embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch, tell)
 
 
 def commons_of(
@@ -263,17 +272,18 @@ class Experiment:
 
     def _summarise(self, site: Site, transport: LocalTransport) -> None:
         results = summarise(self.rows)
+        large = results.get("large", {}).get("class-incremental", {})
         summary = {
             "method": self.config.name,
             "seed": self.config.seed,
             "clients": list(site.models),
             "tasks": self.config.scenario.tasks,
             "models": site.models,
-            "large": self.config.large.model,
+            "large": self.config.large.model if large else "none",
             "data": self.config.data.name,
             "results": results,
             "temporal_retention": results["small"]["class-incremental"]["temporal_retention"],
-            "spatial_retention": results["large"]["class-incremental"]["spatial_retention"],
+            "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
             "seconds": {phase: round(s, 3) for phase, s in self.seconds.items()},

@@ -95,7 +95,7 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
 
     def study(batches: int) -> None:
         lesson = _lesson(commons, dataset, stream, batches)
-        LEARNERS[config.learner.name](replace(lesson, model=small), config.learner)
+        LEARNERS[config.learner.name].learn(replace(lesson, model=small), config.learner)
 
     study(1)
     return seconds_of(lambda: study(BATCHES)) / BATCHES
@@ -115,14 +115,17 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
             torch.from_numpy(dataset.labels[rows]),
             torch.full((count, config.small.dimension), config.small.dimension**-0.5),
             torch.rand(count, len(commons.classes), generator=generator),
+            torch.from_numpy(rows),
         )
         return Share(*(part.to(commons.device) for part in parts))
 
     def ids(classes: list[int]) -> torch.Tensor:
         return torch.tensor(classes, dtype=torch.int64, device=commons.device)
 
+    model = commons.small_model(config.small.models[0], stream.name)
+    state = {k: v.clone() for k, v in model.state_dict().items()}
     return Lesson(
-        model=commons.small_model(config.small.models[0], stream.name),
+        model=model,
         commons=commons,
         task=share(batches * config.training.batch),
         memory=share(config.training.batch if remembers else 0),
@@ -132,6 +135,8 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
         old=ids([c for c in seen if c not in last]),
         taught=ids(seen),
         generator=generator,
+        start=state,
+        former=state,
     )
 
 
@@ -158,7 +163,7 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
     def fuse() -> int:
         step = Step(1, commons.config.training.rounds)  # there may be fusion in the last one only
         gathered = Gathered(step, students, belief)
-        fused = FUSIONS[fusion.name](
+        fused = FUSIONS[fusion.name].fuse(
             gathered, commons, fusion, lambda do, jobs: [do(commons, job) for job in jobs]
         )
         return len(fused.taught)

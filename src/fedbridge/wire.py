@@ -38,6 +38,10 @@ class Broadcast:
     """The small model to go on with; empty: the client keeps the one it has."""
     heads: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Candidate heads of the large side, ``(L, M, C)``; the first one is in force."""
+    adapter: State = field(default_factory=dict)
+    """The part of the large side that is trained by gradient, where there is one."""
+    shared: State = field(default_factory=dict)
+    """What the fusion sends to everyone, by name: prototypes, say, or synthetic inputs."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,12 @@ class Upload:
     """Training items per class ``(C,)``, with the task's first upload only."""
     correct: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Validation items that each candidate head got right ``(L,)``."""
+    prototypes: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Sums of the task's embeddings by class and their numbers ``(C, P + 1)``, if asked for."""
+    adapter: State = field(default_factory=dict)
+    """The part of the large side that this client trained by gradient, where there is one."""
+    items: int = 0
+    """Training items of the task, the weight of the model in an average."""
 
 
 @dataclass(frozen=True)
@@ -74,7 +84,20 @@ class Evaluation:
 Message = Broadcast | Upload | Evaluation
 KINDS: dict[str, type[Message]] = {c.__name__: c for c in (Broadcast, Upload, Evaluation)}
 UPLOAD_FIELDS = frozenset(
-    {"client", "task", "round", "state", "seen", "gram", "cross", "counts", "correct"}
+    {
+        "client",
+        "task",
+        "round",
+        "state",
+        "seen",
+        "items",
+        "gram",
+        "cross",
+        "counts",
+        "correct",
+        "prototypes",
+        "adapter",
+    }
 )
 
 
@@ -106,12 +129,12 @@ def decode(data: bytes, kind: Literal["Broadcast", "Upload", "Evaluation"]) -> M
         raise UserError(f"message: expected {kind}, found {found}")
     fields = set(KINDS[kind].__dataclass_fields__)
     values: dict[str, Any] = {name: _tuples(value) for name, value in scalars.items()}
-    if "state" in fields:
-        values["state"] = {}
+    states = {name for name in fields if RULES.get(name) is _is_state}
+    values = {name: {} for name in states} | values
     for name, tensor in arrays.items():
         prefix, slash, key = name.partition("/")
-        if slash and prefix == "state":
-            values["state"][key] = tensor
+        if slash and prefix in states and isinstance(values[prefix], dict):
+            values[prefix][key] = tensor
         else:
             values[name] = tensor
     if unknown := sorted(set(values) - fields):
@@ -159,9 +182,12 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "client": _is_text,
     "task": _is_count,
     "round": _is_count,
+    "items": _is_count,
     "after_task": _is_count,
     "seen": _is_counts,
     "rows": _is_rows,
     "state": _is_state,
+    "adapter": _is_state,
+    "shared": _is_state,
 }
 """What each field must be; all others are arrays."""

@@ -46,9 +46,10 @@ states = st.dictionaries(keys, tensors(), max_size=4)
 floats = tensors((torch.float32,))
 seen = st.lists(numbers, max_size=5).map(tuple)
 rows = st.lists(st.tuples(numbers, texts, texts, numbers, numbers), max_size=4).map(tuple)
-broadcasts = st.builds(Broadcast, numbers, numbers, states, floats)
+broadcasts = st.builds(Broadcast, numbers, numbers, states, floats, states, states)
 uploads = st.builds(
-    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats
+    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, floats, states,
+    numbers
 )  # fmt: skip
 evaluations = st.builds(Evaluation, texts, numbers, rows)
 messages = st.one_of(broadcasts, uploads, evaluations)
@@ -114,6 +115,7 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 def test_what_may_leave_a_client_is_exactly_this():
     allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts", "correct"}
+    allowed |= {"items", "prototypes", "adapter"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
 
@@ -130,8 +132,8 @@ def test_there_are_no_other_messages():
 def test_the_bytes_of_an_upload_hold_its_fields_and_nothing_else():
     arrays = load(encode(upload()))
     scalars = json.loads(bytes(arrays.pop("scalars").numpy()))
-    named = {name for name in arrays if not name.startswith("state/")}
-    assert scalars.keys() | named == (UPLOAD_FIELDS - {"state"}) | {"kind"}
+    named = {name for name in arrays if not name.startswith(("state/", "adapter/"))}
+    assert scalars.keys() | named == (UPLOAD_FIELDS - {"state", "adapter"}) | {"kind"}
 
 
 def test_an_upload_with_more_in_it_is_refused():
@@ -207,7 +209,7 @@ def test_another_kind_is_refused(message: Message, kind: str):
             decode(encode(message), kind)
 
 
-@pytest.mark.parametrize("field", sorted(UPLOAD_FIELDS - {"state"}))
+@pytest.mark.parametrize("field", sorted(UPLOAD_FIELDS))
 @pytest.mark.parametrize("value", ["x", 1.5, True, [["x"]], None, {"a": 1}, -1])
 def test_a_field_of_another_type_is_refused(field: str, value: Any):
     if field == "client" and value == "x":

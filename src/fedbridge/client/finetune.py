@@ -2,7 +2,6 @@
 
 from fedbridge.client.lesson import Lesson
 from fedbridge.config import FineTune
-from fedbridge.losses import cross_entropy
 from fedbridge.models.space import as_input
 
 
@@ -11,8 +10,5 @@ def finetune(lesson: Lesson, options: FineTune) -> None:
     optimiser = lesson.optimiser()
     classes = lesson.seen if options.classes == "seen" else lesson.new
     for batch in lesson.batches():
-        logits = lesson.commons.logits(lesson.model(as_input(batch.inputs)), classes)
-        loss = cross_entropy(logits, lesson.columns(batch.labels, classes))
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        embedding = lesson.model(as_input(batch.inputs))
+        lesson.descend(optimiser, lesson.supervised(embedding, batch.labels, classes))

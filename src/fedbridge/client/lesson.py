@@ -1,14 +1,16 @@
 """What a client studies in one round, gathered once so that a step costs one forward pass."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from fedbridge.config import Training
+from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel
+from fedbridge.wire import State
 
 
 @dataclass(frozen=True)
@@ -19,13 +21,16 @@ class Share:
     labels: Tensor  # (n,), class ids; -1 where unknown (public items)
     previous: Tensor | None  # (n, P), embeddings by the own model as it ended the previous task
     guide: Tensor  # (n, C), logits of the large side or of its mixture with the own model
+    items: Tensor  # (n,), the client's own numbers of its items; -1 for public ones
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, rows: Tensor) -> "Share":
         previous = None if self.previous is None else self.previous[rows]
-        return Share(self.inputs[rows], self.labels[rows], previous, self.guide[rows])
+        return Share(
+            self.inputs[rows], self.labels[rows], previous, self.guide[rows], self.items[rows]
+        )
 
     def __add__(self, other: "Share") -> "Share":
         previous = None
@@ -36,6 +41,7 @@ class Share:
             torch.cat([self.labels, other.labels]),
             previous,
             torch.cat([self.guide, other.guide]),
+            torch.cat([self.items, other.items]),
         )
 
 
@@ -53,6 +59,14 @@ class Lesson:
     old: Tensor  # class ids of earlier tasks
     taught: Tensor  # seen class ids that the large side's head knows
     generator: torch.Generator
+    start: State = field(default_factory=dict)
+    """The model as this round began."""
+    former: State = field(default_factory=dict)
+    """The own model as it ended the previous task; empty in the first one."""
+    notes: State = field(default_factory=dict)
+    """What the learner itself keeps from round to round and task to task; it may change it."""
+    shared: State = field(default_factory=dict)
+    """What the fusion sends to everyone: prototypes, say, or synthetic inputs."""
 
     @property
     def training(self) -> Training:
@@ -65,6 +79,35 @@ class Lesson:
         return torch.optim.AdamW(
             self.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
         )
+
+    def supervised(self, embedding: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+        """Return the mean loss of embeddings ``(B, P)`` with class ids ``(B,)`` as labels.
+
+        Cross entropy over ``classes``, plus the squared distance to the federation's prototypes
+        where the fusion has any (FedProto, AAAI 2022, eq. 6).
+        """
+        logits = self.commons.logits(embedding, classes)
+        loss = cross_entropy(logits, self.columns(labels, classes))
+        pull = getattr(self.commons.config.fusion, "pull", 0.0)
+        if pull and "prototypes" in self.shared:
+            aim = self.shared["prototypes"][labels]
+            known = aim.abs().sum(1, keepdim=True) > 0
+            loss = loss + pull * ((embedding - aim).square() * known).sum(1).mean()
+        return loss
+
+    def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        """Take one step down the loss, held to the round's start where the fusion is proximal.
+
+        The gradient of ``mu / 2 * |w - w_start|^2`` is added (FedProx, MLSys 2020, eq. 2).
+        """
+        optimiser.zero_grad()
+        loss.backward()
+        proximal = getattr(self.commons.config.fusion, "proximal", 0.0)
+        if proximal:
+            for name, weight in self.model.named_parameters():
+                if weight.grad is not None:
+                    weight.grad.add_(weight.detach() - self.start[name], alpha=proximal)
+        optimiser.step()
 
     def batches(self) -> Iterator[Share]:
         """Yield the task's items in a new order in every epoch; a last batch of one is dropped."""

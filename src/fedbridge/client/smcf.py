@@ -5,7 +5,7 @@ from torch import Tensor
 
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.config import SMCF
-from fedbridge.losses import cross_entropy, divergence
+from fedbridge.losses import divergence
 from fedbridge.models.space import as_input
 
 
@@ -21,18 +21,14 @@ def smcf(lesson: Lesson, options: SMCF) -> None:
         if len(lesson.memory):
             private = batch + lesson.draw(lesson.memory, options.memory_batch)
         public = lesson.draw(lesson.public, options.public_batch)
-        loss = smcf_loss(lesson, options, private, public)
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
+        lesson.descend(optimiser, smcf_loss(lesson, options, private, public))
 
 
 def smcf_loss(lesson: Lesson, options: SMCF, private: Share, public: Share) -> Tensor:
     """Return the loss of one step; one forward pass serves all of its terms."""
     both = private + public
     embedding = lesson.model(as_input(both.inputs))
-    logits = lesson.commons.logits(embedding[: len(private)], lesson.seen)
-    loss = cross_entropy(logits, lesson.columns(private.labels, lesson.seen))
+    loss = lesson.supervised(embedding[: len(private)], private.labels, lesson.seen)
     start, end = _where(options.on, len(private), len(both))
     embedding, both = embedding[start:end], both[torch.arange(start, end)]
     if options.previous and both.previous is not None and len(lesson.old) > 1:

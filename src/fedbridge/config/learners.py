@@ -6,6 +6,8 @@ from pydantic import Field
 
 from fedbridge.config.section import Count, Positive, Scale, Section, Weight
 
+Keep = Literal["balanced", "reservoir", "herding"]
+
 
 class FineTune(Section):
     """Cross entropy on the task's data and nothing else."""
@@ -34,6 +36,9 @@ class SMCF(Section):
     """Public items per step."""
     memory: Count = 20
     """Exemplars kept per class in the client's own storage; 0 is the rehearsal-free variant."""
+    keep: Keep = "balanced"
+    """Which ones: a sample of every class; a sample of all items whatever their class, as many in
+    all as the whole stream's classes would have; or those nearest to the class mean (iCaRL)."""
     memory_batch: Positive = 32
     """Exemplars per step."""
 

@@ -17,8 +17,9 @@ class Large(Section):
     """Side in pixels to which images are resized for the FM; texts ignore it."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
-    head: Literal["analytic", "nearest-mean"] = "analytic"
-    """Ridge regression from the sums G and H, or the nearest class mean from H and counts."""
+    head: Literal["analytic", "nearest-mean", "none"] = "analytic"
+    """Ridge regression from the sums G and H; the nearest class mean from H and counts; or no
+    large side at all."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums the head is solved from: all clients', or (isolated baseline) its own."""
     projection: Count = 0

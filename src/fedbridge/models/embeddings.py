@@ -41,6 +41,11 @@ class EmbeddingStore:
         return np.array(self.vectors[rows])
 
 
+def no_embeddings(items: int) -> EmbeddingStore:
+    """Return what stands for embeddings ``(N, 1)`` where there is no large side."""
+    return EmbeddingStore(np.zeros((items, 1), np.float32), np.ones(items, np.bool_))
+
+
 def embed_dataset(
     fm: FoundationModel,
     dataset: Dataset,

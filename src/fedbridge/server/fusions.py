@@ -1,8 +1,8 @@
 """The server's ways to fuse what it received into one model per client."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -24,6 +24,8 @@ class Gathered:
     step: Step
     students: list[Student]
     belief: Tensor  # (|U|, C), the large side's distribution over the classes it knows
+    notes: State = field(default_factory=dict)
+    """What the fusion itself keeps from round to round; it may change it."""
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,8 @@ class Fused:
 
     states: list[State]
     taught: list[Taught]
+    shared: State = field(default_factory=dict)
+    """What every client is sent from now on, by name."""
 
 
 def keep_own(round_: Gathered, commons: Commons, options: Alone, spread: Spread) -> Fused:
@@ -53,7 +57,16 @@ def one_by_one(round_: Gathered, commons: Commons, options: OBOD, spread: Spread
     return Fused(spread(distil, pupils), taught)
 
 
-FUSIONS: dict[str, Callable[[Gathered, Commons, Any, Spread], Fused]] = {
-    "none": keep_own,
-    "obod": one_by_one,
+class Fusion(NamedTuple):
+    """A way to fuse."""
+
+    fuse: Callable[[Gathered, Commons, Any, Spread], Fused]
+    """Gets the fusion's own section of the config; its states are in the order of students."""
+    asks: bool = True
+    """Whether it asks the models what they say of the public set."""
+
+
+FUSIONS: dict[str, Fusion] = {
+    "none": Fusion(keep_own, asks=False),
+    "obod": Fusion(one_by_one),
 }

@@ -1,8 +1,9 @@
 """What the server knows of each small model: its answers on the public set, and its classes."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from fedbridge.wire import State
@@ -31,6 +32,10 @@ class Student:
     knowledge: Knowledge
     snapshots: tuple[Knowledge, ...]
     """The client's own models as they ended earlier tasks."""
+    items: int = 1
+    """Training items of its task, its weight in an average."""
+    prototypes: Tensor = field(default_factory=lambda: torch.zeros(0))
+    """Sums of its embeddings by class and their numbers ``(C, P + 1)``, if the fusion asks."""
 
 
 class Taught(NamedTuple):

@@ -11,7 +11,7 @@ from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
 from fedbridge.server.knowledge import Knowledge, Student, Taught
-from fedbridge.server.large import LargeSide
+from fedbridge.server.large import LARGE_SIDES, LargeSide
 from fedbridge.wire import Broadcast, State, Step, Upload
 
 
@@ -21,17 +21,28 @@ class Server:
     def __init__(self, commons: Commons, models: dict[str, str], spread: Spread) -> None:
         self.commons = commons
         self.models = models
-        self.large = LargeSide(commons, tuple(models))
+        side = LARGE_SIDES[commons.config.large.head]
+        self.large: LargeSide = side(commons, tuple(models))
         self.states: dict[str, State] = {}
         self.snapshots: dict[str, tuple[Knowledge, ...]] = {name: () for name in models}
+        self.shared: State = {}
+        self.notes: State = {}
         self.taught: list[Taught] = []
         self._spread = spread
+        config = commons.config
+        self._asks = FUSIONS[config.fusion.name].asks or any(config.large.absorb)
         self._students: list[Student] = []
 
     def broadcast(self, step: Step) -> dict[str, Broadcast]:
         """Return what each client gets: its own fused model and the head."""
         return {
-            name: Broadcast(*step, self.states.get(name, {}), self.large.heads(name))
+            name: Broadcast(
+                *step,
+                state=self.states.get(name, {}),
+                heads=self.large.heads(name),
+                adapter=self.large.adapter(name),
+                shared=self.shared,
+            )
             for name in self.models
         }
 
@@ -41,26 +52,30 @@ class Server:
         name = upload.client
         knowledge = Knowledge(name, upload.seen, self._embed(name, upload.state))
         snapshots = self.snapshots[name]
-        student = Student(name, self.models[name], upload.state, knowledge, snapshots)
-        self._students.append(student)
+        model, extras = self.models[name], (upload.items, upload.prototypes)
+        self._students.append(Student(name, model, upload.state, knowledge, snapshots, *extras))
 
     def finish_round(self, step: Step) -> None:
         """Let the large side learn from every small model, then fuse for each client."""
         students, self._students = self._students, []
         self.large.finish_round([student.knowledge for student in students])
         fusion = self.commons.config.fusion
-        gathered = Gathered(step, students, self._belief())
-        fused = FUSIONS[fusion.name](gathered, self.commons, fusion, self._spread)
-        self.taught = fused.taught
+        gathered = Gathered(step, students, self._belief(), self.notes)
+        fused = FUSIONS[fusion.name].fuse(gathered, self.commons, fusion, self._spread)
+        self.taught, self.shared = fused.taught, fused.shared
         for student, state in zip(students, fused.states, strict=True):
             self.states[student.name] = state
-            if step.round == self.commons.config.training.rounds:
+            last = step.round == self.commons.config.training.rounds
+            if last and getattr(fusion, "snapshots", False):
                 self._snapshot(student, step.task)
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""
         arrays = {f"{c}/{k}": v for c, state in self.states.items() for k, v in state.items()}
         save_file({k: v.contiguous() for k, v in arrays.items()}, folder / "fused.safetensors")
+        kept_parts = {"shared": self.shared, "notes": self.notes}
+        own = {f"{part}/{k}": v for part, state in kept_parts.items() for k, v in state.items()}
+        save_file({k: v.contiguous() for k, v in own.items()}, folder / "fusion.safetensors")
         kept = [k for owned in self.snapshots.values() for k in owned]
         tensors = {k.name: k.embedding.cpu().contiguous() for k in kept}
         save_file(tensors, folder / "snapshots.safetensors")
@@ -74,6 +89,10 @@ class Server:
         for key, tensor in load_file(folder / "fused.safetensors").items():
             client, _, name = key.partition("/")
             self.states.setdefault(client, {})[name] = tensor
+        self.shared, self.notes = {}, {}
+        for key, tensor in load_file(folder / "fusion.safetensors").items():
+            part, _, name = key.partition("/")
+            (self.shared if part == "shared" else self.notes)[name] = tensor
         tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
         seen = json.loads((folder / "server.json").read_text(encoding="utf-8"))["snapshots"]
         self.snapshots = {
@@ -89,9 +108,8 @@ class Server:
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
     def _embed(self, client: str, state: State) -> Tensor:
-        config = self.commons.config
-        if config.fusion.name == "none" and not any(config.large.absorb):
-            return torch.zeros(0, config.small.dimension)  # nobody would ask for its answers
+        if not self._asks:  # nobody would ask for its answers
+            return torch.zeros(0, self.commons.config.small.dimension)
         model: SmallModel = self.commons.small_model(self.models[client], client)
         model.load_state_dict(state)
         return embed(model, self.commons.public_inputs)

@@ -9,9 +9,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.client import LEARNERS
-from fedbridge.client.client import Client, Private
+from fedbridge.client import LEARNERS, Learner
+from fedbridge.client.client import Client
 from fedbridge.client.lesson import Lesson
+from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
 from fedbridge.models.head import unpack
 from fedbridge.models.space import embed
@@ -184,7 +185,11 @@ def test_the_remembered_items_are_studied_again(after_one: Played):
 def lessons(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
     """Collect the lessons that clients take; nothing is learnt in them."""
     taken: list[Lesson] = []
-    monkeypatch.setitem(LEARNERS, "smcf", lambda lesson, options: taken.append(lesson))
+
+    def take(lesson: Lesson, options: object) -> None:
+        taken.append(lesson)
+
+    monkeypatch.setitem(LEARNERS, "smcf", Learner(take, earlier=True))
     return taken
 
 

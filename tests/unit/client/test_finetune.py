@@ -16,7 +16,8 @@ RATE, TAU = 0.01, 4.0
 
 def share(*pixels: list[int], labels: list[int], scores: float = 0.5) -> Share:
     inputs = torch.tensor(pixels, dtype=torch.uint8).reshape(len(labels), 1, 1, 2)
-    return Share(inputs, torch.tensor(labels), None, torch.full((len(labels), 3), scores))
+    guide = torch.full((len(labels), 3), scores)
+    return Share(inputs, torch.tensor(labels), None, guide, torch.arange(len(labels)))
 
 
 def lesson(**changes: object) -> Lesson:

@@ -13,7 +13,8 @@ def share(n: int, previous: bool = True, start: int = 0) -> Share:
     """Return items that all hold their own number."""
     numbers = torch.arange(start, start + n)
     table = numbers[:, None].float()
-    return Share(table.to(torch.uint8), numbers, table if previous else None, table.repeat(1, 3))
+    earlier = table if previous else None
+    return Share(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
 
 
 def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> Lesson:

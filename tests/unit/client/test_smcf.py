@@ -33,7 +33,8 @@ def options(**changes: object) -> SMCF:
 
 def one(pixels: list[int], label: int, previous: list[float], guide: list[float]) -> Share:
     inputs = torch.tensor([[pixels]], dtype=torch.uint8)[:, :, None]
-    return Share(inputs, torch.tensor([label]), torch.tensor([previous]), torch.tensor([guide]))
+    answers = torch.tensor([previous]), torch.tensor([guide])
+    return Share(inputs, torch.tensor([label]), *answers, items=torch.tensor([label]))
 
 
 PRIVATE = one([255, 0], 2, [0.6, 0.8, 0.0], [0.2, 1.8, 0.8])

@@ -159,7 +159,7 @@ def test_the_belief_of_the_large_side_is_a_distribution_over_the_classes_it_know
         seen.append(round_.belief)
         return fusions.keep_own(round_, commons, options, spread)
 
-    monkeypatch.setitem(fusions.FUSIONS, "obod", spy)
+    monkeypatch.setitem(fusions.FUSIONS, "obod", fusions.Fusion(spy))
     play(sharing, STEPS[:3])
 
     tasks = sharing.streams.clients[0].tasks

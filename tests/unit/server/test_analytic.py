@@ -14,8 +14,8 @@ from torch import Tensor
 from fedbridge.errors import UserError
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, pack
+from fedbridge.server.analytic import Analytic
 from fedbridge.server.knowledge import Knowledge
-from fedbridge.server.large import LargeSide
 from fedbridge.wire import Upload
 from worlds import bare_commons, tiny_config
 
@@ -30,8 +30,8 @@ def commons_of(public: list[list[float]] | None = None, **large: object) -> Comm
     return bare_commons(config, CLASSES, torch.zeros(len(features), 1, 16, 16), features)
 
 
-def side(clients: tuple[str, ...] = ("a", "b"), **large: object) -> LargeSide:
-    return LargeSide(commons_of(**large), clients)
+def side(clients: tuple[str, ...] = ("a", "b"), **large: object) -> Analytic:
+    return Analytic(commons_of(**large), clients)
 
 
 def sums(n: int = 12, seed: int = 0, classes: tuple[int, ...] = (0, 1, 2)) -> Sums:
@@ -118,7 +118,7 @@ def test_classes_nobody_has_data_of_have_zero_columns():
 # candidates and votes
 
 
-def offered(**large: object) -> LargeSide:
+def offered(**large: object) -> Analytic:
     """Return a large side with data, past the round in which there is one candidate."""
     made = side(**large)
     made.absorb(upload("a", sums(60)))
@@ -126,7 +126,7 @@ def offered(**large: object) -> LargeSide:
     return made
 
 
-def votes(large: LargeSide, **of: float) -> None:
+def votes(large: Analytic, **of: float) -> None:
     """Let one client vote; ``at_2=9`` means nine right answers for candidate 2, else five."""
     counts = [of.get(f"at_{place}", 5.0) for place in range(len(large.heads("a")))]
     large.absorb(upload("a", votes=counts))
@@ -235,8 +235,8 @@ def sure(p: list[float]) -> float:
 AXES = Sums.of(np.repeat(np.eye(SIZE, dtype=np.float32), 4, 0), np.repeat(np.eye(SIZE, 4), 4, 0))
 
 
-def taught(models: list[Knowledge], public: list[list[float]] | None = None) -> LargeSide:
-    large = LargeSide(commons_of(public, absorb=[0.5]), ("a",))
+def taught(models: list[Knowledge], public: list[list[float]] | None = None) -> Analytic:
+    large = Analytic(commons_of(public, absorb=[0.5]), ("a",))
     large.absorb(upload("a", AXES))
     large.finish_round(models)
     return large
@@ -305,12 +305,12 @@ def test_soft_labels_enter_the_head_with_their_weight():
 def test_a_newer_model_replaces_what_an_older_one_said():
     public = [[0.3, 0.3, 0.0]]
     older, newer = teacher([[0.95, 0.05]], (0, 1)), teacher([[0.1, 0.9]], (0, 1))
-    large = LargeSide(commons_of(public, absorb=[0.0, 0.5]), ("a",))
+    large = Analytic(commons_of(public, absorb=[0.0, 0.5]), ("a",))
     large.absorb(upload("a", AXES))
     large.finish_round([older])
     large.finish_round([newer])
 
-    straight = LargeSide(commons_of(public, absorb=[0.0, 0.5]), ("a",))
+    straight = Analytic(commons_of(public, absorb=[0.0, 0.5]), ("a",))
     straight.absorb(upload("a", AXES))
     straight.finish_round([newer])
 
@@ -339,7 +339,7 @@ def test_a_weight_of_zero_switches_absorbing_off():
 
 def test_votes_choose_the_weight_of_what_was_absorbed():
     public = [[0.3, 0.3, 0.0]]
-    large = LargeSide(commons_of(public, absorb=[0.0, 3.0]), ("a",))
+    large = Analytic(commons_of(public, absorb=[0.0, 3.0]), ("a",))
     large.absorb(upload("a", AXES))
     model = teacher([[0.05, 0.95]], (0, 1))
     large.finish_round([model])
@@ -358,7 +358,7 @@ def test_votes_choose_the_weight_of_what_was_absorbed():
 def test_a_model_of_classes_the_large_side_has_no_data_of_teaches_nothing():
     soft = taught([teacher([[0.05, 0.95]], (1, 3))], [[0.0, 0.0, 0.0]]).soft
     assert np.isfinite(soft.gram).all() and np.isfinite(soft.cross).all()
-    nobody = LargeSide(commons_of([[0.3, 0.3, 0.0]], absorb=[0.5]), ("a",))
+    nobody = Analytic(commons_of([[0.3, 0.3, 0.0]], absorb=[0.5]), ("a",))
     nobody.finish_round([teacher([[0.05, 0.95]], (0, 1))])
     assert not nobody.soft.gram.any() and not nobody.heads("a").any()
 
