@@ -4,14 +4,15 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test environment lint docs-check clean
+.PHONY: help quickstart test environment lint docs-check results-page clean
 
-PINS := pyproject.toml requirements/constraints.txt scripts/environment.sh
+PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make lint         formatting, types, import contracts"
 	@echo "make docs-check   the documents' snippets, links and tables"
+	@echo "make results-page docs/results.md from the summaries of the suites"
 	@echo "make clean        remove the environment and caches; runs/ stays"
 
 quickstart: .venv/run.stamp
@@ -28,7 +29,7 @@ environment: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: $(PINS)
-	@sh scripts/environment.sh dev,lite0,transformers,onnx,emoji
+	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji
 	@touch $@ .venv/run.stamp
 
 lint: environment
@@ -39,6 +40,9 @@ lint: environment
 
 docs-check: environment
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/docs
+
+results-page: environment
+	.venv/bin/python scripts/results.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -5,7 +5,7 @@
 Both sides train the same small models, from the same weights, on the same batches in the same
 order, and end with the same weights, bit for bit; the script checks that. The engine's side is
 everything between the server's broadcast and the end of the round: messages encoded and decoded,
-sums, votes, heads and fusion "none". Nothing is evaluated or saved. Both alternate in one
+sums, heads and fusion "none". Nothing is evaluated or saved. Both alternate in one
 process; the ratio is the median over the alternations.
 """
 
@@ -34,7 +34,7 @@ TREE = {
     "name": "overhead",
     "data": {"name": "digits"},
     "scenario": {"clients": 3, "tasks": 2, "classes_per_task": 4},
-    "large": {"model": "patches", "size": 16, "absorb": [0.0]},
+    "large": {"model": "patches", "size": 16},
     "small": {"models": ["cnn", "mobile", "mixer"]},
     "training": {"rounds": 2, "epochs": 8, "batch": 32},
     "learner": {"name": "finetune"},

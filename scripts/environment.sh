@@ -39,6 +39,13 @@ explain() {
     fail "pip could not install the packages; its message is above, all of it in $log."
 }
 
+install() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" >"$log" 2>&1 || {
+        tail -n 8 "$log" >&2
+        explain
+    }
+}
+
 if [ -x .venv/bin/python ] && ! suits .venv/bin/python; then
     fail ".venv holds no Python of 3.11 or later; remove it (make clean) and try again."
 fi
@@ -57,8 +64,7 @@ if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     fail ".venv has no pip; remove it (make clean) and try again."
 fi
 echo "installing fedbridge[$extras] with pinned versions; the first time this takes minutes"
-.venv/bin/python -m pip install --quiet --disable-pip-version-check \
-    --constraint requirements/constraints.txt --editable ".[$extras]" >"$log" 2>&1 || {
-    tail -n 8 "$log" >&2
-    explain
-}
+install --constraint requirements/constraints.txt --editable ".[$extras]"
+case ",$extras," in
+*,dev,*) install --no-deps --requirement requirements/compared.txt ;;
+esac

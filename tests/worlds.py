@@ -10,7 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fedbridge.client.client import Client, Private
+from fedbridge.client.client import Client
+from fedbridge.client.private import Private
 from fedbridge.config import Config, parse_config
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import Streams, build_scenario
@@ -30,6 +31,7 @@ SMCF: Tree = {
     "previous": 1.0,
     "large": 1.0,
     "guide": "large",
+    "ahead": False,
     "on": "public",
     "sharpness": 8.0,
     "public_batch": 16,
@@ -45,10 +47,11 @@ OBOD: Tree = {
     "order": "best-last",
     "form": "one-by-one",
     "compare": "classes",
+    "classes": "shared",
     "sureness": True,
     "mass": True,
     "surer": True,
-    "belief": False,
+    "accept": False,
     "statistics": True,
     "anchor": 1.0,
     "epochs": 1,
@@ -72,7 +75,8 @@ TREE: Tree = {
         "scope": "federation",
         "projection": 0,
         "regularisation": [0.01, 0.1, 1.0],
-        "absorb": [0.0],
+        "own": [0.0, 1.0, 10.0],
+        "absorb": 0.0,
     },
     "small": {"models": ["mlp"], "dimension": 32, "temperature": 16.0, "start": "scratch"},
     "training": {"rounds": 2, "epochs": 2, "batch": 16, "rate": 0.005, "weight_decay": 0.001},
@@ -160,7 +164,13 @@ class World:
         return {name: self.client(k) for k, name in enumerate(self.models)}
 
     def server(self) -> Server:
-        return Server(self.commons, self.models, self.spread)
+        return Server(self.commons, self.models, self.spread, self.present)
+
+    def present(self, client: str, step: Step) -> bool:
+        """Say whether a client takes part in a step; all are there before and after the run."""
+        (stream,) = (s for s in self.streams.clients if s.name == client)
+        slots, rounds = self.commons.config.scenario.slots, self.commons.config.training.rounds
+        return not 1 <= step.task <= slots or stream.takes_part(*step, rounds)
 
     def spread(self, function: Callable[[Commons, Any], Any], jobs: list[Any]) -> list[Any]:
         return [function(self.commons, job) for job in jobs]

@@ -1,10 +1,10 @@
-"""The command line: run, resume, check, list, report, compare."""
+"""The command line: run, resume, check, list, report, compare, bench."""
 
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -16,6 +16,7 @@ from fedbridge.errors import UserError
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from fedbridge.bench import Job
     from fedbridge.runs import Run
 
 app = typer.Typer(
@@ -118,18 +119,81 @@ def compare(
         Console().print(compare_table(folders))
 
 
+@app.command()
+def bench(
+    suite: Annotated[Path, typer.Argument(help="A suite's TOML file.", metavar="SUITE")],
+    out: Annotated[
+        Path, typer.Option(help="Results lie in a folder of the suite's name here.", metavar="DIR")
+    ] = Path("results"),
+    jobs: Annotated[
+        int | None, typer.Option(min=1, help="Runs at once; as many as cores by default.")
+    ] = None,
+    only: Annotated[
+        str, typer.Option(help="Pattern of SCENARIO--METHOD--SEED.", metavar="PATTERN")
+    ] = "*",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    report_only: Annotated[
+        bool, typer.Option("--report-only", help="Write anew what is there; run nothing.")
+    ] = False,
+) -> None:
+    """Run a grid of methods, scenarios and seeds; write its tables, figures and summary."""
+    from fnmatch import fnmatchcase
+
+    from rich.console import Console
+
+    from fedbridge.bench import jobs_of, load_suite, show_plan, write_results
+
+    console, results = Console(), out / suite.stem
+    every = jobs_of(suite, load_suite(suite), results)
+    chosen = [job for job in every if fnmatchcase(job.name, only)]
+    if not chosen:
+        raise UserError(f"--only: must fit a run such as {every[0].name}, found {only!r}")
+    if dry_run:
+        show_plan(console, chosen, results)
+        return
+    failed = 0 if report_only else _carry_out(suite, chosen, results, jobs)
+    if not failed or any(job.state() == "done" for job in every):
+        console.print(f"summary: {write_results(results, every)}", soft_wrap=True)
+    raise typer.Exit(1 if failed else 0)
+
+
+def _carry_out(suite: Path, chosen: "Sequence[Job]", results: Path, slots: int | None) -> int:
+    """Carry out the chosen runs of a suite and return how many failed."""
+    from rich.console import Console
+
+    from fedbridge.bench import conduct, only_bench, show_failures
+
+    try:
+        with _politely(), only_bench(results), _logged(Console()):
+            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
+            slots = slots or cores or os.cpu_count() or 1
+            failed = conduct(Console(), suite, chosen, results, slots)
+    except KeyboardInterrupt:
+        typer.echo("stopped; what was begun goes on with the same command", err=True)
+        raise typer.Exit(130) from None
+    show_failures(Console(stderr=True), failed)
+    return len(failed)
+
+
+@contextmanager
+def _politely() -> Iterator[None]:
+    """Let a polite kill end like Ctrl-C: processes are stopped, checkpoints are whole."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 def _conduct(run: "Run", quiet: bool) -> None:
     from rich.console import Console
 
-    # a polite kill ends like Ctrl-C: workers are stopped, checkpoints are whole
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
-        _follow(run, Console(quiet=quiet))
+        with _politely():
+            _follow(run, Console(quiet=quiet))
     except KeyboardInterrupt:
         typer.echo(f"stopped; go on with: fedbridge resume {run.folder}", err=True)
         raise typer.Exit(130) from None
-    finally:
-        signal.signal(signal.SIGTERM, before)
     _show(run.folder, quiet)
 
 

@@ -5,25 +5,27 @@ import resource
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.config import Config
-from fedbridge.data import DATASETS
+from fedbridge.config import Config, Data
+from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import PublicSet, check_public, public_set
 from fedbridge.data.scenario import ClientStream, Streams
-from fedbridge.data.store import FORMAT, cache_folder
+from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
 from fedbridge.experiment import check_models, commons_of, device_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, load_foundation
-from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of, seen_by
+from fedbridge.models.tuning import tunable
+from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of
 from fedbridge.rng import rng_for
 from fedbridge.server.large import LARGE_SIDES
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
@@ -32,6 +34,13 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIB = 2**20
+LEFT_OUT = {
+    "none": "the probe's training",
+    "lora": "training the probe and the FM's matrices, and encoding all items in every round",
+    "prompt": "training the probe and the FM's tokens, and encoding all items in every round",
+}
+"""By ``large.tuning``, where the head is a probe."""
+SOLUTIONS = 6  # how many heads a client tries per task, as observed
 SLACK = 1.25  # what the allocator keeps back in a long run, as measured
 
 
@@ -55,6 +64,8 @@ class Estimate:
     """By phase."""
     memory_mib: float
     """Of all processes together."""
+    left_out: str = ""
+    """What takes time and is not among ``seconds``; empty if nothing does."""
 
     def table(self) -> "Table":
         """Return the estimate as a table of two columns."""
@@ -70,6 +81,8 @@ class Estimate:
         for phase, seconds in self.seconds.items():
             table.add_row(f"time to {phase}", f"about {_duration(seconds)}")
         table.add_row("time in all", f"about {_duration(sum(self.seconds.values()))}")
+        if self.left_out:
+            table.add_row("time not counted", self.left_out)
         table.add_row("memory", f"about {self.memory_mib:,.0f} MiB, all processes together")
         return table
 
@@ -82,55 +95,67 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     """
     device = device_of(config.engine.device)
     large = config.large
-    fm = load_foundation(large.model, large.size, device, config.engine.precision)
+    fm = None
+    if large.head != "none":
+        fm = load_foundation(large.model, large.size, device, config.engine.precision)
     if not download:
         _require_cached(config)
     dataset, streams = plan(config)
     check_models(config, dataset)
-    used = used_items(streams)
-    to_encode, per_item = _try_encoding(config, fm, dataset, used)
-    commons = _stand_in(config, dataset, streams, fm.dimension)
+    public = public_set(config.data, dataset, streams, config.seed)
+    same = public.dataset is dataset
+    used = used_items(streams, same)
+    frozen = np.intersect1d(used, streams.public) if large.tuning != "none" else used
+    tried = [_try_encoding(config, fm, dataset, frozen)]
+    if not same:
+        tried.append(_try_encoding(config, fm, public.dataset, public.rows))
+    dimension = fm.dimension if fm else 1
+    commons = _stand_in(config, dataset, public, dimension)
     names = dict.fromkeys(_model(config, k) for k in range(config.scenario.clients))
     with _threads(config.engine.threads):
         paces = {m: pace_of(commons, dataset, streams.clients[0], m) for m in names}
-        seconds = {"encode": to_encode * per_item, **_phases(commons, streams, paces)}
+        encode_s = sum(count * per_item for count, per_item in tried)
+        seconds = {"encode": encode_s, **_phases(commons, streams, paces)}
     bytes_up, bytes_down = _traffic(commons, streams)
     return Estimate(
         clients=config.scenario.clients,
         rounds=len(steps(config)),
-        items=len(used),
-        to_encode=to_encode,
+        items=len(used) + (0 if same else len(public.rows)),
+        to_encode=sum(count for count, _ in tried),
         parameters={model: pace.parameters for model, pace in paces.items()},
         bytes_up=bytes_up,
         bytes_down=bytes_down,
         seconds=seconds,
-        memory_mib=_memory(commons, dataset, streams, 4 * fm.dimension * len(used)) / MIB,
+        left_out=LEFT_OUT[large.tuning] if large.head == "probe" else "",
+        memory_mib=_memory(commons, dataset, streams, 4 * dimension * len(used)) / MIB,
     )
 
 
 def _require_cached(config: Config) -> None:
-    """Raise UserError if preparing the data set would download something."""
-    entry = DATASETS.get(config.data.name)
-    if entry is None or not entry.packages:
-        return  # an unknown name is for load_dataset to explain
-    root = cache_folder() / f"data-v{FORMAT}" / config.data.name
-    chosen = config.data.domains or entry.domains
-    missing = [domain for domain in chosen if not (root / domain).is_dir()]
-    if missing and set(chosen) <= set(entry.domains):
-        raise UserError(
-            f"data.name: {config.data.name!r} ({', '.join(missing)}) is not cached, and check "
-            f"downloads nothing unasked; fedbridge check --download and fedbridge run fetch it, "
-            f"at most {entry.megabytes:.0f} MB"
-        )
+    """Raise UserError if preparing a data set would download something."""
+    wanted = {"data.name": config.data}
+    if config.data.public not in ("same", "none"):
+        check_public(config.data)
+        wanted["data.public"] = Data(name=config.data.public)
+    for field, data in wanted.items():
+        if missing := to_download(data):
+            size = DATASETS[data.name].megabytes if data.name in DATASETS else 0.0
+            raise UserError(
+                f"{field}: {data.name!r} ({', '.join(missing)}) is not cached, and check "
+                f"downloads nothing unasked; fedbridge check --download and fedbridge run fetch "
+                f"it" + (f", at most {size:.0f} MB" if size else "")
+            )
 
 
 def _try_encoding(
-    config: Config, fm: FoundationModel, dataset: Dataset, used: NDArray[np.int64]
+    config: Config, fm: FoundationModel | None, dataset: Dataset, used: NDArray[np.int64]
 ) -> tuple[int, float]:
     """Encode, and keep, one batch of the items that are not encoded.
 
     Return how many those are and the seconds per item.
     """
+    if fm is None:
+        return 0, 0.0
     batch = config.large.batch
 
     def encoded(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
@@ -145,11 +170,11 @@ def _try_encoding(
     return len(missing), seconds_of(lambda: encoded(sample), 1) / len(sample)
 
 
-def _stand_in(config: Config, dataset: Dataset, streams: Streams, dimension: int) -> Commons:
+def _stand_in(config: Config, dataset: Dataset, public: PublicSet, dimension: int) -> Commons:
     """Return commons that are real but for the FM's embeddings of U, which are random."""
     rng = rng_for(config.seed, "estimate")
-    public = rng.standard_normal((len(streams.public), dimension)).astype(np.float32)
-    return commons_of(config, dataset, streams, public)
+    embeddings = rng.standard_normal((len(public.rows), dimension)).astype(np.float32)
+    return commons_of(config, dataset, public, embeddings)
 
 
 def _model(config: Config, client: int) -> str:
@@ -163,15 +188,21 @@ def _phases(commons: Commons, streams: Streams, paces: dict[str, Pace]) -> dict[
     pairs = list(zip(streams.clients, own, strict=True))
     public, head = len(commons.public_inputs), pace_of_head(commons)
     trained = sum(len(task.train) for client in streams.clients for task in client.tasks)
-    absorbed = rounds * public * any(config.large.absorb)
-    serial = rounds * (public * sum(p.read for p in own) + _offers(commons)[1] * head.solve)
+    absorbed = rounds * public * config.large.absorbs
+    solved = SOLUTIONS * head.solve * config.large.from_sums
+    serial = rounds * public * sum(p.read for p in own)
     phases = {
         "learn": _divided(
-            [_steps(config, c) * p.learn + _asked(config, c, public) * p.read for c, p in pairs],
+            [
+                _steps(config, c) * p.learn
+                + _asked(config, c, public) * p.read
+                + len(c.tasks) * solved
+                for c, p in pairs
+            ],
             commons,
         )
-        + trained * head.sum_up,
-        "fuse": _divided([_lessons(config) * public * p.fuse for p in own], commons)
+        + trained * head.sum_up * config.large.from_sums,
+        "fuse": _divided([_lessons(config, c) * public * p.fuse for c, p in pairs], commons)
         + absorbed * head.sum_up
         + serial,
         "evaluate": _divided([_measured(c) * p.read for c, p in pairs], commons),
@@ -182,28 +213,33 @@ def _phases(commons: Commons, streams: Streams, paces: dict[str, Pace]) -> dict[
     return phases
 
 
+def _rounds(config: Config, client: ClientStream) -> int:
+    """Return in how many rounds of a task a client takes part."""
+    return client.rounds or config.training.rounds
+
+
 def _steps(config: Config, client: ClientStream) -> int:
     """Return the number of a client's training steps."""
     batches = sum(-(-len(task.train) // config.training.batch) for task in client.tasks)
-    return batches * config.training.rounds * config.training.epochs
+    return batches * _rounds(config, client) * config.training.epochs
 
 
 def _asked(config: Config, client: ClientStream, public: int) -> int:
     """Return how many items a client's teachers are asked about, counted again every round."""
     if config.learner.name == "finetune":
         return 0
-    return sum(len(task.train) + public for task in client.tasks) * config.training.rounds
+    return sum(len(task.train) + public for task in client.tasks) * _rounds(config, client)
 
 
-def _lessons(config: Config) -> int:
+def _lessons(config: Config, client: ClientStream) -> int:
     """Return the largest number of lessons that one student has from teachers."""
     fusion = config.fusion
     if fusion.name != "obod":
         return 0
     others = config.scenario.clients - 1 if fusion.others else 0
-    earlier = [min(task, fusion.snapshots) for task in range(config.scenario.tasks)]
+    earlier = [min(task, fusion.snapshots) for task in range(len(client.tasks))]
     lessons = sum(min(fusion.teachers, others + own) for own in earlier)
-    return lessons * (config.training.rounds if fusion.rounds == "every" else 1)
+    return lessons * (_rounds(config, client) if fusion.rounds == "every" else 1)
 
 
 def _measured(client: ClientStream) -> int:
@@ -222,56 +258,64 @@ def _divided(costs: list[float], commons: Commons) -> float:
     return max(sum(costs[w::workers]) for w in range(workers)) * crowding
 
 
-def _offers(commons: Commons) -> tuple[int, int]:
-    """Return how many candidate heads the server offers, at first and from then on."""
-    large = LARGE_SIDES[commons.config.large.head](commons, ("any",))
-    first = len(large.heads("any"))
-    large.finish_round([])
-    return first, len(large.heads("any"))
-
-
 def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     """Return all bytes up and down, from messages of the right shapes.
 
-    A client's messages differ from those of another with the same model by a few characters.
+    Messages differ by a few characters from others with the same model at the same place.
     """
     config, totals = commons.config, [0, 0]
-    first, later = _offers(commons)
-    for k, client in enumerate(streams.clients[: len(config.small.models)]):
-        alike = len(range(k, len(streams.clients), len(config.small.models)))
-        state = commons.small_model(_model(config, k), client.name).state_dict()
-        for number, step in enumerate(steps(config)):
-            offers = later if number else first
-            sends_state = number or config.small.start == "warm"
-            down = _broadcast(commons, step, state if sends_state else {}, offers)
-            totals[0] += alike * len(encode(_upload(commons, client, step, state, offers)))
-            totals[1] += alike * len(encode(down))
+    side = LARGE_SIDES[config.large.head](commons, tuple(c.name for c in streams.clients))
+    lengths: dict[tuple[object, ...], tuple[int, int]] = {}
+    for number, step in enumerate(steps(config)):
+        for k, client in enumerate(streams.clients):
+            if not client.takes_part(*step, config.training.rounds):
+                continue
+            model, starts = _model(config, k), _starts(config, client, step)
+            sent = bool(number) or config.small.start == "warm"
+            upload = _upload(commons, client, step, starts)
+            adapter = side.adapter(client.name)
+            kind = model, starts, sent, bool(adapter), len(upload.seen)
+            if kind not in lengths:
+                state = commons.small_model(model, client.name).state_dict()
+                down = Broadcast(*step, state if sent else {}, adapter=adapter)
+                lengths[kind] = len(encode(replace(upload, state=state))), len(encode(down))
+            totals = [total + size for total, size in zip(totals, lengths[kind], strict=True)]
+            side.absorb(upload)
+        side.finish_round([])
     return totals[0], totals[1]
 
 
-def _broadcast(commons: Commons, step: Step, state: State, offers: int) -> Broadcast:
-    return Broadcast(
-        *step, state, torch.zeros(offers, commons.lift.dimension, len(commons.classes))
-    )
+def _starts(config: Config, client: ClientStream, step: Step) -> bool:
+    """Say whether a step is the first one of a task in which a client takes part."""
+    rounds = config.training.rounds
+    return step.round == 1 or not client.takes_part(step.task, step.round - 1, rounds)
 
 
-def _upload(
-    commons: Commons, client: ClientStream, step: Step, state: State, offers: int
-) -> Upload:
-    seen = tuple(seen_by(ClientStream(client.name, client.tasks[: step.task])))
-    correct = torch.zeros(offers)
-    if step.round > 1:
-        return Upload(client.name, *step, state, seen, correct=correct)
+def _tuned(commons: Commons) -> State:
+    """Return the part of the FM that is trained, where there is one."""
+    large = commons.config.large
+    if large.tuning == "none":
+        return {}
+    return tunable(large, commons.device, commons.config.seed).fresh
+
+
+def _upload(commons: Commons, client: ClientStream, step: Step, starts: bool) -> Upload:
+    """Return an upload of the right shapes but for the small model's state."""
+    number = client.own_task(step.task)
     size, classes = commons.lift.dimension, len(commons.classes)
-    return Upload(
-        client.name,
-        *step,
-        state,
-        seen,
-        gram=torch.zeros(size * (size + 1) // 2),
+    large = commons.config.large
+    items = len(client.tasks[number - 1].own)
+    upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items)
+    if large.head == "probe":
+        return replace(upload, adapter={"head": torch.zeros(size, classes), **_tuned(commons)})
+    if not starts or not large.from_sums or large.scope == "client":
+        return upload
+    gram = size * (size + 1) // 2 if large.head == "analytic" else 0
+    return replace(
+        upload,
+        gram=torch.zeros(gram),
         cross=torch.zeros(size, classes),
         counts=torch.zeros(classes),
-        correct=correct,
     )
 
 
@@ -289,7 +333,7 @@ def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -
     width = size + commons.config.small.dimension + classes
     longest = [max(len(task.train) for task in client.tasks) for client in streams.clients]
     known = sum(4 * width * (count + len(commons.public_inputs)) for count in longest)
-    gram = 8 * size**2
+    gram = 8 * size**2 * commons.config.large.from_sums
     kept = len(longest) if commons.config.large.scope == "client" else 1
     server = (kept + 3) * gram + (0 if workers else dataset.inputs.nbytes)
     summing = max(1, workers) * (gram + 16 * size * max(longest))

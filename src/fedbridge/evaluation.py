@@ -7,6 +7,8 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
+from fedbridge.config import Config
+
 
 @dataclass(frozen=True)
 class Mixture:
@@ -20,29 +22,52 @@ class Mixture:
         return self.small * small.double() + self.large * large.double()
 
 
+def sharpness_of(config: Config) -> float:
+    """Return the factor on the large side's scores that makes them logits."""
+    return float(getattr(config.learner, "sharpness", Mixture.large))
+
+
 def fit_mixture(small: Tensor, large: Tensor, labels: Tensor) -> Mixture:
     """Fit both powers by maximum likelihood on validation items; the problem is convex.
 
     ``small`` and ``large`` are ``(n, C)`` over the classes in question, ``labels (n,)`` are
-    columns. Without items the default is returned.
+    columns. Every class counts the same, however many items the client has of it. Without items
+    the default is returned.
     """
     if not len(labels):
         return Mixture()
-    sides = torch.stack([small, large]).double().cpu()
-    right = sides[:, torch.arange(len(labels)), labels.cpu()]  # (2, n)
+    start = np.array([Mixture.small, Mixture.large])
+    powers, _ = _fit_powers(torch.stack([small, large]), labels, start)
+    return Mixture(float(powers[0]), float(powers[1]))
+
+
+def sharpened_loss(scores: Tensor, labels: Tensor) -> float:
+    """Return the class-balanced cross entropy of scores ``(n, C)`` at their best sharpness."""
+    return _fit_powers(scores[None], labels, np.array([Mixture.large]))[1]
+
+
+def class_balance(labels: Tensor) -> Tensor:
+    """Return weights ``(n,)`` that sum to one, with the same sum for every class."""
+    weights = 1.0 / labels.bincount()[labels].double()
+    return weights / weights.sum()
+
+
+def _fit_powers(sides: Tensor, labels: Tensor, start: np.ndarray) -> tuple[np.ndarray, float]:
+    """Return the powers of ``sides (S, n, C)`` with the least balanced loss, and that loss."""
+    sides, labels = sides.double().cpu(), labels.cpu()
+    weights = class_balance(labels)
+    right = sides[:, torch.arange(len(labels)), labels]  # (S, n)
 
     def loss(powers: np.ndarray) -> tuple[float, np.ndarray]:
-        logits = (torch.from_numpy(powers)[:, None, None] * sides).sum(0)
-        p = logits.softmax(1)
-        value = (logits.logsumexp(1) - (torch.from_numpy(powers)[:, None] * right).sum(0)).mean()
-        slope = ((p * sides).sum(2) - right).mean(1)
+        factors = torch.from_numpy(powers)
+        logits = (factors[:, None, None] * sides).sum(0)
+        value = weights @ (logits.logsumexp(1) - (factors[:, None] * right).sum(0))
+        slope = ((logits.softmax(1) * sides).sum(2) - right) @ weights
         return float(value), slope.numpy()
 
-    start = np.array([Mixture.small, Mixture.large])
-    fit = scipy.optimize.minimize(
-        loss, start, jac=True, method="L-BFGS-B", bounds=[(0.0, 1e3), (0.0, 1e3)]
-    )
-    return Mixture(float(fit.x[0]), float(fit.x[1]))
+    bounds = [(0.0, 1e3)] * len(start)
+    fit = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
+    return fit.x, float(fit.fun)
 
 
 def count_correct(scores: Tensor, labels: Tensor, classes: Tensor) -> int:

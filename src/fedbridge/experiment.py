@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -19,7 +19,9 @@ from fedbridge.client.private import Private
 from fedbridge.config import Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import PublicSet, check_public, items_at, public_set
 from fedbridge.data.scenario import Streams, build_scenario
+from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.local import Crew, LocalTransport
 from fedbridge.engine.loop import federate, steps
@@ -30,6 +32,7 @@ from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embedd
 from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
+from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.runs import CONFIG, Run, read_accuracy
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
@@ -56,6 +59,11 @@ class Site:
         names = [stream.name for stream in self.streams.clients]
         return {name: known[k % len(known)] for k, name in enumerate(names)}
 
+    def present(self, client: str, step: Step) -> bool:
+        """Say whether a client takes part in a step; all are there before the first one."""
+        (stream,) = (s for s in self.streams.clients if s.name == client)
+        return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
+
 
 @dataclass
 class Progress:
@@ -68,11 +76,11 @@ class Progress:
 
     def accuracy(self) -> str:
         """Return the mean class-incremental accuracy so far on past tasks, as a line."""
+        latest = {row.client: row.after_task for row in self.rows}
         past = [
             r
             for r in self.rows
-            if r.after_task == self.rows[-1].after_task >= r.on_task
-            and r.protocol == "class-incremental"
+            if r.after_task == latest[r.client] >= r.on_task and r.protocol == "class-incremental"
         ]
         means = {
             p: [r.accuracy for r in past if r.predictor == p] for p in dict.fromkeys(PREDICTORS)
@@ -105,7 +113,9 @@ def workers_of(config: Config, device: torch.device) -> int:
 
 def plan(config: Config) -> tuple[Dataset, Streams]:
     """Load the data set and build the streams; raise UserError before anything costly."""
-    dataset = load_dataset(config.data.name, config.data.domains)
+    check_public(config.data)
+    require_tunable(config.large)
+    dataset = load_dataset(config.data.name, config.data.domains, hub=config.data.hub)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
 
@@ -117,48 +127,64 @@ def check_models(config: Config, dataset: Dataset) -> None:
 
 def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | None = None) -> Site:
     """Build all that clients and server need; embeddings that are missing are computed."""
-    device = device_of(config.engine.device)
     dataset, streams = plan(config)
+    public = public_set(config.data, dataset, streams, config.seed)
     if store is None:
         check_models(config, dataset)
-        store = _encoded(config, dataset, streams, device, tell)
-    commons = commons_of(config, dataset, streams, store[streams.public])
+        if config.large.tuning != "none":  # its first words may be a refusal
+            fm = tunable(config.large, device_of(config.engine.device), config.seed)
+            fm.encode(public.items[:1], 1)
+        store = _encoded(config, dataset, streams, public, tell)
+    commons = commons_of(config, dataset, public, store.public)
     return Site(config, dataset, streams, store, commons)
 
 
 def _encoded(
-    config: Config, dataset: Dataset, streams: Streams, device: torch.device, tell: Tell | None
+    config: Config, dataset: Dataset, streams: Streams, public: PublicSet, tell: Tell | None
 ) -> EmbeddingStore:
     large = config.large
     if large.head == "none":
-        return no_embeddings(len(dataset))
+        nothing = no_embeddings(len(dataset))
+        return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
+    device = device_of(config.engine.device)
     fm = load_foundation(large.model, large.size, device, config.engine.precision)
-    return embed_dataset(fm, dataset, used_items(streams), cache_folder(), large.batch, tell)
+
+    def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
+        return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
+
+    same = public.dataset is dataset
+    own = used_items(streams, same)
+    if large.tuning != "none":  # clients encode theirs themselves, in every round
+        own = np.intersect1d(own, streams.public)
+    store = encoded(dataset, own)
+    about = store if same else encoded(public.dataset, public.rows)
+    return replace(store, public=about[public.rows])
 
 
 def commons_of(
-    config: Config, dataset: Dataset, streams: Streams, public: NDArray[np.float32]
+    config: Config, dataset: Dataset, public: PublicSet, embeddings: NDArray[np.float32]
 ) -> Commons:
-    """Return what all sides hold in common; ``public (|U|, D)`` are the FM's embeddings of U."""
+    """Return what all sides hold in common; ``embeddings (|U|, D)`` are the FM's of U."""
     device = device_of(config.engine.device)
-    lift = Lift.fit(public, config.large.projection, config.seed)
+    lift = Lift.fit(embeddings, config.large.projection, config.seed)
     return Commons(
         config=config,
         classes=dataset.classes,
         input_shape=tuple(dataset.inputs.shape[1:]),
         anchors=anchors(dataset.classes, config.small.dimension, config.seed).to(device),
-        public_inputs=stored(dataset.inputs[streams.public]).to(device),
-        public_features=lift(public),
+        public_inputs=stored(public.inputs).to(device),
+        public_features=lift(embeddings),
         lift=lift,
         device=device,
+        public_items=None if config.large.tuning == "none" else public.items,
     )
 
 
-def used_items(streams: Streams) -> np.ndarray:
-    """Return every item that some stream or the public set uses, ascending."""
+def used_items(streams: Streams, public: bool = True) -> Indices:
+    """Return every item that some stream uses, or this data set's public set, ascending."""
     tasks = [task for client in streams.clients for task in client.tasks]
     parts = [part for t in tasks for part in (t.train, t.validation, t.test)]
-    return np.unique(np.concatenate([streams.public, *parts]))
+    return np.unique(np.concatenate([streams.public, *parts] if public else parts))
 
 
 def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
@@ -172,6 +198,7 @@ def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) ->
                 lambda rows: stored(site.dataset.inputs[rows]),
                 lambda rows: site.commons.lift(site.store[rows]),
                 site.dataset.labels,
+                lambda rows: items_at(site.dataset, rows),
             )
             clients[stream.name] = Client(private, site.commons, site.models[stream.name])
     return Crew(site.commons, clients)
@@ -206,7 +233,7 @@ class Experiment:
         workers = workers_of(self.config, site.commons.device)
         names = tuple(site.models)
         with LocalTransport(build, names, workers, self.config.engine.threads) as transport:
-            server = Server(site.commons, site.models, transport.spread)
+            server = Server(site.commons, site.models, transport.spread, site.present)
             done = self._restore(server, transport)
             if not done:
                 server.states = self._warm(site)
@@ -277,7 +304,7 @@ class Experiment:
             "method": self.config.name,
             "seed": self.config.seed,
             "clients": list(site.models),
-            "tasks": self.config.scenario.tasks,
+            "tasks": self.config.scenario.slots,
             "models": site.models,
             "large": self.config.large.model if large else "none",
             "data": self.config.data.name,

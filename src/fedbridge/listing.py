@@ -28,15 +28,17 @@ Rows = list[tuple[str, ...]]
 
 def _learners() -> Rows:
     from fedbridge.client import LEARNERS
+    from fedbridge.config.files import OPTIONS
 
-    lines = [(name, _first_line(learner)) for name, learner in LEARNERS.items()]
+    lines = [(name, _first_line(OPTIONS["learner", name])) for name in LEARNERS]
     return [("name", "what it does"), *lines]
 
 
 def _fusions() -> Rows:
+    from fedbridge.config.files import OPTIONS
     from fedbridge.server.fusions import FUSIONS
 
-    lines = [(name, _first_line(fusion)) for name, fusion in FUSIONS.items()]
+    lines = [(name, _first_line(OPTIONS["fusion", name])) for name in FUSIONS]
     return [("name", "what it does"), *lines]
 
 

@@ -35,6 +35,12 @@ def mass_on(logits: Tensor, columns: Tensor) -> Tensor:
     return logits.softmax(1)[:, columns].sum(1)
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean cross entropy of logits ``(B, C)`` and column labels ``(B,)``."""
-    return F.cross_entropy(logits, labels)
+def cross_entropy(logits: Tensor, labels: Tensor, weights: Tensor | None = None) -> Tensor:
+    """Return the mean cross entropy of logits ``(B, C)`` and column labels ``(B,)``.
+
+    With ``weights (B,)`` each item's share is multiplied by its own, and the sum still divided
+    by B.
+    """
+    if weights is None:
+        return F.cross_entropy(logits, labels)
+    return (weights * F.cross_entropy(logits, labels, reduction="none")).mean()

@@ -1,17 +1,25 @@
-"""Pure arithmetic on the accuracy tensor: one definition of each metric, and no other.
+"""Pure arithmetic on accuracies: one definition of each metric, and no other.
 
-``accuracy`` is always ``(K, T + 1, T)``: entry ``[k, i, j - 1]`` is client k's accuracy after
-task i (0: before any training) on the test data of task j, NaN where it was not measured.
-Entries with ``j <= i`` are over the classes seen through task i, or over the task's own where
-the task is given; ``[k, j - 1, j - 1]`` and ``[k, 0, j - 1]``, one task ahead and before any
-training, are over the classes the client will have seen by task j.
+``accuracy`` holds a matrix for each client, ``(T + 1, T)`` with the client's own number of tasks
+T: entry ``[i, j - 1]`` is its accuracy after its task i (0: before any training) on the test
+data of its task j, NaN where it was not measured. Entries with ``j <= i`` are over the classes
+seen through task i, or over the task's own where the task is given; ``[j - 1, j - 1]`` and
+``[0, j - 1]``, one task ahead and before any training, are over the classes the client will
+have seen by task j.
 
-A metric that needs an entry which was not measured is NaN, and so are forgetting and both
-transfers where there is only one task.
+Every metric is a mean over clients of what it is for one client, in which all its tasks count
+alike. Forgetting and both transfers are undefined for a client with one task: it is left out,
+and where no client has more, the metric is NaN. It is NaN too if it needs an entry that was not
+measured.
+
+The definitions ask for nothing but the order of tasks. With domain-incremental tasks, "the
+classes seen" are the same ones throughout. A repeated task is a task of its own with the test
+items of its first visit: what is kept from there counts as its forward transfer, and as recovery
+in the backward transfer of the first visit.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -20,7 +28,8 @@ from numpy.typing import NDArray
 
 from fedbridge.errors import UserError
 
-Accuracy = NDArray[np.float64]
+Matrix = NDArray[np.float64]  # (T + 1, T)
+Accuracy = Sequence[Matrix]
 Summary = dict[str, dict[str, dict[str, float | None]]]
 
 PREDICTORS = ("small", "large", "together")
@@ -52,13 +61,14 @@ class AccuracyRow:
 
 def final_accuracy(accuracy: Accuracy) -> float:
     """Return the mean over clients and tasks of ``A[T, j]``."""
-    return _mean(accuracy[:, -1, :])
+    return _mean_over_clients(a[-1] for a in accuracy)
 
 
 def average_incremental_accuracy(accuracy: Accuracy) -> float:
     """Return the mean over i of the mean over ``j <= i`` of ``A[i, j]``."""
-    tasks = accuracy.shape[2]
-    return _mean(np.stack([accuracy[:, i, :i].mean(axis=1) for i in range(1, tasks + 1)]))
+    return _mean_over_clients(
+        np.array([a[i, :i].mean() for i in range(1, len(a))]) for a in accuracy
+    )
 
 
 def forgetting(accuracy: Accuracy) -> float:
@@ -66,26 +76,25 @@ def forgetting(accuracy: Accuracy) -> float:
 
     The last task cannot have been forgotten yet and does not count.
     """
-    tasks = accuracy.shape[2]
-    best = [accuracy[:, j:tasks, j - 1].max(axis=1) for j in range(1, tasks)]
-    return _mean(np.array([top - accuracy[:, -1, j] for j, top in enumerate(best)]))
+    return _mean_over_clients(
+        np.array([a[j:-1, j - 1].max() - a[-1, j - 1] for j in range(1, len(a) - 1)])
+        for a in accuracy
+    )
 
 
 def backward_transfer(accuracy: Accuracy) -> float:
     """Return the mean over ``j < T`` of ``A[T, j] - A[j, j]``."""
-    earlier = np.arange(accuracy.shape[2] - 1)
-    return _mean(accuracy[:, -1, earlier] - accuracy[:, earlier + 1, earlier])
+    return _mean_over_clients((a[-1] - np.diagonal(a, -1))[:-1] for a in accuracy)
 
 
 def forward_transfer(accuracy: Accuracy) -> float:
     """Return the mean over ``j > 1`` of ``A[j - 1, j] - b_j``, with ``b_j = A[0, j]``."""
-    later = np.arange(1, accuracy.shape[2])
-    return _mean(accuracy[:, later, later] - accuracy[:, 0, later])
+    return _mean_over_clients((np.diagonal(a) - a[0])[1:] for a in accuracy)
 
 
 def temporal_retention(accuracy: Accuracy) -> float:
     """Return the mean over clients of ``A[T, 1] / A[1, 1]`` (KR_t of arXiv 2312.16475)."""
-    return _mean_ratio(accuracy[:, -1, 0], accuracy[:, 1, 0])
+    return _mean_ratio([a[-1, 0] for a in accuracy], [a[1, 0] for a in accuracy])
 
 
 def spatial_retention(server: Accuracy, local: Accuracy) -> float:
@@ -94,25 +103,26 @@ def spatial_retention(server: Accuracy, local: Accuracy) -> float:
     KR_s of arXiv 2312.16475; the server's model is the large side, the local one the small
     model. A client whose denominator is zero is left out, as in ``temporal_retention``.
     """
-    return _mean_ratio(server[:, -1, -1], local[:, -1, -1])
+    return _mean_ratio([a[-1, -1] for a in server], [a[-1, -1] for a in local])
 
 
-def tensor_from_rows(rows: Sequence[AccuracyRow], predictor: str, protocol: str) -> Accuracy:
-    """Return one predictor's tensor; clients stand in the order in which ``rows`` first name them.
+def matrices_from_rows(rows: Sequence[AccuracyRow], predictor: str, protocol: str) -> list[Matrix]:
+    """Return one predictor's matrices; clients stand in the order in which ``rows`` name them.
 
-    K and T are taken from all rows, so that the tensors of one run are aligned. Raises
-    UserError if a measurement is there twice.
+    Clients and their numbers of tasks are taken from all rows, so that the matrices of one run
+    are aligned. Raises UserError if a measurement is there twice.
     """
-    clients = _client_numbers(rows)
-    tasks = max((max(row.on_task, row.after_task) for row in rows), default=0)
-    accuracy = np.full((len(clients), tasks + 1, tasks), np.nan)
+    tasks: dict[str, int] = {}
+    for row in rows:
+        tasks[row.client] = max(row.on_task, row.after_task, tasks.get(row.client, 0))
+    matrices = {client: np.full((count + 1, count), np.nan) for client, count in tasks.items()}
     for row in rows:
         if (row.predictor, row.protocol) == (predictor, protocol):
-            place = clients[row.client], row.after_task, row.on_task - 1
-            if not np.isnan(accuracy[place]):
+            matrix, place = matrices[row.client], (row.after_task, row.on_task - 1)
+            if not np.isnan(matrix[place]):
                 raise UserError(f"accuracy table: every row must be there once, found again {row}")
-            accuracy[place] = row.accuracy
-    return accuracy
+            matrix[place] = row.accuracy
+    return list(matrices.values())
 
 
 def sort_rows(rows: Sequence[AccuracyRow]) -> list[AccuracyRow]:
@@ -136,11 +146,11 @@ def summarise(rows: Sequence[AccuracyRow]) -> Summary:
     """
     measured = {(row.predictor, row.protocol) for row in rows}
     pairs = [pair for pair in product(PREDICTORS, PROTOCOLS) if pair in measured]
-    tensors = {pair: tensor_from_rows(rows, *pair) for pair in pairs}
+    measurements = {pair: matrices_from_rows(rows, *pair) for pair in pairs}
     summary: Summary = {}
-    for (predictor, protocol), accuracy in tensors.items():
+    for (predictor, protocol), accuracy in measurements.items():
         values = {metric.__name__: metric(accuracy) for metric in METRICS}
-        local = tensors.get(("small", protocol))
+        local = measurements.get(("small", protocol))
         if predictor == "large" and local is not None:
             values["spatial_retention"] = spatial_retention(accuracy, local)
         summary.setdefault(predictor, {})[protocol] = {
@@ -163,10 +173,13 @@ def _client_numbers(rows: Sequence[AccuracyRow]) -> dict[str, int]:
     return {name: k for k, name in enumerate(dict.fromkeys(row.client for row in rows))}
 
 
-def _mean(values: Accuracy) -> float:
-    return float(values.mean()) if values.size else math.nan
+def _mean_over_clients(terms: Iterable[Matrix]) -> float:
+    """Return the mean over clients of the mean of each one's terms, of those that have any."""
+    means = [of_client.mean() for of_client in terms if of_client.size]
+    return float(np.mean(means)) if means else math.nan
 
 
-def _mean_ratio(numerator: Accuracy, denominator: Accuracy) -> float:
-    counted = denominator != 0.0  # NaN counts: what was not measured is not left out silently
-    return _mean(numerator[counted] / denominator[counted])
+def _mean_ratio(numerators: Sequence[float], denominators: Sequence[float]) -> float:
+    # NaN is counted: what was not measured is not left out silently
+    ratios = [n / d for n, d in zip(numerators, denominators, strict=True) if d != 0.0]
+    return float(np.mean(ratios)) if ratios else math.nan

@@ -81,11 +81,6 @@ def seconds_of(function: Callable[[], object], tries: int = 3) -> float:
     return min(seconds)
 
 
-def seen_by(stream: ClientStream) -> list[int]:
-    """Return the classes of a whole stream, ascending."""
-    return sorted(c for task in stream.tasks for c in task.classes)
-
-
 def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> float:
     """Return the seconds of one training step, with every term of the learner's loss at work."""
     once = commons.config.training.model_copy(update={"epochs": 1})
@@ -103,9 +98,9 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
 
 def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: int) -> Lesson:
     """Return a lesson of the client's last task with random answers of both teachers."""
-    config, last = commons.config, sorted(stream.tasks[-1].classes)
+    config, last = commons.config, sorted(stream.tasks[-1].met)
     generator = torch.Generator().manual_seed(0)
-    seen = seen_by(stream)
+    seen = stream.seen(len(stream.tasks))
     remembers = getattr(config.learner, "memory", 0) and len(stream.tasks) > 1
 
     def share(count: int) -> Share:
@@ -148,7 +143,7 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
         public_inputs=commons.public_inputs[:few],
         public_features=commons.public_features[:few],
     )
-    classes = tuple(seen_by(stream))
+    classes = tuple(stream.seen(len(stream.tasks)))
     state = {k: v.cpu() for k, v in commons.small_model(model, stream.name).state_dict().items()}
     generator = torch.Generator().manual_seed(0)
 
@@ -157,12 +152,11 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
         return Knowledge(name, classes, torch.nn.functional.normalize(noise).to(commons.device))
 
     students = [Student(n, model, state, known(n), (known(f"{n}@task-1"),)) for n in ("a", "b")]
-    belief = torch.full((few, len(commons.classes)), 1 / len(classes), device=commons.device)
     fusion = commons.config.fusion
 
     def fuse() -> int:
         step = Step(1, commons.config.training.rounds)  # there may be fusion in the last one only
-        gathered = Gathered(step, students, belief)
+        gathered = Gathered(step, students)
         fused = FUSIONS[fusion.name].fuse(
             gathered, commons, fusion, lambda do, jobs: [do(commons, job) for job in jobs]
         )

@@ -36,10 +36,9 @@ class Broadcast:
     round: int
     state: State = field(default_factory=dict)
     """The small model to go on with; empty: the client keeps the one it has."""
-    heads: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Candidate heads of the large side, ``(L, M, C)``; the first one is in force."""
     adapter: State = field(default_factory=dict)
-    """The part of the large side that is trained by gradient, where there is one."""
+    """What makes the large side: everybody's sums G, H and counts, or what is trained by gradient;
+    empty: the client keeps what it has."""
     shared: State = field(default_factory=dict)
     """What the fusion sends to everyone, by name: prototypes, say, or synthetic inputs."""
 
@@ -61,8 +60,6 @@ class Upload:
     """H ``(M, C)``, with the task's first upload only."""
     counts: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Training items per class ``(C,)``, with the task's first upload only."""
-    correct: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Validation items that each candidate head got right ``(L,)``."""
     prototypes: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Sums of the task's embeddings by class and their numbers ``(C, P + 1)``, if asked for."""
     adapter: State = field(default_factory=dict)
@@ -94,7 +91,6 @@ UPLOAD_FIELDS = frozenset(
         "gram",
         "cross",
         "counts",
-        "correct",
         "prototypes",
         "adapter",
     }

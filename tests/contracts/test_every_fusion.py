@@ -1,7 +1,7 @@
 """What every way to fuse must keep to; a new entry of FUSIONS is tested on arrival."""
 
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -33,20 +33,35 @@ SCENARIOS = {
 }
 
 
+TINY: dict[str, dict[str, Any]] = {"target": {"items": 16, "synthesis": 16, "steps": 2}}
+"""Options without which a fusion would take its time."""
+
+
 @pytest.fixture(params=sorted(FUSIONS))
 def fusion(request: pytest.FixtureRequest) -> str:
     return str(request.param)
 
 
-def fused_world(fusion: str, seed: int = 0, models: tuple[str, ...] = ("mlp",)) -> World:
-    small = {"models": list(models)}
-    return make_world(tiny_config(seed=seed, fusion={"name": fusion}, scenario=SHARED, small=small))
+def options(fusion: str) -> dict[str, Any]:
+    return {"name": fusion, **TINY.get(fusion, {})}
+
+
+def fused_world(name: str, seed: int = 0, **changes: Any) -> World:
+    chosen = {"fusion": options(name), "scenario": SHARED, **changes}
+    return make_world(tiny_config(seed=seed, **chosen))
+
+
+def of_two_kinds(fusion: str) -> World:
+    """Return a world of two architectures, which some may average within groups only."""
+    section = next(s for s in get_args(get_args(Fusion)[0]) if s().name == fusion)
+    groups = {"groups": True} if "groups" in section.model_fields else {}
+    chosen = {**options(fusion), **groups}
+    return fused_world(fusion, fusion=chosen, small={"models": ["mlp", "cnn"]})
 
 
 def finite(played: Played) -> bool:
-    states = [*played.server.states.values()]
-    heads = [played.server.large.heads(name) for name in played.clients]
-    arrays = [*heads, *(array for state in states for array in state.values())]
+    sent = played.server.broadcast(Step(9, 1)).values()
+    arrays = [a for b in sent for state in (b.state, b.adapter, b.shared) for a in state.values()]
     return all(bool(array.isfinite().all()) for array in arrays)
 
 
@@ -116,8 +131,8 @@ def test_the_order_of_uploads_does_not_matter(fusion: str):
 
 
 def test_every_client_gets_a_whole_model_of_its_own_architecture(fusion: str):
-    played = play(fused_world(fusion, models=("mlp", "cnn")), [Step(1, 1)])
-    for upload in played.transport.uploads:
+    played = play(of_two_kinds(fusion), [Step(1, 1), Step(1, 2)])
+    for upload in played.transport.uploads[-2:]:
         state = played.server.states[upload.client]
         assert state.keys() == upload.state.keys()
         for key, value in state.items():
@@ -136,11 +151,31 @@ def test_uploads_are_left_as_they_were(fusion: str):
 @pytest.mark.parametrize("shade", [0, 255])
 def test_it_stays_finite_on_pictures_without_content(fusion: str, shade: int):
     pictures = torch.full(blocks().inputs.shape, shade, dtype=torch.uint8).numpy()
-    config = tiny_config(fusion={"name": fusion}, scenario=SHARED, large={"absorb": [0.0, 0.5]})
+    large = {"absorb": 0.5}
+    config = tiny_config(fusion=options(fusion), scenario=SHARED, large=large)
     assert finite(play(make_world(config, of_pictures(pictures, blocks().labels))))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_it_stays_finite_in_extreme_scenarios(fusion: str, scenario: str):
-    settings = {"scenario": SCENARIOS[scenario], "large": {"absorb": [0.0, 0.5]}}
-    assert finite(play(make_world(tiny_config(fusion={"name": fusion}, **settings))))
+    large = {"absorb": 0.5}
+    assert finite(play(fused_world(fusion, scenario=SCENARIOS[scenario], large=large)))
+
+
+@pytest.mark.parametrize("present", [1, 0])
+def test_clients_may_be_absent(fusion: str, present: int):
+    played = play(fused_world(fusion), [Step(1, 1)])
+    for step in (Step(1, 2), Step(2, 1)):
+        sent = dict(list(played.server.broadcast(step).items())[:present])
+        for upload in played.transport.exchange(sent):
+            played.server.absorb(upload)
+        played.server.finish_round(step)
+    assert finite(played)
+    for name, client in played.clients.items():
+        assert same_state_kinds(played.server.states[name], client.model.state_dict())
+
+
+def same_state_kinds(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    return {k: (v.shape, v.dtype) for k, v in one.items()} == {
+        k: (v.shape, v.dtype) for k, v in other.items()
+    }

@@ -12,6 +12,7 @@ import torch
 from fedbridge.client import LEARNERS
 from fedbridge.config import Learner
 from fedbridge.data.dataset import Dataset
+from fedbridge.models.space import embed
 from fedbridge.wire import Step, encode
 from worlds import (
     Played,
@@ -36,7 +37,10 @@ SCENARIOS = {
     "one class per task": {"classes_per_task": 1},
     "one class and one item": {"classes_per_task": 1, "train_per_class": 1},
     "one public item per class": {"public_per_class": 1},
+    "one item of several classes": {"train_per_class": 1, "tasks": 3, "order": "same"},
+    "all data so far": {"history": "own"},
 }
+FUSIONS = ("fedavg", "fedprox", "fedproto", "obod")
 
 
 @pytest.fixture(params=sorted(LEARNERS))
@@ -55,11 +59,10 @@ def uploads(played: Played) -> list[bytes]:
 
 
 def finite(played: Played) -> bool:
-    arrays = [
-        array
-        for upload in played.transport.uploads
-        for array in (*upload.state.values(), upload.gram, upload.cross, upload.correct)
-    ]
+    parts = [part for upload in played.transport.uploads for part in vars(upload).values()]
+    states = [part.values() for part in parts if isinstance(part, dict)]
+    arrays = [array for state in states for array in state]
+    arrays += [part for part in parts if isinstance(part, torch.Tensor)]
     return all(bool(array.isfinite().all()) for array in arrays)
 
 
@@ -117,6 +120,43 @@ def test_it_stays_finite_in_extreme_scenarios(learner: str, scenario: str):
         learner={"name": learner}, fusion={"name": "none"}, scenario=SCENARIOS[scenario]
     )
     assert finite(play(make_world(config)))
+
+
+@pytest.mark.parametrize("fusion", FUSIONS)
+def test_it_may_be_fused(learner: str, fusion: str):
+    config = tiny_config(learner={"name": learner}, fusion={"name": fusion})
+    played = play(make_world(config))
+    assert finite(played)
+    for name, client in played.clients.items():
+        found = client.evaluate(played.broadcasts(2, 2)[name])
+        assert accuracy(found, "small", "task-aware", [1, 2]) > 0.6
+
+
+def test_it_is_held_to_where_its_round_began_by_a_proximal_fusion(learner: str):
+    def moved(proximal: float) -> float:
+        fusion = {"name": "fedprox", "proximal": proximal}
+        world = make_world(tiny_config(learner={"name": learner}, fusion=fusion))
+        client, sent = world.client(), world.server().broadcast(Step(1, 1))["client-1"]
+        client.learn(sent)
+        return float(
+            (client.model.projector.weight.detach() - sent.state["projector.weight"]).norm()
+        )
+
+    assert moved(100.0) < 0.9 * moved(0.0)
+
+
+def test_it_is_pulled_to_the_prototypes_of_a_fusion_that_has_them(learner: str):
+    def gap(pull: float) -> float:
+        fusion = {"name": "fedproto", "pull": pull}
+        world = make_world(tiny_config(learner={"name": learner}, fusion=fusion))
+        client, sent = world.client(), world.server().broadcast(Step(1, 1))["client-1"]
+        aim = -world.commons.anchors  # as far from what cross entropy wants as can be
+        client.learn(replace(sent, shared={"prototypes": aim}))
+        rows = world.streams.clients[0].tasks[0].train
+        reached = embed(client.model, world.private().inputs_of(rows))
+        return float((reached - aim[world.dataset.labels[rows]]).norm())
+
+    assert gap(50.0) < 0.9 * gap(1e-6)
 
 
 def test_it_trains_the_model_in_place_and_leaves_its_inputs_alone(learner: str):

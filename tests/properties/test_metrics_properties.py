@@ -14,9 +14,9 @@ from fedbridge.metrics import (
     final_accuracy,
     forgetting,
     forward_transfer,
+    matrices_from_rows,
     spatial_retention,
     temporal_retention,
-    tensor_from_rows,
 )
 
 
@@ -94,17 +94,51 @@ def test_retention_of_a_model_against_itself_is_one(accuracy):
     assert forgetting(frozen) == backward_transfer(frozen) == 0.0
 
 
-@given(tensors(), st.randoms(use_true_random=False))
+@st.composite
+def federations(draw):
+    """Draw a matrix for each client, each with its own number of tasks."""
+    sizes = draw(st.lists(st.integers(1, 5), min_size=1, max_size=4))
+    values = st.floats(0.01, 1.0)
+    return [draw(arrays(float, (tasks + 1, tasks), elements=values)) for tasks in sizes]
+
+
+@given(federations())
+def test_every_metric_is_the_mean_of_what_it_is_for_each_client(accuracy):
+    for metric in METRICS:
+        alone = [metric([matrix]) for matrix in accuracy]
+        defined = [value for value in alone if not np.isnan(value)]
+        expected = np.mean(defined) if defined else np.nan
+        assert metric(accuracy) == pytest.approx(expected, nan_ok=True)
+
+
+@given(tensors())
+def test_equal_numbers_of_tasks_give_the_mean_over_clients_and_tasks(accuracy):
+    tasks = accuracy.shape[2]
+    earlier = np.arange(tasks - 1)
+    expected = {
+        final_accuracy: accuracy[:, -1].mean(),
+        backward_transfer: (accuracy[:, -1, :-1] - accuracy[:, earlier + 1, earlier]).mean(),
+        forward_transfer: (
+            accuracy[:, earlier + 1, earlier + 1] - accuracy[:, 0, earlier + 1]
+        ).mean(),
+    }
+    for metric, value in expected.items():
+        assert metric(accuracy) == pytest.approx(value)
+
+
+@given(federations(), st.randoms(use_true_random=False))
 def test_order_of_rows_does_not_matter(accuracy, random):
     rows = [
         AccuracyRow(f"client-{k}", i, j + 1, "small", "task-aware", round(1000 * value), 1000)
-        for (k, i, j), value in np.ndenumerate(accuracy)
+        for k, matrix in enumerate(accuracy)
+        for (i, j), value in np.ndenumerate(matrix)
     ]
     rest = rows[1:]
     random.shuffle(rest)
-    one = tensor_from_rows(rows, "small", "task-aware")
-    other = tensor_from_rows([rows[0], *rest], "small", "task-aware")
+    one = matrices_from_rows(rows, "small", "task-aware")
+    other = matrices_from_rows([rows[0], *rest], "small", "task-aware")
     names = list(dict.fromkeys(row.client for row in [rows[0], *rest]))
-    order = [int(name.removeprefix("client-")) for name in names]
-    np.testing.assert_array_equal(other, one[order])
-    np.testing.assert_allclose(one, accuracy, atol=5e-4)
+    for name, matrix in zip(names, other, strict=True):
+        k = int(name.removeprefix("client-"))
+        np.testing.assert_array_equal(matrix, one[k])
+        np.testing.assert_allclose(matrix, accuracy[k], atol=5e-4)

@@ -11,8 +11,7 @@ from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.errors import UserError
-
-CLASSES, DOMAINS = 6, 3
+from synthetic import CLASSES, KINDS, of_kind
 
 
 @dataclass
@@ -21,35 +20,6 @@ class Case:
     wanted: Scenario
     seed: int
     streams: Streams
-
-
-def synthetic(kind: str, size: int, seed: int) -> Dataset:
-    rng = np.random.default_rng(seed)
-    if kind == "single":  # every item is its own group
-        labels = np.arange(size * CLASSES) % CLASSES
-        groups, domains = np.arange(len(labels)), rng.integers(0, DOMAINS, len(labels))
-    elif kind == "emoji":  # a group has one class and is drawn in every domain
-        identity = np.arange(size * CLASSES)
-        groups, domains = np.tile(identity, DOMAINS), np.repeat(np.arange(DOMAINS), len(identity))
-        labels = groups % CLASSES
-    else:  # "fonts": a group has every class and one domain
-        groups = np.repeat(np.arange(size), CLASSES)
-        labels, domains = np.tile(np.arange(CLASSES), size), groups % DOMAINS
-    keep = np.sort(rng.permutation(len(labels))[: int(0.95 * len(labels))])
-    pictures = np.zeros((len(keep), 1, 1, 1), np.uint8)
-    return Dataset(
-        name=kind,
-        modality="image",
-        items=pictures,
-        inputs=pictures,
-        labels=labels[keep].astype(np.int64),
-        domains=domains[keep].astype(np.int64),
-        groups=groups[keep].astype(np.int64) * 7 + 3,  # names need not be 0, 1, 2, ...
-        classes=tuple("ABCDEF"),
-        domain_names=("red", "green", "blue"),
-        fingerprint="",
-        licences=(),
-    )
 
 
 @st.composite
@@ -70,8 +40,8 @@ def cases(draw, **fixed):
     }
     drawn = {name: draw(choice) for name, choice in choices.items() if name not in fixed}
     wanted = Scenario(**(drawn | fixed))
-    kind = draw(st.sampled_from(["single", "emoji", "fonts"]))
-    data = synthetic(kind, draw(st.integers(12, 30)), draw(st.integers(0, 9)))
+    kind = draw(st.sampled_from(KINDS))
+    data = of_kind(kind, draw(st.integers(12, 30)), draw(st.integers(0, 9)))
     seed = draw(st.integers(0, 1000))
     try:
         return Case(data, wanted, seed, build_scenario(data, wanted, seed))

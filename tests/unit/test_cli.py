@@ -6,9 +6,11 @@ import sys
 import pytest
 
 from fedbridge import cli
-from fedbridge.client import client
+from fedbridge.client import LEARNERS, client
 from fedbridge.experiment import alone
+from fedbridge.listing import listing
 from fedbridge.runs import Run
+from fedbridge.server.fusions import FUSIONS
 
 TINY = """
 name = "tiny"
@@ -133,6 +135,15 @@ def test_list(call, what):
     assert known[what] in out
 
 
+@pytest.mark.parametrize("what", ["learners", "fusions"])
+def test_list_says_of_every_method_what_it_does(what):
+    names = {"learners": LEARNERS, "fusions": FUSIONS}[what]
+    lines = dict(zip(*(column.cells for column in listing(what).columns), strict=True))
+    assert list(lines) == list(names)
+    assert len(set(lines.values())) == len(lines)
+    assert all(len(line) > 20 and line.endswith(".") for line in lines.values())
+
+
 def test_check_estimates_and_leaves_nothing(call, tmp_path):
     code, out, err = call("check", "tiny.toml")
     assert (code, err) == (0, "")
@@ -173,7 +184,7 @@ def test_help_and_lists_need_no_torch():
         ("scenario.clients=190", "must have at least one training, one validation and one test"),
         ('small.models=["foo"]', "small.models: unknown model 'foo', known: cnn"),
         ('small.models=["gru"]', "small.models: 'gru' reads text, but the data are image"),
-        ("large.model=foo", "large.model: must be one of lite0, minilm, patches, or "),
+        ("large.model=foo", "large.model: must be one of lite0, minilm, focus, ppocr, "),
         ("large.model=transformers:./no", "transformers:./no: there is no such folder"),
         ("large.model=onnx:no.onnx", "large.model: onnx:no.onnx"),
         ("large.model=callable:no:f", "large.model: callable:no:f cannot be used"),

@@ -69,7 +69,10 @@ def test_settings_cannot_be_changed_later():
             '[learner]\nname = "finetune"\nmemory = 5',
             "learner.memory: unknown key (known: classes, name)",
         ),
-        ("[data]\nqqq = 1", "data.qqq: unknown key (known: domains, name)"),
+        (
+            "[data]\nqqq = 1",
+            "data.qqq: unknown key (known: domains, hub, name, public, public_items)",
+        ),
     ],
 )
 def test_unknown_key_is_named_with_what_was_meant(load, text, expected):

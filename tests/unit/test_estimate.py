@@ -15,6 +15,7 @@ from fedbridge.estimate import Estimate, estimate
 from fedbridge.experiment import Experiment, plan, prepare, used_items
 from fedbridge.pace import pace_of, pace_of_head, seconds_of
 from fedbridge.runs import Run
+from tiny_transformers import save_vit
 
 TREE = {
     "data": {"name": "digits"},
@@ -60,6 +61,8 @@ def run(tmp_path):
         {"fusion": {"name": "none"}, "learner": {"name": "finetune"}},
         {"small": {"start": "warm", "warm_epochs": 1}},
         {"large": {"projection": 64, "head": "nearest-mean"}},
+        {"large": {"head": "probe"}},
+        {"large": {"head": "none"}, "data": {"public": "none", "public_items": 30}},
         {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
     ],
 )
@@ -107,9 +110,55 @@ def test_time_and_memory_grow_with_the_work():
     assert once.memory_mib > 100 and two.memory_mib > 2.5 * once.memory_mib
 
 
+def test_clients_cost_what_they_take_part_in():
+    full = estimate(settings())
+    unequal = {"joins": [1, 1, 3], "leaves": [3, 1, 3], "effort": [2, 2, 1]}
+    # of 18 messages there remain 6, 2 and 1; of 9 uploads of sums 3, 1 and 1
+    less = estimate(settings(scenario=unequal))
+    assert 9 / 18 * full.bytes_up < less.bytes_up < 5 / 9 * full.bytes_up
+    assert less.bytes_down < 0.55 * full.bytes_down
+    blurred = estimate(settings(scenario={"blur": 0.2}))
+    assert blurred.bytes_up >= full.bytes_up  # earlier seen classes are named earlier
+    assert blurred.bytes_up == pytest.approx(full.bytes_up, rel=0.001)
+
+
 def test_no_fusion_costs_next_to_nothing():
     with_it, without = estimate(settings()), estimate(settings(fusion={"name": "none"}))
     assert without.seconds["fuse"] < 0.5 * with_it.seconds["fuse"]
+
+
+def test_what_is_not_counted_is_said():
+    assert estimate(settings()).left_out == ""
+    assert estimate(settings(large={"head": "probe"})).left_out == "the probe's training"
+
+
+def test_the_part_of_an_fm_that_is_tuned_travels(tmp_path):
+    large = {"model": save_vit(tmp_path), "size": 16, "head": "probe"}
+    frozen = estimate(settings(large=large))
+    tuned = estimate(settings(large={**large, "tuning": "prompt", "tuning_size": 500}))
+    part = 4 * 500 * 16
+    assert tuned.bytes_up - frozen.bytes_up == pytest.approx(3 * 6 * part, rel=0.01)
+    assert tuned.bytes_down - frozen.bytes_down == pytest.approx(3 * 5 * part, rel=0.01)
+    assert "encoding all items in every round" in tuned.left_out
+    # clients encode their own items, only those of the public set are encoded beforehand
+    assert tuned.to_encode < frozen.to_encode
+
+
+def test_another_public_set_is_encoded_too():
+    config = settings(data={"public": "none", "public_items": 30})
+    _, streams = plan(config)
+    found = estimate(config)
+    assert found.items == len(used_items(streams, public=False)) + 30
+
+
+def test_no_large_side_encodes_nothing():
+    found = estimate(settings(large={"head": "none", "model": "patches"}))
+    assert (found.to_encode, found.seconds["encode"]) == (0, 0.0)
+
+
+def test_a_public_set_is_not_downloaded_either():
+    with pytest.raises(UserError, match=r"data.public: 'emoji' \(.*\) is not cached"):
+        estimate(settings(data={"public": "emoji"}))
 
 
 def test_threads_are_left_as_they_were():
@@ -180,7 +229,8 @@ def test_table_says_what_is_exact_and_what_is_not():
         "about 1,234 MiB, all processes together",
     ):
         assert line in text
-    assert len(fields(Estimate)) == 9
+    assert len(fields(Estimate)) == 10
+    assert "not counted" not in text
 
 
 # -- pace

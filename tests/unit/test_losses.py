@@ -135,3 +135,10 @@ def test_the_gradient_of_divergence_is_the_difference_of_distributions(pair):
     divergence(teacher, student).sum().backward()
 
     torch.testing.assert_close(student.grad, (student.softmax(1) - teacher.softmax(1)).detach())
+
+
+def test_cross_entropy_with_weights_by_hand():
+    table, columns = logits([0.5, 0.5], [0.9, 0.1]), torch.tensor([0, 1])
+    found = cross_entropy(table, columns, torch.tensor([2.0, 0.5], dtype=torch.float64))
+    expected = (2.0 * LN2 - 0.5 * math.log(0.1)) / 2
+    assert found.item() == pytest.approx(expected)

@@ -13,11 +13,11 @@ from fedbridge.metrics import (
     final_accuracy,
     forgetting,
     forward_transfer,
+    matrices_from_rows,
     sort_rows,
     spatial_retention,
     summarise,
     temporal_retention,
-    tensor_from_rows,
 )
 
 NAN = math.nan
@@ -74,6 +74,50 @@ def test_one_task_leaves_forgetting_and_transfer_undefined():
         assert math.isnan(metric(single))
 
 
+# a client that has only two tasks
+SHORT = np.array([[0.2, 0.1], [0.6, 0.4], [0.5, 0.9]])
+
+
+@pytest.mark.parametrize(
+    ("metric", "short"),
+    [
+        (final_accuracy, (0.5 + 0.9) / 2),
+        (average_incremental_accuracy, (0.6 + 0.7) / 2),
+        (forgetting, 0.6 - 0.5),
+        (backward_transfer, 0.5 - 0.6),
+        (forward_transfer, 0.4 - 0.1),
+        (temporal_retention, 0.5 / 0.6),
+    ],
+)
+def test_clients_with_unequal_numbers_of_tasks_count_alike(metric, short):
+    first = metric([np.array(FIRST)])
+    assert metric([SHORT]) == pytest.approx(short)
+    assert metric([np.array(FIRST), SHORT]) == pytest.approx((first + short) / 2)
+
+
+def test_unequal_clients_end_with_their_own_last_tasks():
+    mine, its = [np.array(FIRST), SHORT], [np.array(SECOND), SHORT / 3]
+    assert spatial_retention(mine, its) == pytest.approx((0.4 / 0.8 + 3.0) / 2)
+
+
+def test_client_with_one_task_counts_where_there_is_something_to_measure():
+    single = np.array([[0.1], [0.7]])
+    mixed = [np.array(FIRST), single]
+    for metric in (forgetting, backward_transfer, forward_transfer):
+        assert metric(mixed) == metric(mixed[:1])
+    assert final_accuracy(mixed) == pytest.approx((1.6 / 3 + 0.7) / 2)
+    assert temporal_retention(mixed) == pytest.approx((0.5 / 0.8 + 1.0) / 2)
+
+
+def test_tasks_that_share_their_classes_need_no_other_definitions():
+    # the third task repeats the first: it is half known when it comes, and brings the first back
+    repeated = np.array([[0.1, 0.1, 0.1], [0.9, 0.2, NAN], [0.5, 0.9, 0.5], [0.8, 0.7, 0.8]])
+    assert forward_transfer([repeated]) == pytest.approx((0.1 + 0.4) / 2)
+    assert backward_transfer([repeated]) == pytest.approx((-0.1 - 0.2) / 2)
+    assert forgetting([repeated]) == pytest.approx((0.1 + 0.2) / 2)
+    assert final_accuracy([repeated]) == pytest.approx(2.3 / 3)
+
+
 def test_clients_without_a_denominator_are_left_out_of_retention():
     some = BOTH.copy()
     some[0, 1, 0] = some[0, 3, 2] = 0.0
@@ -103,26 +147,26 @@ def rows_of(tensor, predictor="small", protocol="class-incremental", names="ab")
     ]
 
 
-def test_tensor_comes_back_from_its_rows_in_any_order_of_tasks():
+def test_matrices_come_back_from_their_rows_in_any_order_of_tasks():
     rows = rows_of(BOTH)
     shuffled = [rows[0], *rows[:0:-1]]  # the first row still names client a first
     for listed in (rows, shuffled):
-        tensor = tensor_from_rows(listed, "small", "class-incremental")
-        np.testing.assert_array_equal(tensor, BOTH)
+        matrices = matrices_from_rows(listed, "small", "class-incremental")
+        np.testing.assert_array_equal(matrices, BOTH)
 
 
-def test_tensors_of_one_run_are_aligned():
-    rows = [*rows_of(BOTH), AccuracyRow("c", 1, 1, "large", "task-aware", 1, 2)]
-    tensor = tensor_from_rows(rows, "large", "task-aware")
-    assert tensor.shape == (3, 4, 3)
-    assert tensor[2, 1, 0] == 0.5
-    assert np.isnan(tensor).sum() == tensor.size - 1
+def test_matrices_of_one_run_are_aligned_and_as_large_as_their_clients_tasks_are_many():
+    rows = [*rows_of(BOTH), AccuracyRow("c", 1, 2, "large", "task-aware", 1, 2)]
+    matrices = matrices_from_rows(rows, "large", "task-aware")
+    assert [matrix.shape for matrix in matrices] == [(4, 3), (4, 3), (3, 2)]
+    assert matrices[2][1, 1] == 0.5
+    assert sum(np.isfinite(matrix).sum() for matrix in matrices) == 1
 
 
 def test_measurement_listed_twice_is_refused():
     rows = rows_of(BOTH)
     with pytest.raises(UserError, match="every row must be there once, found again AccuracyRow"):
-        tensor_from_rows([*rows, rows[4]], "small", "class-incremental")
+        matrices_from_rows([*rows, rows[4]], "small", "class-incremental")
 
 
 def test_rows_are_sorted_as_declared_and_clients_as_first_named():
@@ -149,6 +193,15 @@ def test_summary_has_every_metric_of_every_predictor_and_protocol():
     assert list(summary["large"]["class-incremental"]) == [*names, "spatial_retention"]
     assert summary["small"]["class-incremental"]["final_accuracy"] == pytest.approx(3.5 / 6)
     assert summary["large"]["class-incremental"]["spatial_retention"] == pytest.approx(1.25)
+
+
+def test_summary_of_unequal_clients_is_the_mean_over_them():
+    short = SHORT[None]
+    rows = rows_of(BOTH[:1]) + rows_of(short, names="c")
+    found = summarise(rows)["small"]["class-incremental"]
+    for metric in METRICS:
+        expected = (metric(BOTH[:1]) + metric(short)) / 2
+        assert found[metric.__name__] == pytest.approx(expected)
 
 
 def test_undefined_metrics_are_null_in_json():

@@ -46,10 +46,9 @@ states = st.dictionaries(keys, tensors(), max_size=4)
 floats = tensors((torch.float32,))
 seen = st.lists(numbers, max_size=5).map(tuple)
 rows = st.lists(st.tuples(numbers, texts, texts, numbers, numbers), max_size=4).map(tuple)
-broadcasts = st.builds(Broadcast, numbers, numbers, states, floats, states, states)
+broadcasts = st.builds(Broadcast, numbers, numbers, states, states, states)
 uploads = st.builds(
-    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, floats, states,
-    numbers
+    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, states, numbers
 )  # fmt: skip
 evaluations = st.builds(Evaluation, texts, numbers, rows)
 messages = st.one_of(broadcasts, uploads, evaluations)
@@ -73,7 +72,7 @@ def upload(**changes: Any) -> Upload:
     state = {"weight": torch.arange(6.0).reshape(2, 3), "norm.count": torch.tensor(3)}
     sums = {"gram": torch.ones(3), "cross": torch.ones(2, 3), "counts": torch.ones(3)}
     fields = {"client": "a", "task": 1, "round": 2, "state": state, "seen": (0, 2)}
-    return Upload(**{**fields, **sums, "correct": torch.ones(1), **changes})
+    return Upload(**{**fields, **sums, **changes})
 
 
 @given(messages)
@@ -92,17 +91,17 @@ def test_equal_messages_have_equal_bytes(message: Message):
 def test_messages_keep_what_is_empty():
     empty = Broadcast(1, 1)
     arrived = decode(encode(empty), "Broadcast")
-    assert arrived.state == {} and arrived.heads.shape == (0,)
+    assert arrived.state == arrived.adapter == arrived.shared == {}
     assert decode(encode(upload(state={}, seen=())), "Upload").seen == ()
 
 
 def test_arrays_may_be_views_of_others():
     table = torch.arange(12.0).reshape(3, 4)
-    message = Broadcast(1, 1, {"turned": table.T, "row": table[1]}, table[:, ::2])
+    message = Broadcast(1, 1, {"turned": table.T, "row": table[1]}, {"half": table[:, ::2]})
     arrived = decode(encode(message), "Broadcast")
     assert torch.equal(arrived.state["turned"], table.T)
     assert torch.equal(arrived.state["row"], table[1])
-    assert torch.equal(arrived.heads, table[:, ::2])
+    assert torch.equal(arrived.adapter["half"], table[:, ::2])
 
 
 def test_a_state_keeps_names_that_look_like_fields():
@@ -114,7 +113,7 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 
 def test_what_may_leave_a_client_is_exactly_this():
-    allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts", "correct"}
+    allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts"}
     allowed |= {"items", "prototypes", "adapter"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
@@ -154,7 +153,7 @@ def test_an_upload_with_more_in_it_is_refused():
 
 
 def test_what_really_leaves_a_client_has_no_room_for_its_items(finished: Played):
-    world, commons = finished.world, finished.world.commons
+    commons = finished.world.commons
     size, classes = commons.lift.dimension, len(commons.classes)
     for sent in finished.transport.uploads:
         names = commons.small_model("mlp", sent.client).state_dict()
@@ -163,7 +162,7 @@ def test_what_really_leaves_a_client_has_no_room_for_its_items(finished: Played)
         assert sent.gram.shape == (size * (size + 1) // 2 if first else 0,)
         assert sent.cross.shape == ((size, classes) if first else (0,))
         assert sent.counts.shape == (classes if first else 0,)
-        assert len(sent.correct) < 20 < len(world.items("train"))
+        assert not sent.adapter and not len(sent.prototypes)
 
 
 # what is refused
@@ -266,7 +265,7 @@ json_values = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(texts, inner, max_size=3),
     max_leaves=6,
 )
-fields = st.sampled_from([*sorted(UPLOAD_FIELDS), "heads", "rows", "after_task", "kind"])
+fields = st.sampled_from([*sorted(UPLOAD_FIELDS), "shared", "rows", "after_task", "kind"])
 
 
 @settings(max_examples=200)

@@ -3,9 +3,15 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
+from fedbridge.client.derpp import derpp
+from fedbridge.client.ewc import consolidate, ewc
 from fedbridge.client.finetune import finetune
+from fedbridge.client.glfc import glfc
 from fedbridge.client.lesson import Lesson
+from fedbridge.client.lwf import lwf
+from fedbridge.client.replay import replay
 from fedbridge.client.smcf import smcf
+from fedbridge.client.target import target
 
 
 def leave(lesson: Lesson, options: Any) -> None:
@@ -25,5 +31,11 @@ class Learner(NamedTuple):
 
 LEARNERS: dict[str, Learner] = {
     "finetune": Learner(finetune),
+    "ewc": Learner(ewc, close=consolidate),
+    "lwf": Learner(lwf, earlier=True),
+    "replay": Learner(replay),
+    "derpp": Learner(derpp, earlier=True),
+    "glfc": Learner(glfc, earlier=True),
     "smcf": Learner(smcf, earlier=True),
+    "target": Learner(target),
 }

@@ -3,6 +3,7 @@
 import copy
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,13 +12,17 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fedbridge.client import LEARNERS
+from fedbridge.client.acceptance import accepted
+from fedbridge.client.head import HEADS
+from fedbridge.client.large import LargePart
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
 from fedbridge.client.private import Indices, Private
 from fedbridge.config import SMCF
-from fedbridge.evaluation import Mixture, count_correct, fit_mixture
+from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
+from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
-from fedbridge.models.head import Sums, one_hot, pack
+from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.rng import seed_for
 from fedbridge.wire import Broadcast, Evaluation, State, Step, Upload
@@ -32,20 +37,24 @@ class Client:
         self.commons = commons
         self.model: SmallModel = commons.small_model(model, self.name)
         self.previous: State = {}
+        self.offered: State = {}  # the model as it was last uploaded
         self.notes: State = {}
         self.memory: Memory = {}
+        self.large = LargePart(private, commons)
+        self.head = HEADS[commons.config.large.head](commons)
         self.task = 0
         self._shares: dict[str, Share] = {}
+        self._features: dict[str, Tensor] = {}
 
     def learn(self, broadcast: Broadcast) -> Upload:
         """Take in what the server sent, train for one round and return the upload."""
         step = Step(broadcast.task, broadcast.round)
-        if broadcast.state:
-            self.model.load_state_dict(broadcast.state)
-        starts = step.task != self.task
+        self._take(broadcast)
+        number = self.private.stream.own_task(step.task)
+        starts = number != self.task
         if starts:
-            self._begin(step.task)
-        lesson = self._lesson(step, broadcast)
+            self._begin(number)
+        lesson = self._lesson(step, broadcast, starts)
         options = self.commons.config.learner
         learner = LEARNERS[options.name]
         self.model.train()
@@ -54,20 +63,19 @@ class Client:
             learner.close(lesson, options)
             self._remember()
         self.model.eval()
-        return self._upload(step, broadcast.heads, starts)
+        return self._upload(step, starts)
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
         """Measure every predictor there is on every past task and on the next one."""
-        if broadcast.state:
-            self.model.load_state_dict(broadcast.state)
-        after = broadcast.task
-        mixture = self._mixture(after, broadcast.heads)
+        self._take(broadcast)
+        after = self.private.stream.own_task(broadcast.task)
+        mixture = self._mixture(after)
         rows = []
         for on, task in enumerate(self.private.stream.tasks, start=1):
             if on > after + 1 and after > 0:
                 continue
             labels = self._labels(task.test)
-            small, large = self._scores(task.test, broadcast.heads)
+            small, large = self._scores(task.test)
             scores = {"small": small}
             if self.commons.config.large.head != "none":
                 scores |= {"large": large, "together": mixture(small, large)}
@@ -80,7 +88,13 @@ class Client:
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""
-        parts = {"model": self.model.state_dict(), "previous": self.previous, "notes": self.notes}
+        parts = {
+            "model": self.model.state_dict(),
+            "previous": self.previous,
+            "offered": self.offered,
+            "notes": self.notes,
+            "head": self.head.state(),
+        }
         arrays = {f"{part}/{k}": v for part, state in parts.items() for k, v in state.items()}
         arrays = {k: v.contiguous().cpu() for k, v in arrays.items()}
         save_file(arrays, folder / f"{self.name}.safetensors")
@@ -91,37 +105,70 @@ class Client:
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
         arrays = load_file(folder / f"{self.name}.safetensors", device=str(self.commons.device))
-        parts: dict[str, State] = {"model": {}, "previous": {}, "notes": {}}
+        names = ("model", "previous", "offered", "notes", "head")
+        parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():
             part, _, key = name.partition("/")
             parts[part][key] = tensor
         self.model.load_state_dict(parts["model"])
-        self.previous, self.notes = parts["previous"], parts["notes"]
+        self.previous, self.offered = parts["previous"], parts["offered"]
+        self.notes = parts["notes"]
+        self.head.load(parts["head"])
         state = json.loads((folder / f"{self.name}.json").read_text(encoding="utf-8"))
         self.task = int(state["task"])
         self.memory = {int(c): np.array(r, np.int64) for c, r in state["memory"].items()}
-        self._shares = {}
+        self._shares, self._features = {}, {}
+
+    def _take(self, broadcast: Broadcast) -> None:
+        """Go on with what the server sent, and settle what is left to this client's choice."""
+        adapter = broadcast.adapter
+        self.large.take({name: part for name, part in adapter.items() if name != "head"})
+        self.head.take(adapter)
+        rows = self.private.validation(self.task)
+        if len(rows) and not self.head.settled:
+            self.head.settle(self._features_of(rows), self._labels(rows), self._seen(self.task))
+        fused = {k: v.to(self.commons.device) for k, v in broadcast.state.items()}
+        if fused and self.offered and len(rows) and self._chooses:
+            fused = accepted(self.offered, fused, partial(self._loss, rows))
+        if fused:
+            self.model.load_state_dict(fused)
+
+    @property
+    def _chooses(self) -> bool:
+        return bool(getattr(self.commons.config.fusion, "accept", False))
+
+    def _loss(self, rows: Indices, state: State) -> float:
+        """Return the class-balanced loss of a small model on own validation items."""
+        self.model.load_state_dict(state)
+        seen, labels = self._seen(self.task), self._labels(rows)
+        logits = self.commons.logits(self._embed(rows), seen)
+        columns = torch.searchsorted(seen, labels)
+        return float(cross_entropy(logits, columns, len(rows) * class_balance(columns).float()))
 
     def _begin(self, task: int) -> None:
         self.task = task
-        self._shares = {}
+        self._shares, self._features = {}, {}
         if task > 1:
             self.previous = self._state()
 
     def _state(self) -> State:
         return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
 
-    def _lesson(self, step: Step, broadcast: Broadcast) -> Lesson:
+    def _lesson(self, step: Step, broadcast: Broadcast, starts: bool) -> Lesson:
         if not self._shares:
             self._gather()
-        mixture = self._guiding_mixture(step, broadcast.heads)
-        head = broadcast.heads[0].to(self.commons.device)
+        if not self._features or self.large.tuned:
+            self._features = self._read()
+        # when a task starts nobody knows its classes yet, and the fit would be misled
+        mixture = self._guiding_mixture(self.task - starts)
+        head = self.head.weights
         shares = {
             name: replace(share, guide=self._guide(name, share, head, mixture))
             for name, share in self._shares.items()
         }
-        seen, new = self._seen(step.task), self._ids(self.private.task(step.task).classes)
-        known = head.abs().sum(0) > 0
+        seen, new = self._seen(self.task), self._ids(self.private.task(self.task).met)
+        known = (head.abs().sum(0) > 0).nonzero()[:, 0]
+        ahead = getattr(self.commons.config.learner, "ahead", False)
         seed = seed_for(self.commons.config.seed, "learn", self.name, *step)
         return Lesson(
             self.model,
@@ -129,8 +176,8 @@ class Client:
             **shares,
             seen=seen,
             new=new,
-            old=seen[~torch.isin(seen, new)],
-            taught=seen[known[seen]],
+            old=self._seen(self.task - 1),
+            taught=known if ahead else seen[torch.isin(seen, known)],
             generator=torch.Generator().manual_seed(seed),
             start=self._state(),
             former=self.previous,
@@ -141,15 +188,10 @@ class Client:
     def _gather(self) -> None:
         """Compute once per task what does not change during it."""
         train = self.private.task(self.task).train
-        kept = np.concatenate([*self.memory.values(), np.zeros(0, np.int64)])
+        kept = self._kept()
         earlier_self = self._earlier_self()
         public = self.commons.public_inputs
         nobody = np.full(len(public), -1)
-        self._features = {
-            "task": self._features_of(train),
-            "memory": self._features_of(kept),
-            "public": torch.from_numpy(self.commons.public_features).to(self.commons.device),
-        }
         for name, inputs, labels, items in (
             ("task", self.private.inputs_of(train), self._labels(train), train),
             ("memory", self.private.inputs_of(kept), self._labels(kept), kept),
@@ -157,7 +199,19 @@ class Client:
         ):
             x = inputs.to(self.commons.device)
             earlier = None if earlier_self is None or not len(x) else embed(earlier_self, x)
-            self._shares[name] = Share(x, labels, earlier, torch.zeros(0), torch.from_numpy(items))
+            numbers = torch.from_numpy(items).to(x.device)
+            self._shares[name] = Share(x, labels, earlier, torch.zeros(0), numbers)
+
+    def _read(self) -> dict[str, Tensor]:
+        """Return what the large side's head reads of the task's, remembered and public items."""
+        return {
+            "task": self._features_of(self.private.task(self.task).train),
+            "memory": self._features_of(self._kept()),
+            "public": self.large.public(),
+        }
+
+    def _kept(self) -> Indices:
+        return np.concatenate([*self.memory.values(), np.zeros(0, np.int64)])
 
     def _earlier_self(self) -> SmallModel | None:
         if not self.previous or not LEARNERS[self.commons.config.learner.name].earlier:
@@ -166,12 +220,11 @@ class Client:
         model.load_state_dict(self.previous)
         return model
 
-    def _guiding_mixture(self, step: Step, heads: Tensor) -> Mixture:
+    def _guiding_mixture(self, after: int) -> Mixture:
         learner = self.commons.config.learner
         if not isinstance(learner, SMCF) or learner.guide == "large":
             return Mixture(0.0, getattr(learner, "sharpness", Mixture.large))
-        # in a task's first round nobody knows its classes yet, and the fit would be misled
-        return self._mixture(step.task - (step.round == 1), heads)
+        return self._mixture(after)
 
     def _guide(self, name: str, share: Share, head: Tensor, mixture: Mixture) -> Tensor:
         """Return the logits ``(n, C)`` that the large side's distillation aims at."""
@@ -191,34 +244,39 @@ class Client:
         offered = merged(self.memory, rows, self.private.labels[rows])
         place = config.seed, self.name
         if keep == "reservoir":
-            scenario = config.scenario
-            capacity = size * scenario.tasks * scenario.classes_per_task
+            stream = self.private.stream
+            capacity = size * len(stream.seen(len(stream.tasks)))
             self.memory = reservoir(offered, capacity, *place)
         elif keep == "herding":
             self.memory = herding(offered, size, lambda r: self._embed(r).cpu().numpy())
         else:
             self.memory = balanced(offered, size, *place)
 
-    def _upload(self, step: Step, heads: Tensor, starts: bool) -> Upload:
+    def _upload(self, step: Step, starts: bool) -> Upload:
+        self.offered = self._state()
         upload = Upload(
             self.name,
             *step,
-            state={k: v.cpu() for k, v in self._state().items()},
-            seen=tuple(self._seen(step.task).tolist()),
-            items=len(self.private.task(step.task).own),
-            correct=self._validate(heads),
+            state={k: v.cpu() for k, v in self.offered.items()},
+            seen=tuple(self._seen(self.task).tolist()),
+            items=len(self.private.task(self.task).own),
         )
         if getattr(self.commons.config.fusion, "pull", 0.0):
-            upload = replace(upload, prototypes=self._prototypes(step.task))
-        if not starts or self.commons.config.large.head == "none":
+            upload = replace(upload, prototypes=self._prototypes(self.task))
+        large = self.commons.config.large
+        if large.head == "probe":
+            rows, seen = self.private.task(self.task).train, self._seen(self.task)
+            trained = self.large.train(rows, seen, self.head.weights, step)
+            return replace(upload, adapter=trained)
+        if not starts or not large.from_sums:
             return upload
-        sums = self._sums(step.task)
-        return replace(
-            upload,
-            gram=pack(sums.gram),
-            cross=torch.from_numpy(sums.cross).float(),
-            counts=torch.from_numpy(sums.counts).float(),
-        )
+        sums = self._sums(self.task)
+        self.head.add(sums)
+        if large.scope == "client":
+            return upload
+        parts = packed(sums)
+        gram = parts["gram"] if large.head == "analytic" else upload.gram
+        return replace(upload, gram=gram, cross=parts["cross"], counts=parts["counts"])
 
     def _sums(self, task: int) -> Sums:
         own = self.private.task(task).own
@@ -233,33 +291,25 @@ class Client:
         table = torch.zeros(len(self.commons.classes), rows.shape[1])
         return table.index_add(0, torch.from_numpy(self.private.labels[own]), rows)
 
-    def _validate(self, heads: Tensor) -> Tensor:
-        """Count, for every candidate head, the validation items it gets right."""
-        rows = self.private.validation(self.task)
-        z, labels = self._features_of(rows), self._labels(rows)
-        seen = self._seen(self.task)
-        counts = [count_correct(z @ head.to(z.device), labels, seen) for head in heads]
-        return torch.tensor(counts, dtype=torch.float32)
-
-    def _mixture(self, after: int, heads: Tensor) -> Mixture:
+    def _mixture(self, after: int) -> Mixture:
         rows = self.private.validation(after)
         if not len(rows):
             return Mixture()
         seen = self._seen(after)
-        small, large = self._scores(rows, heads)
+        small, large = self._scores(rows)
         columns = torch.searchsorted(seen, self._labels(rows))
         return fit_mixture(small[:, seen], large[:, seen], columns)
 
-    def _scores(self, rows: Indices, heads: Tensor) -> tuple[Tensor, Tensor]:
+    def _scores(self, rows: Indices) -> tuple[Tensor, Tensor]:
         every = torch.arange(len(self.commons.classes), device=self.commons.device)
-        large = self._features_of(rows) @ heads[0].to(self.commons.device)
+        large = self._features_of(rows) @ self.head.weights
         return self.commons.logits(self._embed(rows), every), large
 
     def _embed(self, rows: Indices) -> Tensor:
         return embed(self.model, self.private.inputs_of(rows).to(self.commons.device))
 
     def _features_of(self, rows: Indices) -> Tensor:
-        return torch.from_numpy(self.private.features_of(rows)).to(self.commons.device)
+        return self.large.features_of(rows)
 
     def _labels(self, rows: Indices) -> Tensor:
         return torch.from_numpy(self.private.labels[rows]).to(self.commons.device)

@@ -8,7 +8,7 @@ from fedbridge.models.space import as_input
 def finetune(lesson: Lesson, options: FineTune) -> None:
     """Train the lesson's model in place on the task's items alone."""
     optimiser = lesson.optimiser()
-    classes = lesson.seen if options.classes == "seen" else lesson.new
+    classes = lesson.classes(options.classes)
     for batch in lesson.batches():
         embedding = lesson.model(as_input(batch.inputs))
         lesson.descend(optimiser, lesson.supervised(embedding, batch.labels, classes))

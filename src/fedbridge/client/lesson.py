@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -57,7 +58,7 @@ class Lesson:
     seen: Tensor  # class ids the client has seen, ascending
     new: Tensor  # class ids of this task
     old: Tensor  # class ids of earlier tasks
-    taught: Tensor  # seen class ids that the large side's head knows
+    taught: Tensor  # class ids that the large side teaches
     generator: torch.Generator
     start: State = field(default_factory=dict)
     """The model as this round began."""
@@ -73,6 +74,16 @@ class Lesson:
         """Return the settings of training."""
         return self.commons.config.training
 
+    def classes(self, which: Literal["seen", "task"]) -> Tensor:
+        """Return the ids of all classes seen or of the task's only, its items' included, ascending.
+
+        A task's items may be of other classes than it brings: see ``scenario.history``.
+        """
+        if which == "seen":
+            return self.seen
+        classes: Tensor = torch.cat([self.new, self.task.labels]).unique()
+        return classes
+
     def optimiser(self) -> torch.optim.Optimizer:
         """Return a fresh AdamW over the model."""
         settings = self.training
@@ -80,14 +91,17 @@ class Lesson:
             self.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
         )
 
-    def supervised(self, embedding: Tensor, labels: Tensor, classes: Tensor) -> Tensor:
+    def supervised(
+        self, embedding: Tensor, labels: Tensor, classes: Tensor, weights: Tensor | None = None
+    ) -> Tensor:
         """Return the mean loss of embeddings ``(B, P)`` with class ids ``(B,)`` as labels.
 
-        Cross entropy over ``classes``, plus the squared distance to the federation's prototypes
-        where the fusion has any (FedProto, AAAI 2022, eq. 6).
+        Cross entropy over ``classes``, each item with its weight where ``weights (B,)`` are given,
+        plus the squared distance to the federation's prototypes where the fusion has any
+        (FedProto, AAAI 2022, eq. 6).
         """
         logits = self.commons.logits(embedding, classes)
-        loss = cross_entropy(logits, self.columns(labels, classes))
+        loss = cross_entropy(logits, self.columns(labels, classes), weights)
         pull = getattr(self.commons.config.fusion, "pull", 0.0)
         if pull and "prototypes" in self.shared:
             aim = self.shared["prototypes"][labels]

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbridge.data.scenario import ClientStream, Task
+from fedbridge.models.foundation import Items
 
 Indices = NDArray[np.int64]
 
@@ -21,6 +22,8 @@ class Private:
     inputs_of: Callable[[Indices], Tensor]
     features_of: Callable[[Indices], NDArray[np.float32]]
     labels: NDArray[np.int64]
+    items_of: Callable[[Indices], Items] | None = None
+    """The items as the FM reads them, where it is to read them again."""
 
     def task(self, number: int) -> Task:
         """Return one of its tasks, counted from 1."""
@@ -28,8 +31,7 @@ class Private:
 
     def seen(self, number: int) -> Tensor:
         """Return the ids of all classes met through a task, ascending."""
-        classes = {c for task in self.stream.tasks[:number] for c in task.classes}
-        return torch.tensor(sorted(classes))
+        return torch.tensor(self.stream.seen(number), dtype=torch.int64)
 
     def validation(self, number: int) -> Indices:
         """Return all validation items through a task."""

@@ -1,25 +1,62 @@
 """All settings of an experiment, frozen and validated: the only home of defaults."""
 
-from fedbridge.config.data import Data, Scenario
+from fedbridge.config.data import Data, Hub, Scenario
 from fedbridge.config.experiment import Config
 from fedbridge.config.files import dump_config, load_config, parse_config
-from fedbridge.config.fusions import OBOD, Alone, Fusion
-from fedbridge.config.learners import SMCF, FineTune, Learner
+from fedbridge.config.fusions import (
+    OBOD,
+    TARGET,
+    Alone,
+    Digest,
+    FedAvg,
+    FedDF,
+    FedET,
+    FedMD,
+    FedProto,
+    FedProx,
+    Fusion,
+)
+from fedbridge.config.learners import (
+    DERPP,
+    EWC,
+    GLFC,
+    SMCF,
+    FineTune,
+    Learner,
+    LwF,
+    Replay,
+    TargetLearner,
+)
 from fedbridge.config.models import Engine, Large, Small, Training
 
 __all__ = [
+    "DERPP",
+    "EWC",
+    "GLFC",
     "OBOD",
     "SMCF",
+    "TARGET",
     "Alone",
     "Config",
     "Data",
+    "Digest",
     "Engine",
+    "FedAvg",
+    "FedDF",
+    "FedET",
+    "FedMD",
+    "FedProto",
+    "FedProx",
     "FineTune",
     "Fusion",
+    "Hub",
     "Large",
     "Learner",
+    "LwF",
+    "Replay",
     "Scenario",
     "Small",
+    "TargetLearner",
     "Training",
     "dump_config",
     "load_config",

@@ -1,46 +1,133 @@
 """Which data there are, and who holds what, and when."""
 
-from typing import Literal
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, model_validator
 
 from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
+
+Part = Annotated[float, Field(ge=0.0, lt=1.0)]
+Share = Annotated[float, Field(gt=0.0, le=1.0)]
+Slots = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+class Hub(Section):
+    """How a data set ``hf:OWNER/NAME`` or ``hf:DIR`` is read."""
+
+    subset: str | None = None
+    """One of the configurations that some data sets of the hub have."""
+    revision: str | None = None
+    """Commit, tag or branch; by default the newest one when the data set is first prepared."""
+    splits: tuple[str, ...] | None = None
+    """The splits to use, all by default. Of several, ``train`` is the official training part and
+    the others are the official test."""
+    content: str | None = None
+    """Column of pictures or texts; by default the only one of pictures, else of strings."""
+    label: str | None = None
+    """Column of classes; by default the only one declared as such, else one called ``label``."""
+    domain: str | None = None
+    """Column of domains; by default all items are of one domain."""
+    group: str | None = None
+    """Column that is equal for items that belong together; by default none do."""
+    side: Annotated[int, Field(ge=32)] = 96
+    """Side in pixels at which pictures are kept for the FM; small models read 32."""
 
 
 class Data(Section):
     """Which data set the clients and the public set are drawn from."""
 
     name: str = "digits"
-    """An entry of ``fedbridge list datasets``."""
+    """An entry of ``fedbridge list datasets``, or ``hf:OWNER/NAME`` on the Hugging Face hub, or
+    ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written."""
     domains: tuple[str, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
+    public: str = "same"
+    """What the public set ``U`` is made of: items of the same data set that no client holds
+    (``same``); random shapes or words, hence no data at all (``none``); or unlabelled items of
+    another data set, by its name."""
+    public_items: Positive | None = None
+    """Number of public items where they are not of the ``same`` data set; by default as many as
+    would be of it."""
+    hub: Hub = Hub()
+
+    @model_validator(mode="after")
+    def _hub_is_for_hub(self) -> Self:
+        if self.hub != Hub() and not self.name.startswith("hf:"):
+            raise ValueError(
+                f"data.hub is only for data sets whose name begins with 'hf:', with {self.name!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _public_is_another(self) -> Self:
+        if self.public == self.name:
+            raise ValueError(
+                f'data.public: must be "same" for items of the clients\' own data set that no '
+                f"client holds, found its name {self.name!r}"
+            )
+        if self.public_items is not None and self.public == "same":
+            raise ValueError(
+                'data.public_items: must be left out with data.public = "same", where '
+                f"scenario.public_per_class says how many, found {self.public_items}"
+            )
+        return self
 
 
 class Scenario(Section):
-    """Who holds what, and when: the task streams of all clients."""
+    """Who holds what, and when: the task streams of all clients.
 
+    A list with a value for each client (``joins``, ``leaves``, ``effort``, ``amount``) that is
+    shorter than the number of clients starts over at its end.
+    """
+
+    kind: Literal["class-incremental", "domain-incremental"] = "class-incremental"
+    """What a client's next task brings: other classes, or the same classes in another domain."""
     clients: Positive = 3
     """Number of clients ``K``; with ``clients_are = "domains"`` at most the number of domains."""
     clients_are: Literal["shards", "domains"] = "shards"
     """``shards``: clients divide every class's items; ``domains``: client k holds domain k."""
     tasks: Positive = 3
-    """Number of tasks ``T`` in every client's stream."""
+    """Number of tasks ``T`` with new data in the stream of a client that is there throughout."""
     classes_per_task: Positive = 2
-    """Number of classes that are new in each task of a client."""
+    """Number of classes of each task, which are new or, if domain-incremental, always the same."""
+    repeats: Count = 0
+    """Tasks at the end of every stream that repeat its first ones: same classes, other items."""
+    joins: Slots = (1,)
+    """For each client the slot of time in which it begins its first task."""
+    leaves: Slots | None = None
+    """For each client the slot of its last task; by default all stay to the end,
+    ``tasks + repeats``."""
+    effort: Slots | None = None
+    """For each client in how many rounds of a task, the last ones, it takes part; by default in
+    all."""
+    amount: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0,)
+    """For each client the fraction of its training items that it keeps."""
     private_classes: Count = 0
     """Classes that one client alone holds; its remaining classes are drawn from the shared ones."""
     order: Literal["own", "same"] = "own"
-    """Whether every client meets its classes in its own order or all in the same one."""
+    """Whether every client meets its classes, or domains, in its own order or all in the same."""
     alpha: Scale = 1.0
     """Concentration of the Dirichlet shares of shared classes; small means skewed."""
     test: Fraction = 0.2
-    """Fraction of the groups (fonts, emoji, ...) that only the test uses."""
+    """Fraction of the groups (fonts, emoji, ...) that only the test uses; ignored where the data
+    set has an official division, whose test items are used."""
     public: Fraction = 0.1
-    """Fraction of the groups that only the public set ``U`` is drawn from."""
+    """Fraction of the groups that only the public set ``U`` is drawn from; of the official
+    training part where there is one."""
     public_per_class: Positive = 20
     """Largest number of public items drawn from one class (their labels are never used)."""
     validation: Fraction = 0.1
     """Fraction of a client's training groups held back for calibration, never trained on."""
     train_per_class: Positive | None = None
-    """Largest number of training items per client and class; no limit by default."""
+    """Largest number of training items per client and class, of each domain if
+    domain-incremental; no limit by default."""
+    blur: Part = 0.0
+    """Fraction of each task's training items that move to other tasks of the same client."""
     history: Literal["task", "own", "pooled"] = "task"
     """Training data of a task: its own (``task``); all the client's data so far (``own``, upper
     bound); all clients' data of the classes it has met (``pooled``, which privacy forbids)."""
+
+    @property
+    def slots(self) -> int:
+        """The number of slots of time: in each of them a client that is there has one task."""
+        return self.tasks + self.repeats

@@ -47,3 +47,33 @@ class Config(Section):
                 f"found {held:g}"
             )
         return self
+
+    @model_validator(mode="after")
+    def _averaged_models_are_alike(self) -> Self:
+        used = list(dict.fromkeys(self.small.models[: self.scenario.clients]))
+        if len(used) > 1 and not getattr(self.fusion, "groups", True):
+            raise ValueError(
+                f"small.models: must be of one architecture where fusion.name is "
+                f"{self.fusion.name!r}, which averages weights (fusion.groups=true averages within "
+                f"each architecture), found {', '.join(used)}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _large_head_has_features(self) -> Self:
+        if self.fusion.name == "fedet" and self.large.head == "none":
+            raise ValueError(
+                "large.head: must not be 'none' where fusion.name is 'fedet', which reads the "
+                "embeddings of the FM, found 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _effort_fits_into_a_task(self) -> Self:
+        most = max(self.scenario.effort or (1,))
+        if most > self.training.rounds:
+            raise ValueError(
+                f"scenario.effort: must be at most training.rounds = {self.training.rounds}, "
+                f"found {most}"
+            )
+        return self

@@ -14,11 +14,11 @@ from fedbridge.config.learners import Learner
 from fedbridge.errors import UserError
 
 OPTIONS = {
-    options.model_fields["name"].default: options
-    for union in (Learner, Fusion)
+    (part, options.model_fields["name"].default): options
+    for part, union in (("learner", Learner), ("fusion", Fusion))
     for options in get_args(get_args(union)[0])
 }
-"""The section of every learner's and every fusion's options, by its name."""
+"""The section of every learner's and every fusion's options, by part and name."""
 
 
 def load_config(path: Path, overrides: list[str] | None = None) -> Config:
@@ -90,8 +90,8 @@ def _explain(item: dict[str, Any]) -> str:
 def _suggestion(parts: list[str]) -> str:
     section: Any = Config
     for part in parts[:-1]:
-        if part in OPTIONS:
-            section = OPTIONS[part]
+        if (parts[0], part) in OPTIONS:
+            section = OPTIONS[parts[0], part]
         elif part in section.model_fields and part not in DEFAULT_NAMES:
             section = section.model_fields[part].annotation
     known = sorted(section.model_fields)

@@ -4,7 +4,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedbridge.config.section import Batch, Count, Positive, Rate, Section, Weight
+from fedbridge.config.section import Batch, Count, Positive, Rate, Scale, Section, Weight
 
 
 class Alone(Section):
@@ -32,14 +32,16 @@ class OBOD(Section):
     mean difference added (TAKFL, NeurIPS 2024)."""
     compare: Literal["classes", "embedding"] = "classes"
     """Whether the distribution over shared classes or the embedding is matched."""
+    classes: Literal["teacher", "shared"] = "teacher"
+    """Classes that a lesson is about: all that the teacher has met, or those both have."""
     sureness: bool = True
     """Weight a teacher's lesson by its sureness on the item."""
     mass: bool = True
     """Weight by the teacher's mass on classes the student knows, and drop it below one half."""
     surer: bool = True
     """Let a teacher teach an item only where it is surer than the student."""
-    belief: bool = False
-    """Weight by the large side's belief that the item is of a class both know, drop below half."""
+    accept: bool = True
+    """Whether a client takes only as much of its fused model as its validation items recommend."""
     statistics: bool = True
     """Whether normalisation layers adapt their running statistics to ``U`` meanwhile."""
     anchor: Weight = 1.0
@@ -52,4 +54,89 @@ class OBOD(Section):
     """Learning rate of AdamW."""
 
 
-Fusion = Annotated[Alone | OBOD, Field(discriminator="name")]
+class FedAvg(Section):
+    """The average of all models, weighted by their training items."""
+
+    name: Literal["fedavg"] = "fedavg"
+    groups: bool = False
+    """Average within groups of equal architecture; otherwise all models must be of one."""
+
+
+class FedProx(Section):
+    """FedAvg whose clients are held to where their round began."""
+
+    name: Literal["fedprox"] = "fedprox"
+    proximal: Weight = 0.01
+    """Weight ``mu`` of half the squared distance to the model as the round began."""
+    groups: bool = False
+    """Average within groups of equal architecture; otherwise all models must be of one."""
+
+
+class FedProto(Section):
+    """Class prototypes are averaged, and models stay personal."""
+
+    name: Literal["fedproto"] = "fedproto"
+    pull: Scale = 1.0
+    """Weight ``lambda`` of an embedding's squared distance to the prototype of its class."""
+
+
+class Digest(Section):
+    """How long and how fast models are trained on ``U``."""
+
+    epochs: Positive = 1
+    """Passes over ``U`` per round."""
+    batch: Batch = 64
+    """Public items per step; normalisation layers need two at least."""
+    rate: Rate = 0.00025
+    """Learning rate of AdamW."""
+
+
+class FedMD(Digest):
+    """Every model is trained towards the mean answer of all on ``U``."""
+
+    name: Literal["fedmd"] = "fedmd"
+
+
+class FedDF(Digest):
+    """Averages within each architecture, trained towards the mean answer of all on ``U``."""
+
+    name: Literal["feddf"] = "feddf"
+
+
+class FedET(Digest):
+    """A large head on the FM's features of ``U`` learns from all models, and they from it."""
+
+    name: Literal["fedet"] = "fedet"
+    diversity: Weight = 0.05
+    """Weight of what models say that do not agree with the ensemble."""
+    large_epochs: Positive = 10
+    """Passes over ``U`` per round of the large head."""
+    large_rate: Rate = 0.001
+    """Learning rate of AdamW for the large head."""
+
+
+class TARGET(Section):
+    """FedAvg, and pictures synthesised after every task from the average alone."""
+
+    name: Literal["target"] = "target"
+    groups: bool = False
+    """Average within groups of equal architecture; otherwise all models must be of one."""
+    items: Positive = 300
+    """Pictures synthesised after each task and sent to every client."""
+    synthesis: Batch = 100
+    """Pictures that are synthesised at a time."""
+    steps: Positive = 20
+    """Steps of the generator, and then of its opponent, for each such batch."""
+    rate: Rate = 0.002
+    """Learning rate of Adam for the generator."""
+    match: Weight = 1.0
+    """Weight of the distance to the statistics that normalisation layers have recorded."""
+    differ: Weight = 1.0
+    """Weight of the divergence between the average and an opponent that learns from the pictures,
+    which the generator seeks where both are of one opinion."""
+
+
+Fusion = Annotated[
+    Alone | OBOD | FedAvg | FedProx | FedProto | FedMD | FedDF | FedET | TARGET,
+    Field(discriminator="name"),
+]

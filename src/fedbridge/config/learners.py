@@ -4,17 +4,98 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from fedbridge.config.section import Count, Positive, Scale, Section, Weight
+from fedbridge.config.section import Batch, Count, Positive, Scale, Section, Weight
 
 Keep = Literal["balanced", "reservoir", "herding"]
+Classes = Literal["seen", "task"]
+Where = Literal["public", "private", "both"]
+Decay = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 class FineTune(Section):
     """Cross entropy on the task's data and nothing else."""
 
     name: Literal["finetune"] = "finetune"
-    classes: Literal["seen", "task"] = "seen"
+    classes: Classes = "seen"
     """Classes the softmax runs over: all that the client has seen, or the task's only."""
+
+
+class EWC(Section):
+    """Elastic Weight Consolidation: what earlier tasks need is held where it was."""
+
+    name: Literal["ewc"] = "ewc"
+    weight: Weight = 0.3
+    """Weight ``lambda`` of the penalty."""
+    decay: Decay = 1.0
+    """Factor ``gamma`` on the importance of earlier tasks whenever one is added."""
+    normalise: bool = True
+    """Divide a task's importances by their mean, so that a task that is known for certain, whose
+    gradients vanish, is held as firmly as others."""
+    fisher_items: Positive = 200
+    """Most items of a task from which the importance of parameters is taken."""
+    classes: Classes = "task"
+    """Classes the softmax runs over: all that the client has seen, or the task's only."""
+
+
+class LwF(Section):
+    """Learning without Forgetting: the task's items, and what the earlier self said of them."""
+
+    name: Literal["lwf"] = "lwf"
+    weight: Weight = 1.0
+    """Weight ``lambda_o`` of distillation from the own model as it ended the previous task."""
+    temperature: Scale = 2.0
+    """Divisor ``T`` of both models' logits in that distillation."""
+    on: Where = "private"
+    """Inputs on which it is computed; the paper has private ones only."""
+    public_batch: Positive = 64
+    """Public items per step, if they are used."""
+    classes: Classes = "task"
+    """Classes of the cross entropy's softmax: all that the client has seen, or the task's only."""
+
+
+class Replay(Section):
+    """Experience replay: cross entropy on the task's items and on remembered ones."""
+
+    name: Literal["replay"] = "replay"
+    memory: Count = 20
+    """Exemplars kept per class in the client's own storage; 0 is fine-tuning."""
+    keep: Keep = "balanced"
+    """Which ones: a sample of every class; a sample of all items whatever their class, as many in
+    all as the whole stream's classes would have; or those nearest to the class mean (iCaRL)."""
+    memory_batch: Positive = 32
+    """Exemplars per step."""
+
+
+class DERPP(Section):
+    """Dark Experience Replay++: remembered items with their labels and their first answers."""
+
+    name: Literal["derpp"] = "derpp"
+    alpha: Weight = 0.1
+    """Weight of the squared distance from the logits of the time of remembering."""
+    beta: Weight = 1.0
+    """Weight of cross entropy on remembered items."""
+    memory: Count = 20
+    """Exemplars kept per class in the client's own storage."""
+    keep: Keep = "reservoir"
+    """Which ones, as for ``replay``."""
+    memory_batch: Positive = 32
+    """Exemplars per step and term; each term has its own draw."""
+
+
+class GLFC(Section):
+    """Global-Local Forgetting Compensation, its clients' part: old and new classes in balance."""
+
+    name: Literal["glfc"] = "glfc"
+    compensation: Weight = 0.5
+    """Weight of cross entropy with class-aware gradient compensation."""
+    relation: Weight = 0.25
+    """Weight of class-semantic relation distillation, a sum over classes."""
+    memory: Count = 20
+    """Exemplars kept per class in the client's own storage."""
+    keep: Keep = "herding"
+    """Which ones, as for ``replay``."""
+    memory_batch: Positive = 32
+    """Exemplars per step."""
 
 
 class SMCF(Section):
@@ -28,7 +109,10 @@ class SMCF(Section):
     guide: Literal["large", "together"] = "large"
     """What the large side teaches: its own distribution, or its calibrated mixture with the
     small model as the round began."""
-    on: Literal["public", "private", "both"] = "public"
+    ahead: bool = True
+    """Whether the large side also teaches classes that other clients know and this one has not
+    met yet."""
+    on: Where = "both"
     """Inputs on which both distillations are computed."""
     sharpness: Scale = 8.0
     """Factor on the large side's scores before the softmax, where it teaches alone."""
@@ -43,4 +127,18 @@ class SMCF(Section):
     """Exemplars per step."""
 
 
-Learner = Annotated[FineTune | SMCF, Field(discriminator="name")]
+class TargetLearner(Section):
+    """The clients' part of TARGET: synthetic pictures stand for what was learnt before."""
+
+    name: Literal["target"] = "target"
+    weight: Weight = 1.0
+    """Weight of distillation from the own model as it ended the previous task, on the pictures."""
+    batch: Batch = 64
+    """Synthetic pictures per step; normalisation layers need two at least."""
+    classes: Classes = "task"
+    """Classes of the cross entropy's softmax: all that the client has seen, or the task's only."""
+
+
+Learner = Annotated[
+    FineTune | EWC | LwF | Replay | DERPP | GLFC | SMCF | TargetLearner, Field(discriminator="name")
+]

@@ -1,8 +1,8 @@
 """The large side, the small models, and how long and where they train."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from fedbridge.config.section import Batch, Count, Positive, Rate, Scale, Section, Weight
 
@@ -17,11 +17,11 @@ class Large(Section):
     """Side in pixels to which images are resized for the FM; texts ignore it."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
-    head: Literal["analytic", "nearest-mean", "none"] = "analytic"
-    """Ridge regression from the sums G and H; the nearest class mean from H and counts; or no
-    large side at all."""
+    head: Literal["analytic", "nearest-mean", "probe", "none"] = "analytic"
+    """Ridge regression from the sums G and H; the nearest class mean from H and counts; a linear
+    probe that clients train by gradient and the server averages; or no large side at all."""
     scope: Literal["federation", "client"] = "federation"
-    """Whose sums the head is solved from: all clients', or (isolated baseline) its own."""
+    """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
     projection: Count = 0
     """Units of the random projection with a ReLU before the head; 0 leaves it out."""
     regularisation: Annotated[tuple[Scale, ...], Field(min_length=1)] = (
@@ -32,9 +32,43 @@ class Large(Section):
         0.3,
     )
     """Candidates for lambda, in units of the mean eigenvalue of G; validation data decide."""
-    absorb: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 0.3)
-    """Candidates for the weight of the small models' soft labels on ``U`` in the head (OBOD with
-    the large side as student); ``[0.0]`` switches it off; validation data decide."""
+    own: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 1.0, 3.0, 10.0, 30.0)
+    """Candidates for how many times more a client's own sums count in its own head; ``[0.0]``
+    gives everybody the same head; validation data decide."""
+    absorb: Weight = 0.0
+    """Weight of the small models' soft labels on ``U`` in the head (OBOD with the large side as
+    student); 0 switches it off. A probe ignores it."""
+    probe_epochs: Positive = 2
+    """Passes over the task's features per round, of ``training.batch`` items a step; probe only."""
+    probe_rate: Rate = 0.005
+    """Learning rate of AdamW for the probe."""
+    tuning: Literal["none", "lora", "prompt"] = "none"
+    """What the probe trains inside the FM itself: nothing; low-rank matrices beside the queries
+    and values of its attention; or tokens put beside those of every input. Each epoch runs the FM
+    forwards and backwards, and every item is encoded anew after every round."""
+    tuning_size: Positive = 4
+    """Rank of the matrices, or number of tokens."""
+    tuning_rate: Rate = 0.001
+    """Learning rate of AdamW for them."""
+
+    @property
+    def from_sums(self) -> bool:
+        """Whether the head is made from sums that a client uploads once per task."""
+        return self.head in ("analytic", "nearest-mean")
+
+    @property
+    def absorbs(self) -> bool:
+        """Whether what the small models say of ``U`` may join those sums."""
+        return self.from_sums and self.absorb > 0.0
+
+    @model_validator(mode="after")
+    def _tuning_needs_a_probe(self) -> Self:
+        if self.tuning != "none" and self.head != "probe":
+            raise ValueError(
+                f'large.tuning: must be "none" unless large.head is "probe", found '
+                f'"{self.tuning}" with "{self.head}"'
+            )
+        return self
 
 
 class Small(Section):

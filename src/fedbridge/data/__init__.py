@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.config import Data, Hub
 from fedbridge.data.annotations import ANNOTATIONS
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.digits import DIGITS
@@ -14,6 +15,7 @@ from fedbridge.data.emoji import EMOJI
 from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
+from fedbridge.data.hub import PREFIX, hub_parts, must_ask_hub, select_parts
 from fedbridge.data.store import (
     FORMAT,
     Images,
@@ -26,9 +28,10 @@ from fedbridge.data.store import (
     verify_part,
     write_part,
 )
+from fedbridge.data.wordnet import WORDNET
 from fedbridge.errors import UserError
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "load_dataset", "verify_dataset"]
+__all__ = ["DATASETS", "Dataset", "DatasetEntry", "load_dataset", "to_download", "verify_dataset"]
 
 DATASETS: dict[str, DatasetEntry] = {
     "digits": DIGITS,
@@ -36,23 +39,41 @@ DATASETS: dict[str, DatasetEntry] = {
     "fonts": FONTS,
     "annotations": ANNOTATIONS,
     "fashion": FASHION,
+    "wordnet": WORDNET,
 }
 
 
 def load_dataset(
-    name: str, domains: tuple[str, ...] | None = None, cache: Path | None = None
+    name: str,
+    domains: tuple[str, ...] | None = None,
+    cache: Path | None = None,
+    hub: Hub | None = None,
 ) -> Dataset:
     """Return a data set, or these domains of it in this order, preparing what is not cached.
 
-    A single domain stays memory-mapped, several are joined in memory. Raises UserError if the
-    name or a domain is unknown, a package cannot be had, or a cached file is damaged.
+    A name that begins with ``hf:`` is read as ``hub`` says. A single domain stays memory-mapped,
+    several are joined in memory. Raises UserError if the name or a domain is unknown, a package
+    cannot be had, or a cached file is damaged.
     """
+    if name.startswith(PREFIX):
+        folders = hub_parts(name, hub or Hub(), _root("hf", cache))
+        return _join(name, select_parts(name, domains, folders))
     chosen = _chosen(name, domains)
     root = _root(name, cache)
     missing = tuple(domain for domain in chosen if not (root / domain).is_dir())
     if missing:
         _prepare(DATASETS[name], missing, root)
     return _join(name, [read_part(root / domain) for domain in chosen])
+
+
+def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
+    """Return the domains, or the revision, that preparing these data would have to download."""
+    if data.name.startswith(PREFIX):
+        revision = data.hub.revision or "newest revision"
+        return (revision,) if must_ask_hub(data.name, data.hub, _root("hf", cache)) else ()
+    chosen, root = _chosen(data.name, data.domains), _root(data.name, cache)
+    packages = DATASETS[data.name].packages
+    return tuple(d for d in chosen if packages and not (root / d).is_dir())
 
 
 def verify_dataset(
@@ -79,7 +100,10 @@ def _root(name: str, cache: Path | None) -> Path:
 
 def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:
     if name not in DATASETS:
-        raise UserError(f"data.name: must be one of {', '.join(DATASETS)}, found {name!r}")
+        raise UserError(
+            f"data.name: must be one of {', '.join(DATASETS)}, hf:OWNER/NAME or hf:DIR, found "
+            f"{name!r}"
+        )
     known = DATASETS[name].domains
     if domains is None:
         return known
@@ -124,7 +148,13 @@ def _join(name: str, stored: list[tuple[Part, str]]) -> Dataset:
         domain_names=tuple(part.domain for part in parts),
         fingerprint=content_fingerprint([name, [fingerprint for _, fingerprint in stored]]),
         licences=tuple(dict.fromkeys(line for part in parts for line in part.licences)),
+        split=_join_splits(parts),
     )
+
+
+def _join_splits(parts: list[Part]) -> NDArray[np.int8] | None:
+    splits = [part.split for part in parts if part.split is not None]
+    return _joined(splits) if len(splits) == len(parts) else None
 
 
 def _join_items(

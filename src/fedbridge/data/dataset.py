@@ -15,7 +15,7 @@ class Dataset:
     ``inputs`` is what small models read: uint8 ``(N, C, S, S)`` for images or uint16 token
     ids ``(N, L)`` for texts, 0 meaning padding. ``groups`` says which items belong together
     (the same font, the same emoji in several styles): a group is never divided between
-    train, validation, test and public.
+    train, validation, test and public. ``split`` is the official division, where there is one.
     """
 
     name: str
@@ -29,6 +29,7 @@ class Dataset:
     domain_names: tuple[str, ...]
     fingerprint: str  # sha256 of the prepared content; names the embedding store
     licences: tuple[str, ...]
+    split: NDArray[np.int8] | None = None  # (N,): 0 training, 1 test
 
     def __len__(self) -> int:
         return len(self.labels)

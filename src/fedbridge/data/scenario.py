@@ -1,6 +1,6 @@
 """Who holds what, and when: the private task streams of all clients and the public set."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
@@ -8,34 +8,51 @@ import numpy as np
 
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.splits import Indices, Split, split_items
+from fedbridge.data.dealing import Board, Held, blur_borders, by_task, hold, lay_out
+from fedbridge.data.plans import Cells, Plan, plan_clients
+from fedbridge.data.splits import Indices, split_items
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
-
-Orders = list[list[int]]  # for each client its classes, in the order in which it meets them
-Key = tuple[int, int]  # (client, class)
-Holding = dict[Key, Indices]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
-    """The classes that are new in a task, and a client's items for it, each ``(n,)``."""
+    """The classes that a task is about, and a client's items for it, each ``(n,)``."""
 
     classes: tuple[int, ...]
     own: Indices
-    """The client's own training items of these classes, which its sums are taken over."""
+    """The client's own training items that arrive with this task; its sums are over these."""
     train: Indices
     """What it may train on: ``own``, or more for the upper bounds (``scenario.history``)."""
     validation: Indices
     test: Indices
+    met: tuple[int, ...]
+    """The classes of the items in ``own``: ``classes``, then others that blur has brought."""
 
 
 @dataclass(frozen=True, eq=False)
 class ClientStream:
-    """One client's tasks, in the order in which they arrive."""
+    """One client's tasks, in the order in which they arrive, one in each slot of time."""
 
     name: str
     tasks: tuple[Task, ...]
+    start: int = 1
+    """Slot of its first task."""
+    rounds: int | None = None
+    """In how many rounds of a task, the last ones, it takes part; None: in all."""
+
+    def own_task(self, slot: int) -> int:
+        """Return the number of its task in a slot: 0 before its first, afterwards its last."""
+        return min(max(0, slot - self.start + 1), len(self.tasks))
+
+    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
+        """Say whether it learns in a round, counted from 1, of the ``rounds`` of a slot."""
+        there = self.start <= slot < self.start + len(self.tasks)
+        return there and (self.rounds is None or round_ > rounds - self.rounds)
+
+    def seen(self, task: int) -> list[int]:
+        """Return the classes that it has met through one of its tasks, ascending."""
+        return sorted({label for known in self.tasks[:task] for label in known.met})
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,43 +63,21 @@ class Streams:
     clients: tuple[ClientStream, ...]
 
 
-@dataclass(frozen=True, eq=False)
-class _Cells:
-    """A cell holds the items that the same clients may use: a class, or a class in one domain."""
-
-    of_item: Indices  # (N,)
-    keys: dict[int, list[Key]]  # for each cell whoever draws from it, in the order of clients
-    need: Indices  # (cells,) how many those are
-
-
-@dataclass(frozen=True, eq=False)
-class _Held:
-    """What every client holds of every class of its stream."""
-
-    train: Holding
-    validation: Holding
-    test: Holding
-
-
 def build_scenario(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
     """Return all streams, a function of the arrays, the settings and the seed alone.
 
     Raises UserError, naming the field and what was found, where the data cannot carry the
     scenario.
     """
-    _check_settings(dataset, settings)
-    orders = _class_orders(len(dataset.classes), settings, seed)
-    cells = _cells(dataset, settings, orders)
-    split = split_items(dataset, settings, cells.of_item, cells.need, seed)
-    names = _client_names(dataset, settings)
-    held = _hold(split, cells, settings, seed)
-    _check_enough(names, dataset.classes, held)
+    plans = plan_clients(dataset, settings, seed)
+    board = lay_out(dataset, settings, plans)
+    split = split_items(dataset, settings, board.of_item, board.need, seed)
+    held = hold(split, board, settings, plans, seed)
+    _check_enough(dataset, board, plans, held)
+    labels = sorted({cell // board.width for cell in board.clients})
     streams = Streams(
-        public=_public_items(dataset, split.public, orders, settings.public_per_class, seed),
-        clients=tuple(
-            ClientStream(name, _tasks(held, settings, client, order))
-            for client, (name, order) in enumerate(zip(names, orders, strict=True))
-        ),
+        public=_public_items(dataset, split.public, labels, settings.public_per_class, seed),
+        clients=_clients(dataset, settings, board, plans, held, seed),
     )
     check_disjoint(streams, dataset.groups)
     return streams
@@ -98,7 +93,7 @@ def check_disjoint(streams: Streams, groups: Indices | None = None) -> None:
         "public": streams.public,
         "test": np.concatenate([task.test for task in tasks]),
         "validation": np.concatenate([task.validation for task in tasks]),
-        "train": np.concatenate([task.train for task in tasks]),
+        "train": np.concatenate([part for task in tasks for part in (task.own, task.train)]),
     }
     what = "items" if groups is None else "groups"
     for (one, left), (other, right) in combinations(parts.items(), 2):
@@ -111,128 +106,75 @@ def check_disjoint(streams: Streams, groups: Indices | None = None) -> None:
             )
 
 
-def _check_settings(dataset: Dataset, settings: Scenario) -> None:
-    per_client = settings.tasks * settings.classes_per_task
-    private, clients = settings.private_classes, settings.clients
-    domains = len(dataset.domain_names)
-    if settings.clients_are == "domains" and clients > domains:
-        raise UserError(
-            f"scenario.clients: must be at most the number of domains, {domains} "
-            f'({", ".join(dataset.domain_names)}), with clients_are = "domains", found {clients}'
+def _clients(
+    dataset: Dataset,
+    settings: Scenario,
+    board: Board,
+    plans: Sequence[Plan],
+    held: Held,
+    seed: int,
+) -> tuple[ClientStream, ...]:
+    """Return all streams; what others hold matters to one of them only if ``pooled``."""
+    own = [
+        blur_borders(
+            by_task(held.train, client, plan.tasks),
+            board,
+            settings.blur,
+            rng_for(seed, "scenario", "blur", client),
         )
-    if private > per_client:
-        raise UserError(
-            f"scenario.private_classes: must be at most tasks * classes_per_task = {per_client}, "
-            f"found {private}"
-        )
-    if private and settings.order == "same":
-        raise UserError(
-            'scenario.order: must be "own" where clients have private classes, found "same" with '
-            f"private_classes = {private}"
-        )
-    needed = clients * private + per_client - private
-    if needed > len(dataset.classes):
-        raise UserError(
-            f"scenario: clients * private_classes + (tasks * classes_per_task - private_classes) = "
-            f"{clients} * {private} + ({per_client} - {private}) = {needed} classes are needed, "
-            f"data set {dataset.name!r} has {len(dataset.classes)}"
-        )
-
-
-def _class_orders(classes: int, settings: Scenario, seed: int) -> Orders:
-    """Draw every client's private classes, then its shared ones from the pool left to all."""
-    drawn = rng_for(seed, "scenario", "classes").permutation(classes).tolist()
-    private = settings.private_classes
-    shared = settings.tasks * settings.classes_per_task - private
-    pool = drawn[settings.clients * private :]
-    if settings.order == "same":
-        return [pool[:shared]] * settings.clients
-    orders = []
-    for client in range(settings.clients):
-        rng = rng_for(seed, "scenario", "order", client)
-        own = drawn[client * private : (client + 1) * private]
-        own += rng.permutation(pool).tolist()[:shared]
-        orders.append([int(label) for label in rng.permutation(own)])
-    return orders
-
-
-def _cells(dataset: Dataset, settings: Scenario, orders: Orders) -> _Cells:
-    domains = settings.clients_are == "domains"
-    width = len(dataset.domain_names) if domains else 1
-    keys: dict[int, list[Key]] = {}
-    for client, order in enumerate(orders):
-        for label in order:
-            cell = label * width + (client if domains else 0)
-            keys.setdefault(cell, []).append((client, label))
-    of_item = dataset.labels * width + (dataset.domains if domains else 0)
-    need = np.zeros(len(dataset.classes) * width, dtype=np.int64)
-    for cell, drawing in keys.items():
-        need[cell] = len(drawing)
-    return _Cells(of_item, keys, need)
-
-
-def _deal_out(items: Indices, cells: _Cells, alpha: float, seed: int, part: str) -> Holding:
-    """Divide each cell's items between its clients by Dirichlet shares, in random order.
-
-    Training and validation follow the same shares. Whatever the shares, every client first
-    gets half of an even share (at least one item, as far as there are enough).
-    """
-    of_item = cells.of_item[items]
-    holding: Holding = {}
-    for cell, keys in cells.keys.items():
-        # shares are even long before 1e6, and NumPy's gamma overflows far beyond it
-        concentration = [min(alpha, 1e6)] * len(keys)
-        shares = rng_for(seed, "scenario", "shares", cell).dirichlet(concentration)
-        pile = rng_for(seed, "scenario", part, cell).permutation(items[of_item == cell])
-        floor = min(max(1, len(pile) // (2 * len(keys))), len(pile) // len(keys))
-        rest = len(pile) - floor * len(keys)
-        ends = np.rint(np.cumsum(shares) * rest) + floor * np.arange(1, len(keys) + 1)
-        dealt = np.split(pile, ends[:-1].astype(np.int64))
-        holding.update(zip(keys, dealt, strict=True))
-    return holding
-
-
-def _hold(split: Split, cells: _Cells, settings: Scenario, seed: int) -> _Held:
-    train = _deal_out(split.train, cells, settings.alpha, seed, "train")
-    tested = cells.of_item[split.test]
-    return _Held(
-        train={key: items[: settings.train_per_class] for key, items in train.items()},
-        validation=_deal_out(split.validation, cells, settings.alpha, seed, "validation"),
-        # whoever shares a cell is tested on the same items
-        test={key: split.test[tested == cell] for cell, keys in cells.keys.items() for key in keys},
-    )
-
-
-def _tasks(held: _Held, settings: Scenario, client: int, order: list[int]) -> tuple[Task, ...]:
-    lenders = range(settings.clients) if settings.history == "pooled" else [client]
-    tasks = []
-    for start in range(0, len(order), settings.classes_per_task):
-        end = start + settings.classes_per_task
-        new = order[start:end]
-        trained = new if settings.history == "task" else order[:end]
-        tasks.append(
-            Task(
-                classes=tuple(new),
-                own=_pick(held.train, [client], new),
-                train=_pick(held.train, lenders, trained),
-                validation=_pick(held.validation, [client], new),
-                test=_pick(held.test, [client], new),
+        for client, plan in enumerate(plans)
+    ]
+    everything = np.concatenate([items for tasks in own for items in tasks])
+    # what is lent is of the classes met, or of the classes in the domains met where those change
+    kind = board.of_item if settings.kind == "domain-incremental" else dataset.labels
+    streams = []
+    for client, plan in enumerate(plans):
+        validation = by_task(held.validation, client, plan.tasks)
+        tasks = []
+        for number, cells in enumerate(plan.tasks):
+            arrived = own[client][: number + 1]
+            classes = tuple(cell // board.width for cell in cells)
+            tasks.append(
+                Task(
+                    classes=classes,
+                    own=arrived[-1],
+                    train=_trained_on(arrived, settings.history, everything, kind),
+                    validation=validation[number],
+                    test=_tested_on(held, client, cells),
+                    met=_met(classes, dataset.labels[arrived[-1]]),
+                )
             )
-        )
-    return tuple(tasks)
+        streams.append(ClientStream(plan.name, tuple(tasks), plan.start, plan.rounds))
+    return tuple(streams)
 
 
-def _pick(holding: Holding, clients: Iterable[int], labels: list[int]) -> Indices:
-    keys = [(client, label) for client in clients for label in labels]
-    return np.sort(np.concatenate([holding[key] for key in keys if key in holding]))
+def _trained_on(
+    arrived: Sequence[Indices], history: str, everything: Indices, kind: Indices
+) -> Indices:
+    """Return the items to train on once those of some tasks have ``arrived``, ascending."""
+    if history == "task":
+        return arrived[-1]
+    so_far = np.sort(np.concatenate(arrived))
+    if history == "own":
+        return so_far
+    return np.sort(everything[np.isin(kind[everything], kind[so_far])])
+
+
+def _tested_on(held: Held, client: int, cells: Cells) -> Indices:
+    return np.sort(np.concatenate([held.test[client, cell] for cell in cells]))
+
+
+def _met(classes: tuple[int, ...], labels: Indices) -> tuple[int, ...]:
+    found = np.unique(labels).tolist()
+    return classes + tuple(label for label in found if label not in classes)
 
 
 def _public_items(
-    dataset: Dataset, items: Indices, orders: Orders, per_class: int, seed: int
+    dataset: Dataset, items: Indices, labels: Sequence[int], per_class: int, seed: int
 ) -> Indices:
     """Draw ``U`` from all domains; labels only balance the draw and go no further."""
     drawn = []
-    for label in sorted({label for order in orders for label in order}):
+    for label in labels:
         of_class = items[dataset.labels[items] == label]
         drawn.append(rng_for(seed, "scenario", "public", label).permutation(of_class)[:per_class])
     public = np.sort(np.concatenate(drawn))
@@ -244,18 +186,19 @@ def _public_items(
     return public
 
 
-def _client_names(dataset: Dataset, settings: Scenario) -> list[str]:
-    if settings.clients_are == "domains":
-        return list(dataset.domain_names[: settings.clients])
-    return [f"client-{number}" for number in range(1, settings.clients + 1)]
-
-
-def _check_enough(names: list[str], classes: tuple[str, ...], held: _Held) -> None:
-    for client, label in held.train:
-        found = [len(part[client, label]) for part in (held.train, held.validation, held.test)]
-        if 0 in found:
+def _check_enough(dataset: Dataset, board: Board, plans: Sequence[Plan], held: Held) -> None:
+    for client, plan in enumerate(plans):
+        for cell in plan.cells:
+            label = cell // board.width
+            visits = sum(cell in task for task in plan.tasks)
+            found = [len(part[client, cell]) for part in (held.train, held.validation, held.test)]
+            if found[0] >= visits and 0 not in found:
+                continue
+            domain = dataset.domain_names[cell % board.width]
+            where = f" in domain {domain!r}" if board.width > 1 and domain != plan.name else ""
+            least = "one training" if visits == 1 else f"{visits} training (it is repeated)"
             raise UserError(
-                f"scenario: class {classes[label]!r} of client {names[client]!r} must have at "
-                f"least one training, one validation and one test item, found {found[0]}, "
+                f"scenario: class {dataset.classes[label]!r} of client {plan.name!r}{where} must "
+                f"have at least {least}, one validation and one test item, found {found[0]}, "
                 f"{found[1]} and {found[2]}; fewer clients, other fractions or more data help"
             )

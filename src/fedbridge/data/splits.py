@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
+from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
 Indices = NDArray[np.int64]
@@ -30,30 +31,56 @@ def split_items(
 
     A cell holds the items that the same clients may use: ``cells`` ``(N,)`` names each item's,
     ``need`` ``(cells,)`` counts its clients. Where chance leaves a needed cell without a test
-    item, or with fewer validation items than clients, further groups are moved there.
+    item, or with fewer validation items than clients, further groups are moved there. Where the
+    data set has an official division, its test items are the test, no more and no fewer.
+
+    Raises UserError if the official division cuts a group or lacks one of its parts.
     """
     _, group = np.unique(dataset.groups, return_inverse=True)
     total = int(group.max(initial=-1)) + 1
     # from here on a group is called by its random rank, so "the first n" are n random ones
     rank = rng_for(seed, "scenario", "groups").permutation(total)[group]
     strata = np.zeros(total, dtype=np.int64)
-    strata[rank] = _stratum_of_items(dataset, group)
+    strata[rank] = _stratum_of_items(dataset, settings, cells, group)
     part = np.full(total, TRAIN)
-    plan = (
-        (TEST, settings.test, np.minimum(need, 1)),
-        (PUBLIC, settings.public / (1.0 - settings.test), np.zeros_like(need)),
-        (VALIDATION, settings.validation, need),
-    )
-    for name, fraction, demand in plan:
-        _take_fraction(part, strata, name, fraction)
-        _top_up(part, rank, cells, name, demand)
+    if dataset.split is None:
+        _take_fraction(part, strata, TEST, settings.test)
+        _top_up(part, rank, cells, TEST, np.minimum(need, 1))
+        public = settings.public / (1.0 - settings.test)
+    else:
+        part[_official_test(dataset, dataset.split, rank)] = TEST
+        public = settings.public
+    _take_fraction(part, strata, PUBLIC, public)
+    _take_fraction(part, strata, VALIDATION, settings.validation)
+    _top_up(part, rank, cells, VALIDATION, need)
     return Split(*(np.flatnonzero(part[rank] == name) for name in range(4)))
 
 
-def _stratum_of_items(dataset: Dataset, group: Indices) -> Indices:
-    # by class where every group has one only (emoji), else by domain (fonts), else all in one
-    for attribute in (dataset.labels, dataset.domains):
-        _, first = np.unique(group, return_index=True)
+def _official_test(dataset: Dataset, split: NDArray[np.int8], rank: Indices) -> Indices:
+    """Return the groups ``(n,)`` of the official test."""
+    tested, others = np.unique(rank[split == 1]), np.unique(rank[split == 0])
+    cut = np.intersect1d(tested, others)
+    if len(cut):
+        raise UserError(
+            f"data set {dataset.name!r}: its official division must leave groups whole, found "
+            f"{len(cut)} with items in training and in test"
+        )
+    if not len(tested) or not len(others):
+        raise UserError(
+            f"data set {dataset.name!r}: its official division must have training and test items, "
+            f"found {np.sum(split == 0)} and {np.sum(split == 1)}"
+        )
+    return tested
+
+
+def _stratum_of_items(
+    dataset: Dataset, settings: Scenario, cells: Indices, group: Indices
+) -> Indices:
+    # by class where every group has one only (emoji), else by domain (fonts), else all in one;
+    # where tasks are domains, by class and domain if that is possible
+    finest = [cells] if settings.kind == "domain-incremental" else []
+    _, first = np.unique(group, return_index=True)
+    for attribute in (*finest, dataset.labels, dataset.domains):
         if np.array_equal(attribute[first][group], attribute):
             return attribute
     return np.zeros_like(dataset.labels)

@@ -42,6 +42,7 @@ class Part:
     classes: tuple[str, ...]
     licences: tuple[str, ...]
     sources: tuple[str, ...]
+    split: NDArray[np.int8] | None = None  # (N,)
 
 
 class StoredFile(BaseModel):
@@ -53,7 +54,7 @@ class StoredFile(BaseModel):
     sha256: str
 
 
-FileName = Literal["items.npy", "items.json", "inputs.npy", "labels.npy", "groups.npy"]
+FileName = Literal["items.npy", "items.json", "inputs.npy", "labels.npy", "groups.npy", "split.npy"]
 
 
 class Manifest(BaseModel):
@@ -110,7 +111,7 @@ def write_part(folder: Path, part: Part) -> None:
         draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
         try:
             _fill(draft, part)
-            _publish(draft, folder)
+            publish(draft, folder)
         finally:
             shutil.rmtree(draft, ignore_errors=True)
 
@@ -132,6 +133,7 @@ def read_part(folder: Path) -> tuple[Part, str]:
         classes=manifest.classes,
         licences=manifest.licences,
         sources=manifest.sources,
+        split=_open_array(folder / "split.npy") if "split.npy" in manifest.files else None,
     )
     return part, manifest.fingerprint
 
@@ -145,6 +147,8 @@ def _fill(draft: Path, part: Part) -> None:
     np.save(draft / "inputs.npy", part.inputs, allow_pickle=False)
     np.save(draft / "labels.npy", part.labels, allow_pickle=False)
     np.save(draft / "groups.npy", part.groups, allow_pickle=False)
+    if part.split is not None:
+        np.save(draft / "split.npy", part.split, allow_pickle=False)
     if isinstance(part.items, tuple):
         text = json.dumps(part.items, ensure_ascii=False, indent=0)
         (draft / "items.json").write_text(text, encoding="utf-8")
@@ -167,7 +171,8 @@ def _fill(draft: Path, part: Part) -> None:
     (draft / MANIFEST).write_text(text, encoding="utf-8")
 
 
-def _publish(draft: Path, folder: Path) -> None:
+def publish(draft: Path, folder: Path) -> None:
+    """Give a complete draft its name; a folder of that name that is already there stays."""
     draft.chmod(0o755)  # a temporary folder is private, a cache may be shared
     try:
         draft.rename(folder)

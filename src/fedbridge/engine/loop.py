@@ -18,7 +18,7 @@ class Transport(Protocol):
 
 def steps(config: Config) -> list[Step]:
     """Return every (task, round) of an experiment, in order."""
-    tasks, rounds = config.scenario.tasks, config.training.rounds
+    tasks, rounds = config.scenario.slots, config.training.rounds
     return [Step(t, r) for t in range(1, tasks + 1) for r in range(1, rounds + 1)]
 
 

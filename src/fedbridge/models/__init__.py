@@ -25,10 +25,22 @@ class SmallEntry:
 
 @dataclass(frozen=True)
 class FoundationEntry:
-    """A foundation model: what it reads, what it is, and ``MODULE:FUNCTION`` to load it."""
+    """A foundation model: what it reads, what it is, and ``MODULE:FUNCTION`` to load it.
+
+    ``module`` is another such function, which gives it as a module where it can be tuned.
+    """
 
     modality: Modality
     summary: str
+    loader: str
+    module: str | None = None
+
+
+@dataclass(frozen=True)
+class FoundationSource:
+    """Where one's own FM may come from: how a config writes it, and what loads it."""
+
+    form: str
     loader: str
 
 
@@ -51,17 +63,33 @@ FOUNDATION_MODELS: dict[str, FoundationEntry] = {
         "image", "EfficientNet-Lite0, ImageNet-1k, 1280-d", "fedbridge.models.pretrained:lite0"
     ),
     "minilm": FoundationEntry(
-        "text", "all-MiniLM-L6-v2, 384-d", "fedbridge.models.pretrained:minilm"
+        "text",
+        "all-MiniLM-L6-v2, 384-d",
+        "fedbridge.models.transformer:minilm",
+        "fedbridge.models.transformer:minilm_module",
+    ),
+    "focus": FoundationEntry(
+        "image",
+        "ViT-S/14 (DINOv2) tuned for saliency, 768-d",
+        "fedbridge.models.focus:focus",
+        "fedbridge.models.focus:focus_module",
+    ),
+    "ppocr": FoundationEntry(
+        "image", "PP-OCRv4, reads characters, 1440-d", "fedbridge.models.ocr:ppocr"
     ),
     "patches": FoundationEntry(
         "image", "stand-in, not pretrained: 512-d", "fedbridge.models.foundation:patches"
     ),
 }
 
-FOUNDATION_SOURCES: dict[str, str] = {
-    "transformers": "transformers:DIR-OR-NAME",
-    "onnx": "onnx:FILE",
-    "callable": "callable:MODULE:FUNCTION",
+FOUNDATION_SOURCES: dict[str, FoundationSource] = {
+    "transformers": FoundationSource(
+        "transformers:DIR-OR-NAME", "fedbridge.models.transformer:from_transformers"
+    ),
+    "onnx": FoundationSource("onnx:FILE", "fedbridge.models.pretrained:from_onnx"),
+    "callable": FoundationSource(
+        "callable:MODULE:FUNCTION", "fedbridge.models.pretrained:from_callable"
+    ),
 }
 """Where one's own FM may come from, and how that is written in the config."""
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbridge.config import Config
+from fedbridge.models.foundation import Items
 from fedbridge.models.head import Lift
 from fedbridge.models.space import SmallModel, build_small, initial_seed
 
@@ -24,6 +25,8 @@ class Commons:
     public_features: NDArray[np.float32]  # (|U|, M)
     lift: Lift
     device: torch.device
+    public_items: Items | None = None
+    """The public set as the FM reads it, where it is to be read again."""
 
     def small_model(self, model: str, client: str) -> SmallModel:
         """Build the small model that a client starts from."""

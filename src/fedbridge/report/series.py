@@ -17,15 +17,19 @@ def select(scores: Iterable[AccuracyRow], predictor: str, protocol: str) -> list
 
 
 def curve(scores: Iterable[AccuracyRow]) -> Curve:
-    """Return (task i, mean over clients of the mean accuracy on tasks j <= i), i from 1."""
-    found: dict[int, dict[str, list[float]]] = {}
+    """Return (task i, mean over clients of the mean accuracy on tasks j <= i), i from 1.
+
+    Tasks are each client's own. A client that has fewer stays in the mean with its last value.
+    """
+    found: dict[str, dict[int, list[float]]] = {}
     for score in scores:
         if 1 <= score.on_task <= score.after_task:
-            clients = found.setdefault(score.after_task, {})
-            clients.setdefault(score.client, []).append(score.accuracy)
+            tasks = found.setdefault(score.client, {})
+            tasks.setdefault(score.after_task, []).append(score.accuracy)
+    curves = [{i: float(np.mean(v)) for i, v in tasks.items()} for tasks in found.values()]
     return [
-        (task, float(np.mean([np.mean(values) for values in clients.values()])))
-        for task, clients in sorted(found.items())
+        (task, float(np.mean([_latest(own, task) for own in curves if min(own) <= task])))
+        for task in sorted({task for own in curves for task in own})
     ]
 
 
@@ -36,6 +40,8 @@ def last(points: Curve) -> float | None:
 
 def heat(scores: Sequence[AccuracyRow]) -> NDArray[np.float64]:
     """Return the mean over clients after task i (row, from 0) on task j (column, from 1).
+
+    Tasks are each client's own, and a cell is the mean over those that have it.
 
     The result is ``(T + 1, T)``, for an unfinished run what there is of it; NaN where nothing
     was measured.
@@ -67,6 +73,10 @@ def lesson_weights(
     for (student, teacher), values in given.items():
         weights[students.index(student), teachers.index(teacher)] = np.mean(values)
     return students, teachers, weights
+
+
+def _latest(own: dict[int, float], task: int) -> float:
+    return own[max(i for i in own if i <= task)]
 
 
 def _ordered(names: set[str], clients: Sequence[str]) -> list[str]:

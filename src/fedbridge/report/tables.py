@@ -60,11 +60,11 @@ def compare_table(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> "Tab
 
 def compare_markdown(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> str:
     """Return the comparison of ``compare_table`` as a Markdown table with its heading."""
-    rows = [_markdown_row(HEADERS), "|---|" + "---:|" * (len(HEADERS) - 1) + "\n"]
+    rows = [markdown_row(HEADERS), "|---|" + "---:|" * (len(HEADERS) - 1) + "\n"]
     for lines in _compared(run_folders, protocol):
         for line in lines:
             cells = (line.method, line.seed, *line.cells)
-            rows.append(_markdown_row([f"**{c}**" for c in cells] if line.is_mean else cells))
+            rows.append(markdown_row([f"**{c}**" for c in cells] if line.is_mean else cells))
     return f"{_title(protocol)}\n\n{''.join(rows)}"
 
 
@@ -97,7 +97,8 @@ def _add_numbers(table: "Table", headers: Sequence[str]) -> None:
         table.add_column(heading, justify="right", no_wrap=True, min_width=len("58.3 ±1.4"))
 
 
-def _markdown_row(cells: Sequence[str]) -> str:
+def markdown_row(cells: Sequence[str]) -> str:
+    """Return a line of a Markdown table."""
     # a name may hold a bar or a tag, which would be another cell or no text at all
     safe = [cell.replace("|", "\\|").replace("<", "&lt;").replace("\n", " ") for cell in cells]
     return f"| {' | '.join(safe)} |\n"

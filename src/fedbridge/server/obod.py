@@ -13,7 +13,10 @@ from fedbridge.config import OBOD
 from fedbridge.losses import distance, divergence, mass_on, sureness
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import as_input
+from fedbridge.rng import seed_for
+from fedbridge.server.digest import batches
 from fedbridge.server.knowledge import Knowledge, Student, Taught
+from fedbridge.server.round import Fused, Gathered, Spread
 from fedbridge.wire import State
 
 
@@ -23,7 +26,7 @@ class Teaching:
 
     teacher: str
     embedding: Tensor  # (|U|, P)
-    common: Tensor  # class ids both have seen
+    common: Tensor  # class ids that the lesson is about
     weight: Tensor  # (|U|,), how much each item of U counts
     agreement: float
 
@@ -47,16 +50,28 @@ class Pupil:
         return [Taught(name, t.teacher, t.relevance, t.agreement) for t in self.teachings]
 
 
-def choose_teachers(
-    student: Student, others: list[Knowledge], commons: Commons, options: OBOD, belief: Tensor
-) -> list[Teaching]:
-    """Return at most ``m`` teachers of a student, most relevant ones, in the declared order.
+def one_by_one(round_: Gathered, commons: Commons, options: OBOD, spread: Spread) -> Fused:
+    """Distil the chosen teachers into every student, one teacher after the other."""
+    names = [student.name for student in round_.students]
+    if options.rounds == "last" and round_.step.round < commons.config.training.rounds:
+        return Fused({student.name: student.state for student in round_.students}, [])
+    everyone = [student.knowledge for student in round_.students]
+    pupils = []
+    for student in round_.students:
+        teachers = choose_teachers(student, everyone, commons, options)
+        seed = seed_for(commons.config.seed, "fuse", student.name, *round_.step)
+        pupils.append(Pupil(student, teachers, seed))
+    taught = [record for pupil in pupils for record in pupil.taught()]
+    return Fused(dict(zip(names, spread(distil, pupils), strict=True)), taught)
 
-    ``belief (|U|, C)`` is the large side's distribution over all classes it knows.
-    """
+
+def choose_teachers(
+    student: Student, others: list[Knowledge], commons: Commons, options: OBOD
+) -> list[Teaching]:
+    """Return at most ``m`` teachers of a student, most relevant ones, in the declared order."""
     candidates = [k for k in others if options.others and k.name != student.name]
     candidates += student.snapshots[-options.snapshots :] if options.snapshots else ()
-    teachings = [teaching(student.knowledge, k, commons, options, belief) for k in candidates]
+    teachings = [teaching(student.knowledge, k, commons, options) for k in candidates]
     useful = [t for t in teachings if t is not None and t.relevance > 0.0]
     best = sorted(useful, key=lambda t: -t.relevance)[: options.teachers]
     if options.order == "best-last":
@@ -65,18 +80,20 @@ def choose_teachers(
 
 
 def teaching(
-    student: Knowledge, teacher: Knowledge, commons: Commons, options: OBOD, belief: Tensor
+    student: Knowledge, teacher: Knowledge, commons: Commons, options: OBOD
 ) -> Teaching | None:
-    """Weigh what a teacher says of each public item; None if fewer than two classes are common.
+    """Weigh what a teacher says of each public item; None if it is about fewer than two classes.
 
     ``w_j(u) = sureness_j(u) * mass_j(u)`` where the teacher puts more than half of its mass on
-    classes the student knows and is surer than the student, else 0.
+    classes the lesson is about and is surer than the student, else 0.
     """
     device = student.embedding.device
-    shared = sorted(set(student.classes) & set(teacher.classes))
-    if len(shared) < 2:
+    about = set(teacher.classes)
+    if options.classes == "shared":
+        about &= set(student.classes)
+    if len(about) < 2:
         return None
-    common = torch.tensor(shared, device=device)
+    common = torch.tensor(sorted(about), device=device)
     known = torch.tensor(teacher.classes, device=device)
     theirs = commons.logits(teacher.embedding, known)
     mine = commons.logits(student.embedding, torch.tensor(student.classes, device=device))
@@ -87,9 +104,6 @@ def teaching(
         weight = weight * mass * (mass > 0.5)
     if options.surer:
         weight = weight * (sure > sureness(mine))
-    if options.belief:
-        trust = belief[:, common].sum(1)
-        weight = weight * trust * (trust > 0.5)
     agree = _best(teacher, common, commons) == _best(student, common, commons)
     agreement = float((weight * agree).sum() / weight.sum().clamp(min=1e-9))
     return Teaching(teacher.name, teacher.embedding, common, weight, agreement)
@@ -128,18 +142,13 @@ def _study(
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(pupil.seed)
     for lesson in teachings:
-        for _ in range(options.epochs):
-            order = torch.randperm(len(commons.public_inputs), generator=generator)
-            for rows in order.split(options.batch):
-                if len(rows) < 2:  # normalisation layers cannot learn from a single item
-                    continue
-                u = rows.to(commons.device)
-                e = model(as_input(commons.public_inputs[u]))
-                loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
-                loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
-                optimiser.zero_grad()
-                loss.backward()
-                optimiser.step()
+        for u in batches(commons, options.epochs, options.batch, generator):
+            e = model(as_input(commons.public_inputs[u]))
+            loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
+            loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
 

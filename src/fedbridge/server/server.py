@@ -1,12 +1,15 @@
 """The server: broadcasts, absorbs uploads one by one, fuses, and never sees data."""
 
 import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fedbridge.errors import UserError
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
@@ -16,11 +19,21 @@ from fedbridge.wire import Broadcast, State, Step, Upload
 
 
 class Server:
-    """The server of the federation; ``models`` maps client names to their small models."""
+    """The server of the federation.
 
-    def __init__(self, commons: Commons, models: dict[str, str], spread: Spread) -> None:
+    ``models`` maps client names to their small models; ``present`` says who takes part in a step.
+    """
+
+    def __init__(
+        self,
+        commons: Commons,
+        models: dict[str, str],
+        spread: Spread,
+        present: Callable[[str, Step], bool] = lambda name, step: True,
+    ) -> None:
         self.commons = commons
         self.models = models
+        self._present = present
         side = LARGE_SIDES[commons.config.large.head]
         self.large: LargeSide = side(commons, tuple(models))
         self.states: dict[str, State] = {}
@@ -30,20 +43,27 @@ class Server:
         self.taught: list[Taught] = []
         self._spread = spread
         config = commons.config
-        self._asks = FUSIONS[config.fusion.name].asks or any(config.large.absorb)
+        self._fusion = FUSIONS[config.fusion.name]
+        if self._fusion.pictures_only and len(commons.input_shape) != 3:
+            raise UserError(
+                f"fusion.name: {config.fusion.name!r} synthesises inputs, so the data must be "
+                f"pictures, found {config.data.name!r}, which is text"
+            )
+        self._asks = self._fusion.asks or config.large.absorbs
+        self._starts = self._common_starts()
         self._students: list[Student] = []
 
     def broadcast(self, step: Step) -> dict[str, Broadcast]:
-        """Return what each client gets: its own fused model and the head."""
+        """Return what each client that takes part gets: its own fused model and the large side."""
         return {
             name: Broadcast(
                 *step,
-                state=self.states.get(name, {}),
-                heads=self.large.heads(name),
+                state=self.states.get(name, self._starts.get(self.models[name], {})),
                 adapter=self.large.adapter(name),
                 shared=self.shared,
             )
             for name in self.models
+            if self._present(name, step)
         }
 
     def absorb(self, upload: Upload) -> None:
@@ -57,25 +77,29 @@ class Server:
 
     def finish_round(self, step: Step) -> None:
         """Let the large side learn from every small model, then fuse for each client."""
-        students, self._students = self._students, []
+        arrived = {student.name: student for student in self._students}
+        students, self._students = [arrived[n] for n in self.models if n in arrived], []
+        if not students:  # everybody was absent
+            self.taught = []
+            return
         self.large.finish_round([student.knowledge for student in students])
         fusion = self.commons.config.fusion
-        gathered = Gathered(step, students, self._belief(), self.notes)
-        fused = FUSIONS[fusion.name].fuse(gathered, self.commons, fusion, self._spread)
+        gathered = Gathered(step, students, self.notes, self.models)
+        fused = self._fusion.fuse(gathered, self.commons, fusion, self._spread)
         self.taught, self.shared = fused.taught, fused.shared
-        for student, state in zip(students, fused.states, strict=True):
-            self.states[student.name] = state
-            last = step.round == self.commons.config.training.rounds
-            if last and getattr(fusion, "snapshots", False):
+        self.states |= fused.states
+        last = step.round == self.commons.config.training.rounds
+        if last and getattr(fusion, "snapshots", False):
+            for student in students:
                 self._snapshot(student, step.task)
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""
         arrays = {f"{c}/{k}": v for c, state in self.states.items() for k, v in state.items()}
-        save_file({k: v.contiguous() for k, v in arrays.items()}, folder / "fused.safetensors")
+        save_file(_apart(arrays), folder / "fused.safetensors")
         kept_parts = {"shared": self.shared, "notes": self.notes}
         own = {f"{part}/{k}": v for part, state in kept_parts.items() for k, v in state.items()}
-        save_file({k: v.contiguous() for k, v in own.items()}, folder / "fusion.safetensors")
+        save_file(_apart(own), folder / "fusion.safetensors")
         kept = [k for owned in self.snapshots.values() for k in owned]
         tensors = {k.name: k.embedding.cpu().contiguous() for k in kept}
         save_file(tensors, folder / "snapshots.safetensors")
@@ -101,10 +125,18 @@ class Server:
         }
         self.large.load(folder)
 
+    def _common_starts(self) -> dict[str, State]:
+        """Return the weights each architecture begins with, if the fusion asks for such a start."""
+        if not self._fusion.common_start:
+            return {}
+        kinds = sorted(set(self.models.values()))
+        return {
+            kind: {k: v.cpu() for k, v in self.commons.small_model(kind, kind).state_dict().items()}
+            for kind in kinds
+        }
+
     def _snapshot(self, student: Student, task: int) -> None:
-        name = f"{student.name}@task-{task}"
-        embedding = self._embed(student.name, self.states[student.name])
-        new = Knowledge(name, student.knowledge.classes, embedding)
+        new = replace(student.knowledge, name=f"{student.name}@task-{task}")
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
     def _embed(self, client: str, state: State) -> Tensor:
@@ -114,10 +146,9 @@ class Server:
         model.load_state_dict(state)
         return embed(model, self.commons.public_inputs)
 
-    def _belief(self) -> Tensor:
-        """Return the large side's distribution ``(|U|, C)`` over the classes it knows."""
-        scores = self.large.sharpness * self.large.scores(next(iter(self.models)))
-        known = scores.abs().sum(0) > 0
-        scores[:, ~known] = -torch.inf
-        p = scores.softmax(1) if bool(known.any()) else torch.zeros_like(scores)
-        return p.to(self.commons.device)
+
+def _apart(arrays: State) -> State:
+    """Return copies that share no memory, as clients with one average do; files refuse that."""
+    return {
+        key: value.clone(memory_format=torch.contiguous_format) for key, value in arrays.items()
+    }

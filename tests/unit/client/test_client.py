@@ -14,12 +14,15 @@ from fedbridge.client.client import Client
 from fedbridge.client.lesson import Lesson
 from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
-from fedbridge.models.head import unpack
+from fedbridge.models.head import Sums, packed, unpacked
 from fedbridge.models.space import embed
+from fedbridge.server.analytic import Analytic
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 
 Rows = NDArray[np.int64]
+LOOSE = {"classes": "teacher", "sureness": False, "mass": False, "surer": False}
+"""Everybody teaches everybody."""
 SOME_LEARNERS = pytest.mark.parametrize(
     "world_of",
     [lambda w: w, lambda w: w.with_config(learner={"name": "finetune"})],
@@ -195,23 +198,49 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
 
 def test_a_lesson_tells_seen_new_old_and_taught_classes(after_one: Played, lessons: list[Lesson]):
     one, two = (sorted(task.classes) for task in after_one.world.streams.clients[0].tasks)
-    broadcast = after_one.broadcasts(2)["client-1"]
-    heads = broadcast.heads.clone()
-    heads[0, :, two[0]] = 0  # as if nobody had uploaded sums of this class
+    others = [c for c in range(8) if c not in one + two]
+    adapter = packed(everybodys(after_one))
+    for c in (*others, two[0]):  # as if nobody had uploaded sums of these classes
+        adapter["cross"][:, c] = 0
+    adapter["cross"][:, two[1]] = 1
+    broadcast = dataclasses.replace(after_one.broadcasts(2)["client-1"], adapter=adapter)
 
-    first(after_one).learn(dataclasses.replace(broadcast, heads=heads))
+    first(after_one).learn(broadcast)
 
     (lesson,) = lessons
     assert lesson.seen.tolist() == sorted(one + two)
     assert (lesson.new.tolist(), lesson.old.tolist()) == (two, one)
-    known = heads[0].abs().sum(0) > 0
-    assert lesson.taught.tolist() == [c for c in sorted(one + two) if known[c]]
-    assert set(one) <= set(lesson.taught.tolist()) < {*one, *two}
+    assert lesson.taught.tolist() == sorted([*one, two[1]])
+
+
+@pytest.mark.parametrize("ahead", [True, False])
+def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
+    ahead: bool, after_one: Played, lessons: list[Lesson]
+):
+    world = after_one.world.with_config(learner={"ahead": ahead})
+    own = [c for task in world.streams.clients[0].tasks for c in task.classes]
+    other = next(c for c in range(8) if c not in own)
+    adapter = packed(everybodys(after_one))
+    adapter["cross"][:, other] = 1  # somebody has met it
+    known = (adapter["cross"].abs().sum(0) > 0).nonzero()[:, 0].tolist()
+
+    world.client().learn(Broadcast(1, 1, adapter=adapter))
+
+    (lesson,) = lessons
+    assert other in known and other not in lesson.seen
+    assert lesson.taught.tolist() == [c for c in known if ahead or c in lesson.seen]
+
+
+def everybodys(played: Played) -> Sums:
+    assert isinstance(played.server.large, Analytic)
+    return played.server.large.sums
 
 
 def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: list[Lesson]):
     client, world = first(after_one), after_one.world
     broadcast = after_one.broadcasts(2)["client-1"]
+    client.evaluate(after_one.broadcasts(1, 2)["client-1"])
+    head = client.head.weights.numpy()  # before the new task's sums are added
 
     client.learn(broadcast)
 
@@ -224,7 +253,7 @@ def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: 
         assert share.labels.tolist() == world.dataset.labels[rows].tolist()
         assert torch.equal(share.inputs, world.private().inputs_of(rows))
         assert torch.equal(share.previous, embed(earlier, share.inputs))
-        expected = 8.0 * world.private().features_of(rows) @ broadcast.heads[0].numpy()
+        expected = 8.0 * world.private().features_of(rows) @ head
         np.testing.assert_allclose(share.guide, expected, atol=1e-4)
     assert torch.equal(lesson.public.inputs, world.commons.public_inputs)
     assert set(lesson.public.labels.tolist()) == {-1}  # labels of public items are never used
@@ -243,18 +272,21 @@ def test_a_calibrated_guide_is_the_mixture_with_the_model_as_the_round_began(
 ):
     world = after_one.world.with_config(learner={"guide": "together"})
     client = world.client()
-    broadcast = after_one.broadcasts(2)["client-1"]
+    adapter = packed(everybodys(after_one))
+    broadcast = dataclasses.replace(after_one.broadcasts(2)["client-1"], adapter=adapter)
     began = world.commons.small_model("mlp", "client-1")
     began.load_state_dict(broadcast.state)
     private, labels = world.private(), torch.from_numpy(world.dataset.labels)
 
     def sides(rows: Rows, classes: list[int]) -> tuple[Tensor, Tensor]:
         e = embed(began, private.inputs_of(rows))
-        large = torch.from_numpy(private.features_of(rows)) @ broadcast.heads[0]
+        large = torch.from_numpy(private.features_of(rows)) @ head
         return world.commons.logits(e, torch.tensor(classes)), large[:, classes]
 
+    head = torch.from_numpy(unpacked(adapter).ridge(0.1)).float()  # nothing was settled yet
     for round_ in (1, 2):
         client.learn(dataclasses.replace(broadcast, round=round_))
+        head = head if round_ == 1 else client.head.weights
         # the new task's own validation items count from its second round on
         tasks = world.streams.clients[0].tasks[:round_]
         seen = sorted(c for task in tasks for c in task.classes)
@@ -283,7 +315,8 @@ def test_sums_come_with_the_first_upload_of_a_task_and_are_those_of_its_training
         rows = world.streams.clients[0].tasks[upload.task - 1].train
         z = world.private().features_of(rows).astype(np.float64)
         y = np.eye(8)[world.dataset.labels[rows]]
-        np.testing.assert_allclose(unpack(upload.gram, 16), z.T @ z, rtol=1e-5, atol=1e-4)
+        sums = unpacked({"gram": upload.gram, "cross": upload.cross, "counts": upload.counts})
+        np.testing.assert_allclose(sums.gram, z.T @ z, rtol=1e-5, atol=1e-4)
         np.testing.assert_allclose(upload.cross, z.T @ y, rtol=1e-5, atol=1e-4)
         np.testing.assert_array_equal(upload.counts, y.sum(0))
 
@@ -310,21 +343,6 @@ def test_an_upload_is_a_copy(fresh: Played):
     before = copy(upload.state)
     learn(client, fresh, [(1, 2)])
     assert same_state(upload.state, before)
-
-
-def test_votes_count_the_right_answers_of_every_head_on_validation_items(after_one: Played):
-    world, private = after_one.world, after_one.world.private()
-    broadcast = after_one.broadcasts(2)["client-1"]
-    heads = torch.cat([broadcast.heads, torch.zeros_like(broadcast.heads[:1])])
-
-    votes = first(after_one).learn(dataclasses.replace(broadcast, heads=heads)).correct
-
-    rows, labels = world.items("validation"), world.dataset.labels
-    seen = sorted(c for task in private.stream.tasks for c in task.classes)
-    for head, vote in zip(heads, votes.tolist(), strict=True):
-        scores = private.features_of(rows) @ head.numpy()
-        assert vote == (np.array(seen)[scores[:, seen].argmax(1)] == labels[rows]).sum()
-    assert len(set(votes.tolist())) > 1
 
 
 # who the client was when the task began
@@ -379,14 +397,25 @@ def test_learning_neither_reads_nor_moves_the_global_generators(fresh: Played):
 
 
 @pytest.mark.parametrize(
-    "learner", [{"name": "finetune"}, {"guide": "large"}, {"guide": "together"}, {"memory": 0}]
+    "changes",
+    [
+        {"learner": {"name": "finetune"}},
+        {"learner": {"guide": "large", "ahead": True}},
+        {"learner": {"guide": "together", "on": "both"}},
+        {"learner": {"memory": 0}},
+        {"fusion": {"accept": True, **LOOSE}},
+        {"large": {"scope": "client"}},
+        {"large": {"head": "nearest-mean"}},
+        {"large": {"absorb": 0.5}},
+    ],
+    ids=str,
 )
 @pytest.mark.parametrize("done", [1, 2, 3])
 def test_after_save_and_load_the_next_upload_is_the_same_bit_for_bit(
-    done: int, learner: dict[str, object], world: World, tmp_path: Path
+    done: int, changes: dict[str, object], world: World, tmp_path: Path
 ):
     todo = [Step(*step) for step in EVERY_STEP]
-    played = play(world.with_config(learner=learner), todo[:done])
+    played = play(world.with_config(**changes), todo[:done])
     next_ones = played.broadcasts(*todo[done])
     for client in played.clients.values():
         client.save(tmp_path)
@@ -401,8 +430,9 @@ def test_after_save_and_load_the_next_upload_is_the_same_bit_for_bit(
 def test_what_is_saved_of_memory_are_places_not_pictures(after_one: Played, tmp_path: Path):
     first(after_one).save(tmp_path)
     size = sum(file.stat().st_size for file in tmp_path.iterdir())
-    model = sum(v.nbytes for v in first(after_one).model.state_dict().values())
-    assert size < model + 8_000
+    client = first(after_one)
+    states = client.model.state_dict(), client.offered, client.head.state()
+    assert size < sum(v.nbytes for state in states for v in state.values()) + 8_000
 
 
 def test_clients_save_side_by_side(after_one: Played, tmp_path: Path):
@@ -447,9 +477,13 @@ def test_there_is_a_row_for_every_past_task_and_the_next_one(after: int, three_t
 def evaluated(played: Played, after: int, scores: Callable[[Rows], Tensor]) -> Evaluation:
     """Evaluate with a large side that says anything we like: features are the scores."""
     world = played.world
-    private = dataclasses.replace(world.private(), features_of=lambda rows: scores(rows).numpy())
-    client = world.client(private=private)
-    return client.evaluate(Broadcast(after, 2, {}, torch.eye(8)[None]))
+
+    def features_of(rows: Rows) -> NDArray[np.float32]:
+        return np.pad(scores(rows).numpy(), ((0, 0), (0, 8)))
+
+    client = world.client(private=dataclasses.replace(world.private(), features_of=features_of))
+    identity = Sums(np.eye(16), np.eye(16, 8), np.ones(8))  # solved, it is a multiple of one
+    return client.evaluate(Broadcast(after, 2, adapter=packed(identity)))
 
 
 def test_class_incremental_is_over_the_seen_classes_and_task_aware_over_the_tasks_own(
@@ -505,8 +539,8 @@ def test_together_is_calibrated_on_validation_items_never_on_the_test(after_one:
 
     def mixture(private: Private) -> Tensor:
         client = after_one.world.client(private=private)
-        heads = after_one.broadcasts(1, 2)["client-1"].heads
-        found = client._mixture(1, heads)
+        client.evaluate(Broadcast(1, 2, adapter=packed(everybodys(after_one))))
+        found = client._mixture(1)
         return torch.tensor([found.small, found.large])
 
     private = after_one.world.private()

@@ -107,6 +107,25 @@ def test_columns_are_places_among_the_classes():
     assert found.tolist() == [2, 0, 2, 1]
 
 
+def test_the_softmax_runs_over_classes_seen_or_over_those_of_the_task_and_its_items():
+    made = dataclasses.replace(
+        lesson(3), task=share(2, start=4), seen=torch.arange(9), new=torch.tensor([3, 7])
+    )
+    assert made.classes("seen").tolist() == list(range(9))
+    assert made.classes("task").tolist() == [3, 4, 5, 7]
+
+
+def test_items_may_count_unequally():
+    made, labels = lesson(1), torch.tensor([0, 2])
+    embedding = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8]])
+    each = [made.supervised(embedding[k : k + 1], labels[k : k + 1], made.seen) for k in (0, 1)]
+    weights = torch.tensor([0.5, 3.0])
+    found = made.supervised(embedding, labels, made.seen, weights)
+    torch.testing.assert_close(found, (0.5 * each[0] + 3.0 * each[1]) / 2)
+    equal = made.supervised(embedding, labels, made.seen, torch.ones(2))
+    torch.testing.assert_close(equal, made.supervised(embedding, labels, made.seen))
+
+
 def test_the_first_step_of_the_optimiser_is_one_rate_long_and_every_one_is_fresh():
     one = lesson(1)
     weight: Tensor = one.model.projector.weight

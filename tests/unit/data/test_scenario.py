@@ -5,42 +5,12 @@ import pytest
 
 from fedbridge.config import Scenario
 from fedbridge.data import scenario
-from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import ClientStream, Streams, Task, build_scenario, check_disjoint
 from fedbridge.data.splits import split_items
 from fedbridge.errors import UserError
+from synthetic import dataset, emoji_like, fonts_like
 
 NONE = np.array([], dtype=np.int64)
-
-
-def dataset(labels, domains, groups, classes=6, domain_names=("red", "blue")):
-    pictures = np.zeros((len(labels), 1, 2, 2), np.uint8)
-    return Dataset(
-        name="synthetic",
-        modality="image",
-        items=pictures,
-        inputs=pictures,
-        labels=np.asarray(labels, np.int64),
-        domains=np.asarray(domains, np.int64),
-        groups=np.asarray(groups, np.int64),
-        classes=tuple("ABCDEFGH"[:classes]),
-        domain_names=domain_names,
-        fingerprint="",
-        licences=(),
-    )
-
-
-def emoji_like(per_class=10, classes=6):
-    """Every group has one class and is drawn in both domains."""
-    groups = np.arange(per_class * classes)
-    labels = groups % classes
-    return dataset(np.tile(labels, 2), np.repeat([0, 1], len(groups)), np.tile(groups, 2), classes)
-
-
-def fonts_like(fonts=20, classes=6):
-    """Every group has all classes and belongs to one domain; a quarter of them are blue."""
-    groups = np.repeat(np.arange(fonts), classes)
-    return dataset(np.tile(np.arange(classes), fonts), groups % 4 == 0, groups, classes)
 
 
 def settings(**changes):
@@ -253,7 +223,8 @@ def test_empty_public_set_is_refused():
 
 
 def hand_made(public, train=NONE, validation=NONE, test=NONE):
-    task = Task((0,), *(np.asarray(part, np.int64) for part in (train, train, validation, test)))
+    parts = (np.asarray(part, np.int64) for part in (train, train, validation, test))
+    task = Task((0,), *parts, met=(0,))
     return Streams(np.asarray(public, np.int64), (ClientStream("a", (task,)),))
 
 
@@ -290,10 +261,16 @@ def test_shared_groups_are_refused_even_without_shared_items():
 
 
 def test_public_and_test_items_of_different_clients_are_compared():
-    one = ClientStream("a", (Task((0,), NONE, NONE, NONE, NONE),))
-    other = ClientStream("b", (Task((0,), NONE, NONE, NONE, np.array([4])),))
+    one = ClientStream("a", (Task((0,), NONE, NONE, NONE, NONE, (0,)),))
+    other = ClientStream("b", (Task((0,), NONE, NONE, NONE, np.array([4]), (0,)),))
     with pytest.raises(UserError, match="public and test"):
         check_disjoint(Streams(np.array([4]), (one, other)))
+
+
+def test_items_that_only_the_sums_are_taken_over_must_be_apart_too():
+    leaking = Task((0,), np.array([4]), NONE, NONE, NONE, (0,))
+    with pytest.raises(UserError, match="public and train must have no items in common"):
+        check_disjoint(Streams(np.array([4]), (ClientStream("a", (leaking,)),)))
 
 
 @pytest.mark.parametrize("history", ["task", "own", "pooled"])

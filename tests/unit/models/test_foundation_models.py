@@ -20,7 +20,7 @@ from fedbridge.models.foundation import (
 )
 
 CPU = torch.device("cpu")
-DIMENSIONS = {"lite0": 1280, "minilm": 384, "patches": 512}
+DIMENSIONS = {"lite0": 1280, "minilm": 384, "patches": 512, "focus": 768, "ppocr": 1440}
 IMAGE_MODELS = [name for name, entry in FOUNDATION_MODELS.items() if entry.modality == "image"]
 TEXTS = ["a cat sits on the mat", "stock market crash", "the kitten lay on a rug", ""]
 

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedbridge.models.head import Lift, Sums, one_hot, pack, unpack
+from fedbridge.models.head import Lift, Sums, one_hot, packed, unpacked
 
 Items = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -109,20 +109,33 @@ def test_a_class_without_data_has_a_zero_column(solve):
     assert (solve(Sums.zero(5, 4)) == 0).all()
 
 
-@given(st.integers(1, 12), st.integers(0, 99))
-def test_packing_halves_a_symmetric_matrix_and_gives_it_back(size, seed):
-    half = np.random.default_rng(seed).normal(size=(size, size))
-    gram = (half @ half.T).astype(np.float32).astype(np.float64)
+@given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
+def test_packing_halves_the_symmetric_part_and_gives_everything_back(size, classes, seed):
+    z, labels = items(20, size, classes, seed)
+    exact = unpacked(packed(sums(z, labels, classes)))  # as exact as float32 is
 
-    packed = pack(gram)
+    parts = packed(exact)
 
-    assert packed.shape == (size * (size + 1) // 2,)
-    assert packed.dtype == torch.float32
-    np.testing.assert_array_equal(unpack(packed, size), gram)
+    shapes = {name: tuple(part.shape) for name, part in parts.items()}
+    triangle = size * (size + 1) // 2
+    assert shapes == {"gram": (triangle,), "cross": (size, classes), "counts": (classes,)}
+    assert {part.dtype for part in parts.values()} == {torch.float32}
+    for name in ("gram", "cross", "counts"):
+        np.testing.assert_array_equal(getattr(unpacked(parts), name), getattr(exact, name))
 
 
-def test_packed_is_the_upper_triangle_row_by_row():
-    assert pack(np.array([[1.0, 2.0], [2.0, 3.0]])).tolist() == [1.0, 2.0, 3.0]
+def test_what_travels_of_a_gram_is_its_upper_triangle_row_by_row():
+    parts = packed(Sums(np.array([[1.0, 2.0], [2.0, 3.0]]), np.ones((2, 1)), np.ones(1)))
+    assert parts["gram"].tolist() == [1.0, 2.0, 3.0]
+    assert unpacked(parts).gram.tolist() == [[1.0, 2.0], [2.0, 3.0]]
+
+
+def test_a_gram_that_was_not_sent_is_zero():
+    parts = packed(sums(*items())) | {"gram": torch.zeros(0)}
+    found = unpacked(parts)
+    assert found.gram.shape == (5, 5) and not found.gram.any()
+    np.testing.assert_array_equal(found.nearest_mean(), unpacked(parts).nearest_mean())
+    assert found.cross.any() and found.counts.any()
 
 
 def test_a_lift_standardises_features_that_the_public_set_excites():

@@ -9,6 +9,7 @@ import pytest
 
 from fedbridge.errors import UserError
 from fedbridge.report.page import write_page
+from fedbridge.runs import Run, read_accuracy
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -119,6 +120,28 @@ def test_the_figures_say_what_they_show(make_run: MakeRun) -> None:
     assert "b to a 20.0 %" in labels
     assert "6.0 KiB up and 3.0 KiB down" in labels
     assert "learn 3 min 20 s, fuse 4.2 s" in labels
+
+
+def test_clients_with_fewer_tasks_stay_in_the_mean_with_their_last_value(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    rows = read_accuracy(folder)
+    Run.open(folder).write_accuracy(
+        [row for row in rows if row.client == "a" or max(row.after_task, row.on_task) <= 2]
+    )
+    labels = " ".join(read(folder).labels)
+    # after their last tasks: a 4, 6 and 8 of ten, b 5 and 7
+    assert "small: 75.0 % after task 1, 65.0 % after task 2, 60.0 % after task 3" in labels
+    assert (
+        "b: accuracy after each task. small: 70.0 % after task 1, 60.0 % after task 2; large"
+        in labels
+    )
+    assert "Accuracy of small on each task, at the end: 40.0 % on task 1, 60.0 % on task" in labels
+
+
+def test_the_facts_say_what_kind_of_tasks_there_are(make_run: MakeRun) -> None:
+    scenario = {"tasks": 3, "repeats": 1, "kind": "domain-incremental"}
+    text = words(read(make_run(settings={"scenario": scenario})))
+    assert "tasks 3 + 1 repeated × 2 classes, by domain" in text
 
 
 def test_the_same_run_gives_the_same_page(make_run: MakeRun) -> None:

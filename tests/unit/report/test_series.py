@@ -36,6 +36,16 @@ def test_every_client_counts_the_same_in_the_curve() -> None:
     assert dict(curve(more))[2] == pytest.approx(0.5)
 
 
+def test_curve_ends_with_what_every_client_ended_with() -> None:
+    late = [row("c", 0, 1, 2), row("c", 1, 1, 9)]
+    assert curve([*ROWS, *late]) == [
+        (1, pytest.approx((0.8 + 0.6 + 0.9) / 3)),
+        (2, pytest.approx((0.5 + 0.6 + 0.9) / 3)),
+    ]
+    gap = [row("c", 2, 1, 5)]  # a damaged table, in which the first task is missing
+    assert curve([*ROWS, *gap])[0] == (1, pytest.approx(0.7))
+
+
 def test_heat_has_a_row_for_the_untrained_model_and_gaps() -> None:
     expected = [[0.1, np.nan], [0.7, 0.2], [0.3, 0.8]]
     np.testing.assert_allclose(heat(ROWS), expected)

@@ -2,15 +2,13 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-import torch
-
 from fedbridge.config import OBOD, Alone
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import embed
 from fedbridge.rng import seed_for
-from fedbridge.server.fusions import Gathered, keep_own, one_by_one
+from fedbridge.server.fusions import Gathered, keep_own
 from fedbridge.server.knowledge import Knowledge, Student
-from fedbridge.server.obod import Pupil, distil
+from fedbridge.server.obod import Pupil, distil, one_by_one
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 
@@ -25,8 +23,7 @@ def students(world: World, classes: tuple[int, ...] = (0, 1, 2)) -> list[Student
 
 
 def gathered(world: World, **changes: Any) -> Gathered:
-    belief = torch.zeros(len(world.commons.public_inputs), 8)
-    made = Gathered(Step(2, 1), students(world), belief)
+    made = Gathered(Step(2, 1), students(world))
     return dataclasses.replace(made, **changes)
 
 
@@ -45,12 +42,12 @@ def test_without_fusion_every_client_gets_back_what_it_uploaded(world: World):
     round_ = gathered(world)
     fused = keep_own(round_, world.commons, Alone(), never)
     assert fused.taught == []
-    assert len(fused.states) == 3
-    for student, state in zip(round_.students, fused.states, strict=True):
-        assert same_state(state, student.state)
+    assert list(fused.states) == ["client-1", "client-2", "client-3"]
+    for student in round_.students:
+        assert same_state(fused.states[student.name], student.state)
 
 
-def test_every_student_gets_its_own_result_in_the_order_of_students(world: World):
+def test_every_student_gets_its_own_result_by_name(world: World):
     round_, options = gathered(world), loose(world)
     jobs: list[Pupil] = []
 
@@ -61,10 +58,10 @@ def test_every_student_gets_its_own_result_in_the_order_of_students(world: World
     fused = one_by_one(round_, world.commons, options, spread)
 
     assert [pupil.student.name for pupil in jobs] == ["client-1", "client-2", "client-3"]
-    for pupil, state in zip(jobs, fused.states, strict=True):
-        assert same_state(state, distil(world.commons, pupil))
+    for pupil in jobs:
+        assert same_state(fused.states[pupil.student.name], distil(world.commons, pupil))
         assert pupil.seed == seed_for(0, "fuse", pupil.student.name, 2, 1)
-    assert not same_state(fused.states[0], fused.states[1])
+    assert not same_state(fused.states["client-1"], fused.states["client-2"])
 
 
 def test_the_record_names_every_pair(world: World):
@@ -79,7 +76,7 @@ def test_the_step_is_part_of_the_seed(world: World):
         one_by_one(gathered(world, step=step), world.commons, loose(world), world.spread)
         for step in (Step(2, 1), Step(2, 2))
     )
-    assert not same_state(one.states[0], other.states[0])
+    assert not same_state(one.states["client-1"], other.states["client-1"])
 
 
 def test_models_may_be_fused_in_the_last_round_of_a_task_only(world: World):
@@ -87,15 +84,15 @@ def test_models_may_be_fused_in_the_last_round_of_a_task_only(world: World):
     early = one_by_one(gathered(world), world.commons, options, never)
     late = one_by_one(gathered(world, step=Step(2, 2)), world.commons, options, world.spread)
     own = students(world)[0].state
-    assert early.taught == [] and same_state(early.states[0], own)
-    assert late.taught and not same_state(late.states[0], own)
+    assert early.taught == [] and same_state(early.states["client-1"], own)
+    assert late.taught and not same_state(late.states["client-1"], own)
 
 
 def test_a_single_client_has_nobody_to_learn_from(world: World):
     alone = gathered(world, students=students(world)[:1])
     fused = one_by_one(alone, world.commons, loose(world), world.spread)
     assert fused.taught == []
-    assert same_state(fused.states[0], alone.students[0].state)
+    assert same_state(fused.states["client-1"], alone.students[0].state)
 
 
 def test_architectures_may_differ():
@@ -108,6 +105,7 @@ def test_architectures_may_differ():
 
     fused = one_by_one(gathered(world, students=mixed), world.commons, loose(world), world.spread)
 
-    for student, state in zip(mixed, fused.states, strict=True):
+    for student in mixed:
+        state = fused.states[student.name]
         assert state.keys() == student.state.keys()
         assert not same_state(state, student.state)

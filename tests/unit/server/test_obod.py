@@ -5,7 +5,6 @@ import math
 
 import pytest
 import torch
-from torch import Tensor
 
 from fedbridge.config import OBOD
 from fedbridge.losses import divergence
@@ -18,8 +17,7 @@ from worlds import OBOD as EXPLICIT
 from worlds import World, bare_commons, make_world, same_state, tiny_config
 
 CLASSES = 4
-NO_GATES = {"sureness": False, "mass": False, "surer": False, "belief": False}
-NO_BELIEF = torch.zeros(3, CLASSES)
+NO_GATES = {"sureness": False, "mass": False, "surer": False}
 LN = math.log
 
 
@@ -55,8 +53,8 @@ MASS = [0.95, 0.2, 0.9]
 SURER = [1, 1, 0]  # the student has an entropy of 0.90, 0.90 and 0.11
 
 
-def weights(believed: Tensor = NO_BELIEF, **changes: object) -> list[float]:
-    found = teaching(STUDENT, TEACHER, three_items(), options(**changes), believed)
+def weights(**changes: object) -> list[float]:
+    found = teaching(STUDENT, TEACHER, three_items(), options(**changes))
     assert found is not None and found.common.tolist() == [0, 1]
     return found.weight.tolist()
 
@@ -80,16 +78,35 @@ def test_every_gate_alone_by_hand(gate: str | None, expected: list[float]):
     assert weights(**chosen) == pytest.approx(expected, abs=1e-6)
 
 
-def test_belief_by_hand():
-    # of the classes both know: 0.7, exactly one half and 0.2 of the large side's belief
-    belief = torch.tensor([[0.6, 0.1, 0.3, 0.0], [0.25, 0.25, 0.5, 0.0], [0.1, 0.1, 0.0, 0.8]])
-    assert weights(belief, **NO_GATES | {"belief": True}) == pytest.approx([0.7, 0, 0])
-    assert weights(belief, belief=True) == pytest.approx([SURE[0] * 0.95 * 0.7, 0, 0], abs=1e-6)
-    assert weights(belief) == weights()  # it has no say unless asked for
+def test_a_lesson_about_all_that_the_teacher_has_met_by_hand():
+    # all of its mass is on classes the lesson is about, so sureness and being surer remain
+    found = teaching(STUDENT, TEACHER, three_items(), options(classes="teacher"))
+    assert found is not None and found.common.tolist() == [0, 1, 2]
+    assert found.weight.tolist() == pytest.approx([SURE[0], SURE[1], 0], abs=1e-6)
+    # over classes 0, 1 and 2 the teacher says 0, 2, 1; of 2 the student says most, see ``model``
+    assert found.agreement == pytest.approx(SURE[1] / (SURE[0] + SURE[1]), abs=1e-6)
+
+
+@pytest.mark.parametrize("about", ["teacher", "shared"])
+def test_what_the_student_alone_has_met_is_never_taught(about: str):
+    found = teaching(STUDENT, TEACHER, three_items(), options(classes=about, **NO_GATES))
+    assert found is not None and 3 not in found.common.tolist()
+
+
+def test_classes_that_the_student_has_not_met_can_be_taught():
+    stranger = model("t", c1=[0.02] * 3, c2=[0.98] * 3)
+    assert teaching(STUDENT, stranger, three_items(), options()) is None  # one in common
+    found = teaching(STUDENT, stranger, three_items(), options(classes="teacher"))
+    assert found is not None and found.common.tolist() == [1, 2]
+    sure = 1 - entropy(0.02, 0.98) / LN(2)
+    assert found.weight.tolist() == pytest.approx([sure, sure, 0], abs=1e-6)
+    assert chosen([stranger], classes="teacher") == ["t"] and chosen([stranger]) == []
+    single = model("t", c2=[1.0] * 3)
+    assert teaching(STUDENT, single, three_items(), options(classes="teacher")) is None
 
 
 def test_relevance_is_the_mean_weight_over_the_public_set():
-    found = teaching(STUDENT, TEACHER, three_items(), options(), NO_BELIEF)
+    found = teaching(STUDENT, TEACHER, three_items(), options())
     assert found is not None and found.relevance == pytest.approx(SURE[0] * 0.95 / 3, abs=1e-6)
     assert found.teacher == "t" and torch.equal(found.embedding, TEACHER.embedding)
 
@@ -97,7 +114,7 @@ def test_relevance_is_the_mean_weight_over_the_public_set():
 def test_agreement_is_the_weighted_fraction_of_equal_answers_over_common_classes():
     # over classes 0 and 1 the teacher says 0, tie, 1 and the student says 0, 0, 0
     chosen = options(**NO_GATES | {"mass": True})
-    found = teaching(STUDENT, TEACHER, three_items(), chosen, NO_BELIEF)
+    found = teaching(STUDENT, TEACHER, three_items(), chosen)
     assert found is not None
     assert found.agreement == pytest.approx(0.95 / (0.95 + 0.9))
 
@@ -107,7 +124,7 @@ def test_a_teacher_of_less_than_two_common_classes_has_nothing_to_say(
     classes: dict[str, list[float]],
 ):
     other = model("t", **classes)
-    assert teaching(STUDENT, other, three_items(), options(), NO_BELIEF) is None
+    assert teaching(STUDENT, other, three_items(), options()) is None
     assert chosen([other]) == []
 
 
@@ -127,7 +144,7 @@ def chosen(
     everyone: list[Knowledge], early: tuple[Knowledge, ...] = (), **changes: object
 ) -> list[str]:
     student = Student("s", "mlp", {}, UNSURE, early)
-    found = choose_teachers(student, everyone, three_items(), options(**changes), NO_BELIEF)
+    found = choose_teachers(student, everyone, three_items(), options(**changes))
     return [t.teacher for t in found]
 
 
@@ -220,8 +237,7 @@ def blank(school: World, state: State | None = None) -> Student:
 
 def pupil(school: World, student: Student, *teachers: Knowledge, **changes: object) -> Pupil:
     everyone = [
-        teaching(student.knowledge, t, school.commons, options(**changes), torch.zeros(1))
-        for t in teachers
+        teaching(student.knowledge, t, school.commons, options(**changes)) for t in teachers
     ]
     return Pupil(student, [t for t in everyone if t is not None], seed=3)
 
@@ -438,7 +454,7 @@ def test_a_last_batch_of_one_public_item_is_no_trouble(form: str, school: World)
 
 def test_the_record_of_who_taught_whom():
     student = Student("s", "mlp", {}, UNSURE, ())
-    teachings = choose_teachers(student, FOUR[:2], three_items(), options(), NO_BELIEF)
+    teachings = choose_teachers(student, FOUR[:2], three_items(), options())
     a, b = (1 - entropy(p, 1 - p) / LN(2) for p in (0.8, 0.99))
     assert Pupil(student, teachings, 0).taught() == [
         Taught("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0)),

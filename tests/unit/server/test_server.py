@@ -1,15 +1,17 @@
 import dataclasses
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
-from fedbridge.models.head import pack
+from fedbridge.models.head import unpacked
 from fedbridge.models.space import embed
+from fedbridge.server.analytic import Analytic
 from fedbridge.server.knowledge import Student
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Step, Upload, encode
-from worlds import Played, World, make_world, play, same_state, tiny_config
+from worlds import Direct, Played, World, make_world, play, same_state, tiny_config
 
 STEPS = [Step(1, 1), Step(1, 2), Step(2, 1), Step(2, 2)]
 
@@ -17,7 +19,7 @@ STEPS = [Step(1, 1), Step(1, 2), Step(2, 1), Step(2, 2)]
 @pytest.fixture(scope="module")
 def sharing() -> World:
     """Return a world in which both clients meet the same classes, so that all may teach."""
-    return make_world(tiny_config(scenario={"order": "same"}, large={"absorb": [0.0, 0.5]}))
+    return make_world(tiny_config(scenario={"order": "same"}, large={"absorb": 0.5}))
 
 
 def alike(one: dict[str, Broadcast], other: dict[str, Broadcast]) -> bool:
@@ -33,13 +35,50 @@ def test_the_first_broadcast_leaves_every_client_the_model_it_has(fresh: Played)
     assert list(sent) == ["client-1", "client-2"]
     for broadcast in sent.values():
         assert (broadcast.task, broadcast.round, broadcast.state) == (1, 1, {})
-        assert broadcast.heads.shape == (1, 16, 8)
+        assert broadcast.adapter == broadcast.shared == {}
 
 
-def test_every_client_gets_its_own_model_and_the_same_head(finished: Played):
-    one, other = finished.server.broadcast(Step(2, 2)).values()
+def test_every_client_gets_its_own_model_and_the_same_sums(sharing: World):
+    one, other = play(sharing, STEPS[:3]).server.broadcast(Step(2, 2)).values()
     assert not same_state(one.state, other.state)
-    assert torch.equal(one.heads, other.heads)
+    assert set(one.adapter) == {"gram", "cross", "counts"}
+    assert same_state(one.adapter, other.adapter)
+
+
+def test_sums_are_sent_in_the_round_after_they_came_and_not_again(world: World):
+    played = play(world, [])
+    for step, sent in zip(STEPS, (False, True, False, True), strict=True):
+        broadcasts = played.server.broadcast(step).values()
+        assert [bool(b.adapter) for b in broadcasts] == [sent, sent]
+        play_on(played, step)
+    # what was sent for a measurement alone counts as not sent
+    played = play(world, STEPS[:1])
+    for name, client in played.clients.items():
+        client.evaluate(played.broadcasts(1, 1)[name])
+    assert all(b.adapter for b in played.server.broadcast(STEPS[1]).values())
+
+
+def test_only_those_who_take_part_are_sent_anything(world: World):
+    absent = {("client-1", Step(1, 2)), ("client-1", Step(2, 1)), ("client-2", Step(2, 1))}
+    server = Server(
+        world.commons, world.models, world.spread, lambda name, step: (name, step) not in absent
+    )
+    played = Played(world, server, Direct(world.clients()))
+    assert list(server.broadcast(STEPS[1])) == ["client-2"]
+    play_on(played, STEPS[0])
+    before = server.states["client-1"]
+    play_on(played, STEPS[1])
+    assert same_state(server.states["client-1"], before)  # nobody spoke for it
+    assert server.snapshots["client-1"] == () and len(server.snapshots["client-2"]) == 1
+    kept = server.broadcast(Step(9, 9))
+    play_on(played, STEPS[2])  # nobody is there
+    assert server.taught == []
+    again = server.broadcast(Step(9, 9))
+    assert alike(again, kept)
+    # the sums of the first round are still to come for the one, and not for the other
+    sent = server.broadcast(STEPS[3])
+    assert sent["client-1"].adapter and not sent["client-2"].adapter
+    assert same_state(sent["client-1"].state, before)
 
 
 def test_without_fusion_the_broadcast_is_the_upload(world: World):
@@ -76,7 +115,9 @@ def test_an_own_model_becomes_a_snapshot_when_its_task_ends(sharing: World):
     last = server.snapshots["client-1"][-1]
     assert last.classes == tuple(sorted(c for task in tasks for c in task.classes))
     model = sharing.commons.small_model("mlp", "client-1")
-    model.load_state_dict(server.states["client-1"])  # as it was fused
+    upload = next(u for u in uploads_of(played, STEPS[3]) if u.client == "client-1")
+    model.load_state_dict(upload.state)  # as it was uploaded
+    assert not same_state(upload.state, server.states["client-1"])
     torch.testing.assert_close(last.embedding, embed(model, sharing.commons.public_inputs))
 
 
@@ -92,7 +133,7 @@ def test_after_save_and_load_every_later_broadcast_is_the_same_bit_for_bit(
     done: int, scope: str, sharing: World, tmp_path: Path
 ):
     world = make_world(
-        tiny_config(scenario={"order": "same"}, large={"absorb": [0.0, 0.5], "scope": scope})
+        tiny_config(scenario={"order": "same"}, large={"absorb": 0.5, "scope": scope})
     )
     played = play(world, STEPS[:done])
     played.server.save(tmp_path)
@@ -129,7 +170,8 @@ def absorbed(world: World, uploads: list[Upload]) -> Server:
 def test_the_order_of_uploads_changes_no_head_and_no_model(sharing: World):
     uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
     one, other = absorbed(sharing, uploads), absorbed(sharing, uploads[::-1])
-    torch.testing.assert_close(one.large.heads("client-1"), other.large.heads("client-1"))
+    heads = [unpacked(server.large.adapter("client-1")).ridge(0.1) for server in (one, other)]
+    np.testing.assert_allclose(*heads, atol=1e-5)
     for name, state in one.states.items():
         assert same_state(state, other.states[name])
 
@@ -149,44 +191,23 @@ def test_absorbing_an_upload_leaves_it_as_it_was(sharing: World):
     assert [encode(upload) for upload in uploads] == before
 
 
-def test_the_belief_of_the_large_side_is_a_distribution_over_the_classes_it_knows(
-    sharing: World, monkeypatch: pytest.MonkeyPatch
-):
-    seen = []
-    from fedbridge.server import fusions
-
-    def spy(round_, commons, options, spread):  # type: ignore[no-untyped-def]
-        seen.append(round_.belief)
-        return fusions.keep_own(round_, commons, options, spread)
-
-    monkeypatch.setitem(fusions.FUSIONS, "obod", fusions.Fusion(spy))
-    play(sharing, STEPS[:3])
-
-    tasks = sharing.streams.clients[0].tasks
-    for belief, known in zip(seen, (tasks[:1], tasks[:1], tasks), strict=True):
-        classes = sorted(c for task in known for c in task.classes)
-        torch.testing.assert_close(belief.sum(1), torch.ones(len(belief)))
-        assert (belief[:, classes] > 0).all()
-        others = [c for c in range(8) if c not in classes]
-        assert not belief[:, others].any()
-
-
-def test_before_any_data_there_is_no_belief(world: World, monkeypatch: pytest.MonkeyPatch):
-    empty = torch.zeros(0)
+def test_before_any_data_nothing_is_sent_and_nothing_breaks(world: World):
     model = world.commons.small_model("mlp", "client-1")
     server = world.server()
-    upload = Upload("client-1", 1, 1, model.state_dict(), (0, 1), empty, empty, empty, empty)
-    server.absorb(upload)
+    server.absorb(Upload("client-1", 1, 1, model.state_dict(), (0, 1)))
     server.finish_round(Step(1, 1))
-    assert not server.large.heads("client-1").any()
+    assert server.large.adapter("client-1") == {}
     assert all(value.isfinite().all() for value in server.states["client-1"].values())
 
 
-def test_sums_reach_the_head_as_they_were_sent(sharing: World):
+def test_sums_are_added_as_they_were_sent(sharing: World):
     played = play(sharing, STEPS[:1])
-    total = played.server.large.sums[""]
-    sent = torch.stack([u.gram for u in uploads_of(played, Step(1, 1))]).sum(0)
-    torch.testing.assert_close(pack(total.gram), sent)
+    assert isinstance(played.server.large, Analytic)
+    total = played.server.large.sums
+    uploads = uploads_of(played, Step(1, 1))
+    sent = [unpacked({k: getattr(u, k) for k in ("gram", "cross", "counts")}) for u in uploads]
+    np.testing.assert_array_equal(total.gram, sent[0].gram + sent[1].gram)
+    np.testing.assert_array_equal(total.cross, sent[0].cross + sent[1].cross)
     assert total.counts.sum() == sum(
         len(client.tasks[0].train) for client in sharing.streams.clients
     )

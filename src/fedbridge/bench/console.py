@@ -1,0 +1,120 @@
+"""A bench as the terminal shows it: what is to do, how far it is, and what went wrong."""
+
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fedbridge.bench.grid import Job, State
+from fedbridge.bench.outcome import outcome_of
+from fedbridge.bench.pages import TABLE
+from fedbridge.bench.pool import Standing, carry_out, tidy
+from fedbridge.bench.ready import make_ready
+from fedbridge.bench.timing import Durations
+from fedbridge.errors import UserError
+from fedbridge.metrics import PREDICTORS
+from fedbridge.report.wording import duration, percent
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.progress import Progress
+
+WORDS: dict[State, str] = {
+    "done": "done",
+    "begun": "to be gone on with",
+    "changed": "settings have changed, to be run anew",
+    "new": "to be run",
+}
+
+
+def show_plan(console: "Console", jobs: Sequence[Job], results: Path) -> None:
+    """Print what would be done with every job, and how long it should take."""
+    known = Durations.read(results / TABLE)
+    for job in known.longest_first(jobs):
+        state, expected = job.state(), known.expected(job)
+        about = f", about {duration(expected)}" if expected is not None and state != "done" else ""
+        _say(console, f"{job.name}: {WORDS[state]}{about}")
+
+
+def conduct(
+    console: "Console", path: Path, jobs: Sequence[Job], results: Path, slots: int
+) -> list[tuple[Job, str]]:
+    """Carry out what is not done yet and show how far it is; return what failed, and why.
+
+    Raises UserError, before anything runs, for whatever one of the runs would refuse.
+    """
+    known = Durations.read(results / TABLE)
+    states = {job.name: job.state() for job in jobs}
+    todo = [job for job in known.longest_first(jobs) if states[job.name] != "done"]
+    for job in jobs:
+        if states[job.name] == "changed":
+            _say(console, f"{job.name}: its settings have changed since; it is run anew")
+        elif states[job.name] == "done":
+            tidy(job)  # we may have been killed before we could
+    counts = Counter(states.values())
+    _say(console, "; ".join(f"{counts[s]} {word}" for s, word in WORDS.items() if counts[s]))
+    with _progress(console) as bar:
+        line = bar.add_task("preparing", total=None, rest="")
+
+        def encoding(scenario: str, done: int, wanted: int) -> None:
+            bar.update(line, description=f"the FM encodes {scenario}", completed=done, total=wanted)
+
+        make_ready(path, todo, encoding)
+        bar.reset(line, total=len(todo), description="")
+        standing = Standing([])
+        with closing(carry_out(todo, slots)) as standings:
+            told = 0
+            for standing in standings:
+                for job, seconds in standing.done[told:]:
+                    known.add((job.scenario.name, job.method.name), seconds)
+                    _say(console, _brought(job, seconds))
+                told = len(standing.done)
+                _move(bar, standing, known.left(standing, slots))
+    return standing.failed
+
+
+def show_failures(console: "Console", failed: Sequence[tuple[Job, str]]) -> None:
+    """Print which jobs failed, and why."""
+    for job, reason in failed:
+        _say(console, f"failed: {job.name}: {reason}")
+
+
+def _progress(console: "Console") -> "Progress":
+    from rich import progress as bars
+
+    return bars.Progress(
+        bars.TextColumn("{task.description}"),
+        bars.BarColumn(bar_width=None),
+        bars.MofNCompleteColumn(),
+        bars.TextColumn("{task.fields[rest]}"),
+        console=console,
+        expand=True,
+        disable=not console.is_terminal,
+    )
+
+
+def _move(bar: "Progress", standing: Standing, left: float | None) -> None:
+    task = bar.task_ids[0]
+    running = list(standing.running)
+    more = f" and {len(running) - 1} more" if len(running) > 1 else ""
+    bar.update(
+        task,
+        description=running[0] + more if running else "",
+        completed=len(standing.done) + len(standing.failed),
+        rest="" if left is None else f"{duration(left)} left",
+    )
+
+
+def _brought(job: Job, seconds: float) -> str:
+    try:
+        outcome = outcome_of(job)
+    except UserError as error:  # the others shall go on; whoever reports will stumble over it
+        return str(error)
+    finals = [(p, outcome.metric("final_accuracy", p)) for p in PREDICTORS]
+    numbers = ", ".join(f"{p} {percent(value)}" for p, value in finals if value is not None)
+    return f"{job.name}: {numbers} % in {duration(seconds)}"
+
+
+def _say(console: "Console", text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

@@ -1,0 +1,48 @@
+"""Everything that is written about a suite, from the runs that are finished."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from fedbridge.bench.figures import draw_bars, draw_tasks
+from fedbridge.bench.grid import Job
+from fedbridge.bench.outcome import Group, collect, grouped
+from fedbridge.bench.summary import FIGURES, figure_name, summary
+from fedbridge.bench.tables import write_clients, write_table
+from fedbridge.errors import UserError
+from fedbridge.metrics import PREDICTORS
+from fedbridge.report.writing import replacing
+
+TABLE = "table.csv"
+CLIENTS = "clients.csv"
+PAGE = "summary.md"
+
+
+def write_results(results: Path, jobs: Sequence[Job]) -> Path:
+    """Write tables, figures and ``summary.md`` of a suite's finished runs; return the latter.
+
+    The same runs give the same files. Raises UserError if none is finished.
+    """
+    outcomes = collect(jobs)
+    if not outcomes:
+        raise UserError(f"{results}: no run of this suite is finished; there is nothing to report")
+    grid = grouped(jobs, outcomes)
+    write_table(results / TABLE, outcomes)
+    write_clients(results / CLIENTS, outcomes)
+    for scenario, groups in grid.items():
+        _draw(results, scenario, groups)
+    seeds = list(dict.fromkeys(job.seed for job in jobs))
+    text = summary(results.name, grid, seeds, len(jobs))
+    with replacing(results / PAGE) as part:
+        part.write_text(text, encoding="utf-8", newline="\n")
+    return results / PAGE
+
+
+def _draw(results: Path, scenario: str, groups: Sequence[Group]) -> None:
+    accuracy, forgetting, tasks = (results / figure_name(scenario, kind) for kind in FIGURES)
+    if not groups:  # nor shall former figures tell of runs that do not count
+        for path in (accuracy, forgetting, tasks):
+            path.unlink(missing_ok=True)
+        return
+    draw_bars(accuracy, groups, "final_accuracy", PREDICTORS)
+    draw_bars(forgetting, groups, "forgetting", ("small", "together"))
+    draw_tasks(tasks, groups)

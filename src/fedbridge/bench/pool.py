@@ -1,0 +1,153 @@
+"""Jobs side by side, each in a process of its own with one thread."""
+
+import fcntl
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from fedbridge.bench.grid import Job
+from fedbridge.errors import UserError
+from fedbridge.experiment import alone
+from fedbridge.runs import CONFIG, Run
+
+PAUSE = 0.1  # seconds between two looks at the processes
+PATIENCE = 20.0  # seconds that a process has to end its step in
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+@dataclass
+class Standing:
+    """How far a grid is."""
+
+    waiting: list[Job]
+    running: dict[str, tuple[Job, float]] = field(default_factory=dict)
+    """By the name of the job: when it was started, on the monotonic clock."""
+    done: list[tuple[Job, float]] = field(default_factory=list)
+    """With the seconds each took."""
+    failed: list[tuple[Job, str]] = field(default_factory=list)
+    """With what went wrong."""
+
+
+def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None]:
+    """Run jobs in their order, at most ``slots`` at once; yield the standing now and then.
+
+    A run that was begun is gone on with, and one whose settings have changed starts anew. A job
+    that fails does not stop the others. When the generator is closed, all processes end.
+    """
+    standing = Standing(list(jobs))
+    processes: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        while standing.waiting or processes:
+            while standing.waiting and len(processes) < slots:
+                _start(standing.waiting.pop(0), standing, processes)
+            _harvest(standing, processes)
+            yield standing
+            time.sleep(PAUSE if processes else 0.0)
+    finally:
+        _stop(list(processes.values()))
+
+
+def tidy(job: Job) -> None:
+    """Remove what a finished run needs no more; checkpoints of a whole grid would fill the disk."""
+    _log(job).unlink(missing_ok=True)
+    shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
+
+
+@contextmanager
+def only_bench(results: Path) -> Iterator[None]:
+    """Be the only bench at work in a folder of results; raise UserError if there is another."""
+    runs = results / "runs"
+    try:
+        runs.mkdir(parents=True, exist_ok=True)
+        file = (runs / ".lock").open("w")
+    except OSError as error:
+        raise UserError(f"{runs}: cannot be written: {error.strerror}") from error
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{results}: another bench is at work here; let it end first"
+            ) from error
+        yield
+
+
+def _start(job: Job, standing: Standing, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    try:
+        if job.state() != "begun":
+            _clear(job.folder)
+            Run.create(job.folder, job.config)
+        processes[job.name] = _process(job)
+        standing.running[job.name] = job, time.monotonic()
+    except (UserError, OSError) as error:
+        standing.failed.append((job, str(error)))
+
+
+def _clear(folder: Path) -> None:
+    if (folder / CONFIG).is_file():
+        with alone(folder):
+            (folder / CONFIG).unlink()  # first: without settings a folder is no run
+    if folder.exists():
+        shutil.rmtree(folder)
+
+
+def _process(job: Job) -> subprocess.Popen[bytes]:
+    with _log(job).open("wb") as log:
+        return subprocess.Popen(
+            [sys.executable, "-m", "fedbridge.bench.job", str(job.folder)],
+            stdin=subprocess.PIPE,  # ends when we do, however that may be
+            stdout=subprocess.DEVNULL,
+            stderr=log,
+            env=os.environ | dict.fromkeys(THREADS, "1"),
+            start_new_session=True,  # Ctrl-C is for us; we pass it on
+        )
+
+
+def _harvest(standing: Standing, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+    """Move the jobs whose process has ended to where they belong."""
+    for name, process in list(processes.items()):
+        if process.poll() is None:
+            continue
+        del processes[name]
+        if process.stdin:
+            process.stdin.close()
+        job, started = standing.running.pop(name)
+        if process.returncode == 0 and job.state() == "done":
+            standing.done.append((job, time.monotonic() - started))
+            tidy(job)
+        else:
+            standing.failed.append((job, _complaint(job, process.returncode)))
+
+
+def _complaint(job: Job, code: int) -> str:
+    """Return the last line that a process wrote about its end, and where all of them are."""
+    if code < 0:
+        hint = " (is there enough memory?)" if code == -signal.SIGKILL else ""
+        return f"was ended by {signal.Signals(-code).name}{hint}; see {_log(job)}"
+    lines = _log(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    last = lines[-1].removeprefix("error: ") if lines else f"ended with exit code {code}"
+    return f"{last}; see {_log(job)}" if len(lines) > 1 else last
+
+
+def _log(job: Job) -> Path:
+    return job.folder.with_name(f"{job.name}.log")
+
+
+def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
+    """Have processes end: politely, then not."""
+    for process in processes:
+        process.terminate()
+    deadline = time.monotonic() + PATIENCE
+    for process in processes:
+        try:
+            process.wait(max(0.0, deadline - time.monotonic()))
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -1,0 +1,222 @@
+"""A suite's results as Markdown: tables, significance, and the verdict on every bar."""
+
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+from fedbridge.bench.outcome import Grid, Group, Outcome
+from fedbridge.bench.significance import Test, compared
+from fedbridge.bench.suite import slug
+from fedbridge.bench.verdicts import verdicts
+from fedbridge.metrics import PREDICTORS, PROTOCOLS
+from fedbridge.report.comparison import mean_and_deviation
+from fedbridge.report.tables import markdown_row
+from fedbridge.report.wording import UNKNOWN, percent
+
+TESTED = ("small", "together")
+MET = {True: "yes", False: "**no**", None: "undecided"}
+FIGURES = {
+    "accuracy": "final accuracy of every method",
+    "forgetting": "forgetting of every method",
+    "tasks": "accuracy of every method over the tasks",
+}
+ALL = "All {done} runs are finished."
+SOME = "{done} of {wanted} runs are finished; methods that lack some are marked, and not judged."
+HEAD = """\
+Written by `fedbridge bench`; do not edit. In percent, mean ± sample standard deviation over the
+seeds {seeds}; class-incremental unless said otherwise.
+{runs}
+
+The best value of a column is bold; upper bounds take no part in that. A value in brackets does not
+speak for its method. p: two-sided Wilcoxon signed-rank test of final accuracies against ours,
+paired over seeds and clients (number of pairs in brackets), after Holm over the methods of the
+table; clients of one seed share their data set, so the pairs are not quite independent. KR_t and
+KR_s are temporal and spatial retention. Transfers are those of `small`. Seconds are those of runs
+side by side: an upper bound, not a comparison.
+"""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of numbers: what it shows of a run, and which end of it is best."""
+
+    head: str
+    value: Callable[[Outcome], float | None]
+    predictor: str | None = None
+    """Whose number it is; in brackets where that predictor does not speak for the method."""
+    best: Callable[[Sequence[float]], float] = max
+    signed: bool = False
+    unit: float | None = None
+    """What numbers that are no shares are divided by."""
+
+    def text(self, group: Group) -> str:
+        """Return mean ± deviation over a method's seeds."""
+        values = [self.value(outcome) for outcome in group.outcomes]
+        if self.unit is not None:
+            return _amount(values, self.unit)
+        if len(values) == 1:
+            return percent(values[0], self.signed)
+        return mean_and_deviation(values, self.signed)
+
+    def mean(self, group: Group) -> float | None:
+        """Return the mean as it is shown, so that what looks equal is equally good."""
+        text = self.text(group).split()[0].replace("−", "-")
+        return None if text == UNKNOWN else float(text)
+
+    def counts(self, group: Group) -> bool:
+        """Say whether a method's number speaks for it."""
+        return self.predictor is None or self.predictor in group.method.reads
+
+
+def _metric(
+    head: str, name: str, predictor: str, best: Callable[[Sequence[float]], float] = max
+) -> Column:
+    signed = name in ("backward_transfer", "forward_transfer")
+    return Column(head, lambda o: o.metric(name, predictor), predictor, best, signed)
+
+
+def _aware(predictor: str) -> Column:
+    def value(outcome: Outcome) -> float | None:
+        return outcome.metric("final_accuracy", predictor, PROTOCOLS[1])
+
+    return Column(f"{predictor}, task given", value, predictor)
+
+
+def _cost(head: str, value: Callable[[Outcome], float | None], unit: float) -> Column:
+    return Column(head, value, best=min, unit=unit)
+
+
+ACCURACY = [_metric(predictor, "final_accuracy", predictor) for predictor in PREDICTORS]
+KEEPING = [
+    _metric("forgetting of small", "forgetting", "small", min),
+    _metric("forgetting of together", "forgetting", "together", min),
+    _metric("backward transfer", "backward_transfer", "small"),
+    _metric("forward transfer", "forward_transfer", "small"),
+    _metric("KR_t", "temporal_retention", "small"),
+    _metric("KR_s", "spatial_retention", "large"),
+]
+COSTS = [
+    *(_aware(predictor) for predictor in PREDICTORS),
+    _cost("MB up", lambda o: o.costs.bytes_up, 1e6),
+    _cost("MB down", lambda o: o.costs.bytes_down, 1e6),
+    _cost("seconds", lambda o: o.seconds, 1.0),
+]
+
+
+def summary(name: str, grid: Grid, seeds: Sequence[int], wanted: int) -> str:
+    """Return the whole page of a suite of ``wanted`` runs, a function of its arguments alone."""
+    done = sum(len(group.outcomes) for groups in grid.values() for group in groups)
+    runs = ALL if done == wanted else SOME
+    head = HEAD.format(seeds=", ".join(map(str, seeds)), runs=runs.format(done=done, wanted=wanted))
+    parts = [f"## Suite {name}\n\n{head}", *_judgement(grid)]
+    for scenario, found in grid.items():
+        if found:
+            parts += _scenario(scenario, found)
+    return "\n".join(parts)
+
+
+def _judgement(grid: Grid) -> Iterator[str]:
+    lines = [
+        (scenario, *verdict[:3], MET[verdict.met])
+        for scenario, groups in grid.items()
+        for verdict in verdicts(groups)
+    ]
+    if lines:
+        met = sum(line[-1] == MET[True] for line in lines)
+        yield f"### Bars: {met} of {len(lines)} met\n"
+        yield _table(("scenario", "bar", "needed", "found", "met"), lines, words=5)
+
+
+def _scenario(scenario: str, groups: Sequence[Group]) -> Iterator[str]:
+    yield f"### {scenario}\n"
+    yield _table(
+        ("method", "role", *(c.head for c in ACCURACY), *(f"p of {p}" for p in TESTED)),
+        zip(
+            _names(groups),
+            _roles(groups),
+            *_columns(ACCURACY, groups),
+            *_tests(groups),
+            strict=True,
+        ),
+        words=2,
+    )
+    yield _table(
+        ("method", *(column.head for column in KEEPING)),
+        zip(_names(groups), *_columns(KEEPING, groups), strict=True),
+    )
+    yield _table(
+        ("method", *(column.head for column in COSTS)),
+        zip(_names(groups), *_columns(COSTS, groups), strict=True),
+    )
+    for kind, words in FIGURES.items():
+        yield f"![{scenario}: {words}]({figure_name(scenario, kind)})\n"
+
+
+def figure_name(scenario: str, kind: str) -> str:
+    """Return the file name of a scenario's figure, one of FIGURES."""
+    return f"{slug(scenario)}-{kind}.svg"
+
+
+def _names(groups: Sequence[Group]) -> list[str]:
+    return [
+        group.name if group.complete else f"{group.name} ({len(group.outcomes)} of {group.wanted})"
+        for group in groups
+    ]
+
+
+def _roles(groups: Sequence[Group]) -> list[str]:
+    return [group.method.role or "" for group in groups]
+
+
+def _columns(columns: Sequence[Column], groups: Sequence[Group]) -> list[list[str]]:
+    return [_cells(column, groups) for column in columns]
+
+
+def _cells(column: Column, groups: Sequence[Group]) -> list[str]:
+    """Return a column's cells, the best bold; bounds and what does not count are never that."""
+    competing = [g for g in groups if g.method.role != "bound" and column.counts(g)]
+    means = [mean for group in competing if (mean := column.mean(group)) is not None]
+    best = column.best(means) if means else None
+    cells = []
+    for group in groups:
+        text = column.text(group)
+        if not column.counts(group) and text != UNKNOWN:
+            text = f"({text})"
+        elif best is not None and group in competing and column.mean(group) == best:
+            text = f"**{text}**"
+        cells.append(text)
+    return cells
+
+
+def _tests(groups: Sequence[Group]) -> list[list[str]]:
+    """Return for each tested predictor the cells of p, one per method."""
+    ours = next((group for group in groups if group.method.role == "ours"), None)
+    columns = []
+    for predictor in TESTED:
+        others = [g for g in groups if g is not ours and predictor in g.method.reads]
+        others = [group for group in others if ours and group.finals(predictor)]
+        finals = [group.finals(predictor) for group in others]
+        tests = compared(ours.finals(predictor), finals) if ours else []
+        found = {group.name: _p(test) for group, test in zip(others, tests, strict=True)}
+        columns.append([found.get(group.name, "") for group in groups])
+    return columns
+
+
+def _p(test: Test) -> str:
+    if test.p is None:
+        return f"{UNKNOWN} ({test.pairs})"
+    return f"{'< 0.001' if test.p < 0.001 else format(test.p, '.3f')} ({test.pairs})"
+
+
+def _amount(values: Sequence[float | None], unit: float) -> str:
+    known = [value / unit for value in values if value is not None]
+    if not known or len(known) < len(values):
+        return UNKNOWN
+    mean = statistics.mean(known)
+    return f"{mean:.1f}" if mean < 100 else f"{mean:.0f}"
+
+
+def _table(head: Sequence[str], rows: Iterable[Sequence[str]], words: int = 1) -> str:
+    """Return a Markdown table; columns after the first ``words`` are aligned as numbers are."""
+    rule = "|" + "---|" * words + "---:|" * (len(head) - words) + "\n"
+    return "".join([markdown_row(head), rule, *(markdown_row(row) for row in rows)])

@@ -1,0 +1,184 @@
+"""The head of the large side as one client has it: solved from sums, or as the server sends it."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import torch
+from torch import Tensor
+
+from fedbridge.evaluation import sharpened_loss
+from fedbridge.models.commons import Commons
+from fedbridge.models.head import Sums, packed, unpacked
+from fedbridge.wire import State
+
+Choice = tuple[int, int]  # places in large.regularisation and large.own
+
+
+class Head(Protocol):
+    """What a client asks of a head."""
+
+    @property
+    def weights(self) -> Tensor:
+        """Return the head in force, ``(M, C)``; a class of which nothing is known is all zero."""
+
+    @property
+    def settled(self) -> bool:
+        """Return whether nothing is left to choose."""
+
+    def take(self, adapter: State) -> None:
+        """Take in what the server sent of the large side."""
+
+    def add(self, sums: Sums) -> None:
+        """Add the client's own sums of a new task."""
+
+    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
+        """Choose what is open on validation features ``(n, M)`` of classes among ``seen``."""
+
+    def state(self) -> State:
+        """Return all that the next round needs."""
+
+    def load(self, state: State) -> None:
+        """Take up what ``state`` returned."""
+
+
+class Sent:
+    """A head that the server sends with every message; all zero until it does."""
+
+    settled = True
+
+    def __init__(self, commons: Commons) -> None:
+        size = commons.lift.dimension, len(commons.classes)
+        self.weights = torch.zeros(size, device=commons.device)
+
+    def take(self, adapter: State) -> None:
+        """Go on with the head that was sent, if there is one."""
+        self.weights = adapter.get("head", self.weights).to(self.weights.device)
+
+    def add(self, sums: Sums) -> None:
+        """Leave sums alone."""
+
+    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
+        """Choose nothing."""
+
+    def state(self) -> State:
+        """Return nothing: it comes again with the next message."""
+        return {}
+
+    def load(self, state: State) -> None:
+        """Take up nothing."""
+
+
+class Solved:
+    """The analytic head ``(G + v G_k + lambda I) W = H + v H_k``, personal to client k.
+
+    G and H are everybody's sums, G_k and H_k the client's own, which count ``v`` times more.
+    Lambda and v have the least class-balanced loss on the client's validation items, found by
+    climbing from the choice in force: v is large where clients are domains of their own, 0 where
+    they are shards of one. Columns of classes that the client has no sums of are everybody's.
+    """
+
+    def __init__(self, commons: Commons) -> None:
+        self.settings = commons.config.large
+        self.device = commons.device
+        nothing = Sums.zero(commons.lift.dimension, len(commons.classes))
+        self.total, self.own = nothing, nothing
+        self.choice: Choice = (len(self.settings.regularisation) // 2, 0)
+        self._solved: dict[tuple[int, float], Tensor] = {}
+        self.settled = self.settings.head == "nearest-mean"
+
+    @property
+    def weights(self) -> Tensor:
+        """Return the head in force, ``(M, C)``."""
+        personal = self._head(self.choice)
+        if self.settings.scope == "client":
+            return personal
+        met = torch.from_numpy(self.own.counts > 0).to(self.device)
+        return torch.where(met, personal, self._solution(self.choice[0], 0.0))
+
+    def take(self, adapter: State) -> None:
+        """Go on with new sums of everybody's, if there are any."""
+        if adapter:
+            self.total = unpacked(adapter)
+            self._forget()
+
+    def add(self, sums: Sums) -> None:
+        """Add the client's own sums of a new task."""
+        self.own = unpacked(packed(self.own + sums))  # as exact as what a checkpoint keeps
+        self._forget()
+
+    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
+        """Climb to the choice with the least loss."""
+        columns = torch.searchsorted(seen, labels)
+        losses: dict[Choice, float] = {}
+
+        def loss(choice: Choice) -> float:
+            if choice not in losses:
+                scores = features @ self._head(choice)[:, seen]
+                losses[choice] = sharpened_loss(scores, columns)
+            return losses[choice]
+
+        self.choice = _climb(self.choice, self._limits, loss)
+        self.settled = True
+
+    def state(self) -> State:
+        """Return the sums and the choice."""
+        return {
+            **{f"total/{k}": v for k, v in packed(self.total).items()},
+            **{f"own/{k}": v for k, v in packed(self.own).items()},
+            "choice": torch.tensor([*self.choice, int(self.settled)]),
+        }
+
+    def load(self, state: State) -> None:
+        """Take up the sums and the choice."""
+        for name in ("total", "own"):
+            parts = {k.partition("/")[2]: v for k, v in state.items() if k.startswith(f"{name}/")}
+            setattr(self, name, unpacked(parts))
+        i, j, settled = state["choice"].tolist()
+        self.choice, self.settled, self._solved = (i, j), bool(settled), {}
+
+    @property
+    def _limits(self) -> Choice:
+        own = 1 if self.settings.scope == "client" else len(self.settings.own)
+        return len(self.settings.regularisation), own
+
+    def _forget(self) -> None:
+        self._solved, self.settled = {}, self.settings.head == "nearest-mean"
+
+    def _head(self, choice: Choice) -> Tensor:
+        return self._solution(choice[0], self.settings.own[choice[1]])
+
+    def _solution(self, strength: int, more: float) -> Tensor:
+        if (strength, more) not in self._solved:
+            sums = self.total
+            if self.settings.scope == "client":
+                sums = self.own
+            elif more and self.settings.head == "analytic":
+                sums = self.total + self.own.scaled(more)
+            if self.settings.head == "nearest-mean":
+                solution = sums.nearest_mean()
+            else:
+                solution = sums.ridge(self.settings.regularisation[strength])
+            self._solved[strength, more] = torch.from_numpy(solution).float().to(self.device)
+        return self._solved[strength, more]
+
+
+HEADS: dict[str, Callable[[Commons], Head]] = {
+    "analytic": Solved,
+    "nearest-mean": Solved,
+    "probe": Sent,
+    "none": Sent,
+}
+"""By ``large.head``."""
+
+
+def _climb(start: Choice, limits: Choice, loss: Callable[[Choice], float]) -> Choice:
+    """Return the place from which no step in one setting lowers the loss."""
+    here = start
+    while True:
+        i, j = here
+        steps = [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
+        inside = [s for s in steps if 0 <= s[0] < limits[0] and 0 <= s[1] < limits[1]]
+        best = min([here, *inside], key=loss)
+        if best == here:
+            return here
+        here = best

@@ -1,0 +1,112 @@
+"""Columns of a Hugging Face data set: found by the kinds that it declares, and read."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.config import Hub
+from fedbridge.errors import UserError
+
+TOLD = 10  # rows that an error names at most
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The names of the columns that are used."""
+
+    content: str
+    pictures: bool
+    label: str
+    domain: str | None
+    group: str | None
+
+
+def detect(name: str, features: Any, hub: Hub) -> Columns:
+    """Return which column is what; raise UserError naming the setting that must decide."""
+    kinds = {column: kind_of(feature) for column, feature in features.items()}
+    for role in ("content", "label", "domain", "group"):
+        asked = getattr(hub, role)
+        if asked is not None and asked not in kinds:
+            raise _undecided(name, role, kinds, f"found {asked!r}")
+    label = hub.label or _label(name, kinds)
+    content = hub.content or _content(name, kinds, {label, hub.domain, hub.group})
+    if kinds[content] not in ("picture", "text"):
+        raise _undecided(name, "content", kinds, f"must be of pictures or texts, found {content!r}")
+    return Columns(content, kinds[content] == "picture", label, hub.domain, hub.group)
+
+
+def kind_of(feature: Any) -> str:
+    """Say in a word what a column holds."""
+    import datasets
+
+    if isinstance(feature, datasets.Image):
+        return "picture"
+    if isinstance(feature, datasets.ClassLabel):
+        return "class"
+    dtype = str(getattr(feature, "dtype", "other")) if isinstance(feature, datasets.Value) else ""
+    if dtype in ("string", "large_string"):
+        return "text"
+    return "number" if dtype.startswith(("int", "uint", "bool")) else "other"
+
+
+def _label(name: str, kinds: dict[str, str]) -> str:
+    declared = [column for column, kind in kinds.items() if kind == "class"]
+    if not declared and kinds.get("label") in ("text", "number"):
+        return "label"
+    if len(declared) != 1:
+        raise _undecided(name, "label", kinds, "name the one that is the class")
+    return declared[0]
+
+
+def _content(name: str, kinds: dict[str, str], taken: set[str | None]) -> str:
+    for wanted in ("picture", "text"):
+        found = [column for column, kind in kinds.items() if kind == wanted]
+        free = [column for column in found if column not in taken]
+        if len(free) == 1:
+            return free[0]
+        if free:
+            break
+    raise _undecided(name, "content", kinds, "name the one that is to be classified")
+
+
+def _undecided(name: str, role: str, kinds: dict[str, str], rule: str) -> UserError:
+    listed = ", ".join(f"{column} ({kind})" for column, kind in kinds.items())
+    return UserError(f"data.hub.{role}: {name} has the columns {listed}; {rule}")
+
+
+def column_values(table: Any) -> list[Any]:
+    """Return the values of a table of one column."""
+    (column,) = table.column_names
+    values: list[Any] = table[:][column]
+    return values
+
+
+def read_labels(
+    name: str, table: Any, column: str, places: list[str], role: str = "label"
+) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return a number per row ``(N,)`` and their names: of classes, or of another role's values.
+
+    Classes in their declared order, else sorted; those that no row has are left out. Raises
+    UserError if a row has none (``None``, an empty text, a label of -1), or two have one name.
+    """
+    feature = table.features[column]
+    kind = kind_of(feature)
+    if kind not in ("class", "text", "number"):
+        raise UserError(f"data.hub.{role}: {name}: {column!r} must hold classes, texts or integers")
+    values = column_values(table.select_columns([column]))
+    nothing = (None, "", -1) if role == "label" else (None, "")
+    missing = [row for row, value in enumerate(values) if value in nothing]
+    if missing:
+        first = ", ".join(places[row] for row in missing[:TOLD])
+        raise UserError(
+            f"data.hub.{role}: {name}: every row must have a {role}, but {column!r} is missing in "
+            f"{len(missing)} of {len(values)} ({first}{', ...' if len(missing) > TOLD else ''}); "
+            f"data.hub.splits can leave out a split without"
+        )
+    used, numbers = np.unique(np.array(values), return_inverse=True)
+    names = tuple(feature.int2str(int(value)) if kind == "class" else str(value) for value in used)
+    if len(set(names)) < len(names):
+        raise UserError(f"data.hub.{role}: {name}: {column!r} must not give two classes one name")
+    return numbers.astype(np.int64), names

@@ -1,0 +1,160 @@
+"""A foundation model of which a small part is trained by gradient, the rest staying frozen."""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from fedbridge.config import Large
+from fedbridge.errors import UserError
+from fedbridge.models import FOUNDATION_MODELS, import_extra
+from fedbridge.models.foundation import Items, foreign_errors
+from fedbridge.models.head import Lift
+from fedbridge.models.transformer import PictureEncoder, TextEncoder, foundation_module
+from fedbridge.rng import seed_for
+
+State = dict[str, Tensor]
+Part = dict[str, nn.Parameter]
+ATTENTION = r".*\.(query|value|q_proj|v_proj|q_lin|v_lin|qkv|query_key_value|c_attn)"
+"""What models call the maps to queries and values, beside which LoRA's paper puts its matrices."""
+
+
+def require_tunable(large: Large) -> None:
+    """Raise UserError if the FM is to be tuned and cannot be, before any work is done."""
+    if large.tuning == "none":
+        return
+    fitting = [name for name, entry in FOUNDATION_MODELS.items() if entry.module]
+    if large.model not in fitting and not large.model.startswith("transformers:"):
+        raise UserError(
+            f"large.tuning: {large.tuning!r} needs large.model to be {', '.join(fitting)} or "
+            f"transformers:DIR-OR-NAME, found {large.model!r}"
+        )
+    if large.tuning == "lora":
+        import_extra("peft", "peft", "large.tuning 'lora'")
+
+
+class Tunable:
+    """An FM with its trainable part, by name."""
+
+    def __init__(self, module: PictureEncoder | TextEncoder, part: Part) -> None:
+        self.module = module
+        self.part = part
+        self.fresh: State = self.state()
+
+    def state(self) -> State:
+        """Return a copy of the trainable part, on the CPU."""
+        return {k: v.detach().cpu().clone() for k, v in self.part.items()}
+
+    def load(self, state: State) -> None:
+        """Take up a part; the one before any training if the state is empty."""
+        with torch.no_grad():
+            for name, tensor in (state or self.fresh).items():
+                self.part[name].copy_(tensor)
+
+    def __call__(self, items: Items) -> Tensor:
+        """Map items as the FM reads them to ``(B, D)``, with gradients for the trainable part."""
+        embeddings: Tensor = self.module(**self.module.read(items))
+        return embeddings
+
+    @torch.no_grad()
+    def encode(self, items: Items, batch: int) -> Tensor:
+        """Map items, at least one, to ``(n, D)``, ``batch`` at a time."""
+        starts = range(0, len(items), batch)
+        return torch.cat([self(items[start : start + batch]) for start in starts])
+
+
+@lru_cache(maxsize=1)
+def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
+    """Return the FM with the part that ``large.tuning`` adds, before any training.
+
+    A process holds one FM for all its clients: whoever uses it loads a state first. LoRA (ICLR
+    2022) is that of the package peft, with a scale of 2; tokens are those of prompt tuning for
+    texts (EMNLP 2021), of shallow visual prompt tuning for pictures (ECCV 2022). Raises UserError
+    if the FM is missing or not built in a way that can be tuned so.
+    """
+    require_tunable(large)
+    module = foundation_module(large.model, large.size, device).requires_grad_(False)
+    with foreign_errors(large.model), torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed_for(seed, "tuning"))
+        part = PARTS[large.tuning](module, large.tuning_size)
+    return Tunable(module, part)
+
+
+def lifted(lift: Lift, embeddings: Tensor) -> Tensor:
+    """Map embeddings ``(n, D)`` to features ``(n, M)`` as the lift does, with gradients."""
+    mean, scale = (torch.from_numpy(v).to(embeddings.device) for v in (lift.mean, lift.scale))
+    z = (embeddings - mean) / scale
+    if lift.projection is None:
+        return z
+    return torch.relu(z @ torch.from_numpy(lift.projection).to(embeddings.device))
+
+
+def add_matrices(module: PictureEncoder | TextEncoder, rank: int) -> Part:
+    """Put low-rank matrices beside the queries and values of attention; at first they add 0."""
+    peft = import_extra("peft", "peft", "large.tuning 'lora'")
+    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ATTENTION)
+    peft.inject_adapter_in_model(config, module.backbone)
+    return {k: v for k, v in module.backbone.named_parameters() if "lora_" in k}
+
+
+def add_tokens(module: PictureEncoder | TextEncoder, count: int) -> Part:
+    """Put trainable tokens beside those of every input."""
+    model = module.backbone
+    noise = torch.randn(count, model.config.hidden_size)
+    tokens = nn.Parameter(0.02 * noise.to(model.device))
+    if isinstance(module, PictureEncoder):
+        _after_patches(model, tokens)
+    else:
+        _before_words(module, tokens)
+    return {"tokens": tokens}
+
+
+def _after_patches(model: Any, tokens: nn.Parameter) -> None:
+    """Let tokens follow the patches: attention asks for no order, and the first keep their place.
+
+    Raises UserError if what the model embeds is no sequence.
+    """
+    if not isinstance(getattr(model, "embeddings", None), nn.Module):
+        raise UserError("large.tuning: 'prompt' needs an FM with a module 'embeddings'")
+
+    def extend(_: nn.Module, given: Any, embedded: Any) -> Tensor:
+        if not isinstance(embedded, Tensor) or embedded.ndim != 3:
+            raise UserError("large.tuning: 'prompt' needs an FM that reads a sequence of patches")
+        return torch.cat([embedded, tokens.expand(len(embedded), -1, -1)], 1)
+
+    def strip(_: nn.Module, given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[:, : -len(tokens)]
+        return output
+
+    model.embeddings.register_forward_hook(extend)
+    model.register_forward_hook(strip)
+
+
+def _before_words(module: TextEncoder, tokens: nn.Parameter) -> None:
+    """Let tokens precede the words, where padding cannot move them; texts are cut off earlier."""
+    model = module.backbone
+
+    def extend(_: nn.Module, given: Any, named: dict[str, Any]) -> tuple[Any, dict[str, Any]]:
+        words, mask = model.get_input_embeddings()(named["input_ids"]), named["attention_mask"]
+        own = mask.new_ones(len(words), len(tokens))
+        return given, {
+            "inputs_embeds": torch.cat([tokens.expand(len(words), -1, -1), words], 1),
+            "attention_mask": torch.cat([own, mask], 1),
+        }
+
+    def strip(_: nn.Module, given: Any, output: Any) -> Any:
+        output.last_hidden_state = output.last_hidden_state[:, len(tokens) :]
+        return output
+
+    model.register_forward_pre_hook(extend, with_kwargs=True)
+    model.register_forward_hook(strip)
+    module.longest -= len(tokens)
+
+
+PARTS: dict[str, Callable[[PictureEncoder | TextEncoder, int], Part]] = {
+    "lora": add_matrices,
+    "prompt": add_tokens,
+}
+"""By ``large.tuning``."""

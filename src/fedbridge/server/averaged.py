@@ -1,0 +1,67 @@
+"""The large side that clients train by gradient: the server averages what they send."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+
+from fedbridge.evaluation import sharpness_of
+from fedbridge.models.commons import Commons
+from fedbridge.server.knowledge import Knowledge
+from fedbridge.wire import State, Upload
+
+
+class Averaged:
+    """A linear probe on the FM and, where it is tuned, the trained part of the FM itself.
+
+    Both are averaged as in FedAvg (AISTATS 2017, algorithm 1), weighted by training items;
+    averaging LoRA's two matrices apart, as FedIT (ICASSP 2024) and PILoRA (ECCV 2024) do. With
+    ``large.scope = "client"`` every client keeps its own.
+    """
+
+    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+        self.commons = commons
+        self.settings = commons.config.large
+        own = self.settings.scope == "client"
+        size = (commons.lift.dimension, len(commons.classes))
+        self.parts: dict[str, State] = {
+            name: {"head": torch.zeros(size)} for name in (clients if own else ("",))
+        }
+        self._sums: dict[str, State] = {}
+        self._weights: dict[str, int] = {}
+
+    def adapter(self, client: str) -> State:
+        """Return the head, its logits over their sharpness, and the trained part of the FM."""
+        part = self.parts[self._key(client)]
+        return {**part, "head": part["head"] / sharpness_of(self.commons.config)}
+
+    def absorb(self, upload: Upload) -> None:
+        """Add what a client trained to the sums, weighted by its training items."""
+        key = self._key(upload.client)
+        if not upload.adapter or not upload.items:
+            return
+        sums = self._sums.setdefault(key, {})
+        for name, tensor in upload.adapter.items():
+            sums[name] = sums.get(name, 0) + upload.items * tensor.double()
+        self._weights[key] = self._weights.get(key, 0) + upload.items
+
+    def finish_round(self, models: list[Knowledge]) -> None:
+        """Replace every part by the mean of what came in; the small models teach it nothing."""
+        for key, sums in self._sums.items():
+            self.parts[key] = {k: (v / self._weights[key]).float() for k, v in sums.items()}
+        self._sums, self._weights = {}, {}
+
+    def save(self, folder: Path) -> None:
+        """Write all parts into the folder."""
+        arrays = {f"{key}/{k}": v for key, part in self.parts.items() for k, v in part.items()}
+        save_file({k: v.contiguous() for k, v in arrays.items()}, folder / "large.safetensors")
+
+    def load(self, folder: Path) -> None:
+        """Take up what ``save`` wrote."""
+        self.parts = {key: {} for key in self.parts}
+        for name, tensor in load_file(folder / "large.safetensors").items():
+            key, _, part = name.partition("/")
+            self.parts[key][part] = tensor
+
+    def _key(self, client: str) -> str:
+        return client if self.settings.scope == "client" else ""

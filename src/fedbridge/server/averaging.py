@@ -1,0 +1,53 @@
+"""Averages of models, weighted by how much each of them was trained on."""
+
+import torch
+from torch import Tensor
+
+from fedbridge.config import TARGET, FedAvg, FedProx
+from fedbridge.models.commons import Commons
+from fedbridge.server.knowledge import Student
+from fedbridge.server.round import Fused, Gathered, Spread
+from fedbridge.wire import State
+
+
+def average(
+    round_: Gathered, commons: Commons, options: FedAvg | FedProx | TARGET, spread: Spread
+) -> Fused:
+    """Average all models of an architecture by their training items (FedAvg, AISTATS 2017).
+
+    McMahan et al., algorithm 1: ``w = sum_k n_k / n * w_k`` over who took part; everybody of that
+    architecture goes on from it. FedProx (Li et al., MLSys 2020, algorithm 2) averages alike; its
+    proximal term is in the clients' steps.
+    """
+    return Fused(for_everyone(group_means(round_.students), round_.models), [])
+
+
+def group_means(students: list[Student]) -> dict[str, State]:
+    """Return the weighted mean of the students' states for each architecture among them."""
+    means = {}
+    for model in sorted({student.model for student in students}):
+        alike = [student for student in students if student.model == model]
+        means[model] = mean_state([s.state for s in alike], [s.items for s in alike])
+    return means
+
+
+def mean_state(states: list[State], items: list[int]) -> State:
+    """Return the mean of states of equal shapes, weighted by items, computed in float64.
+
+    Buffers are averaged like weights; counts among them are rounded. If nobody has any items
+    all count the same.
+    """
+    counts = torch.tensor(items if any(items) else [1] * len(items), dtype=torch.float64)
+    weights = counts / counts.sum()
+    return {key: _mean([state[key] for state in states], weights) for key in states[0]}
+
+
+def for_everyone(means: dict[str, State], models: dict[str, str]) -> dict[str, State]:
+    """Return for every client the state of its architecture, if there is one."""
+    return {client: means[model] for client, model in models.items() if model in means}
+
+
+def _mean(tensors: list[Tensor], weights: Tensor) -> Tensor:
+    mean: Tensor = torch.tensordot(weights, torch.stack(tensors).double().cpu(), dims=1)
+    kind = tensors[0].dtype
+    return (mean if kind.is_floating_point else mean.round()).to(kind)

@@ -1,0 +1,78 @@
+"""The page of results holds what the suites have written; suites can be run as they are shipped."""
+
+import importlib.util
+import re
+from types import ModuleType
+
+import pytest
+from documents import ROOT, read
+
+from fedbridge.bench import jobs_of, load_suite
+
+SUITES = sorted((ROOT / "configs" / "suites").glob("*.toml"))
+
+
+@pytest.fixture(scope="module")
+def script() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("results", ROOT / "scripts" / "results.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_page_holds_what_the_suites_have_written(script):
+    page = read("docs/results.md")
+    assert script.renewed(page) == page, "make results-page"
+    marked = [found[2] for found in script.MARKED.finditer(page)]
+    assert marked == ["results/small/summary.md", "results/full/summary.md"]
+
+
+def test_links_of_the_page_resolve():
+    page = re.sub(r"^```.*?^```", "", read("docs/results.md"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", page):
+        assert (ROOT / "docs" / target.partition("#")[0]).exists(), target
+
+
+def test_a_summary_is_included_with_links_that_count_from_docs(script, tmp_path, monkeypatch):
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "results" / "own").mkdir(parents=True)
+    summary = tmp_path / "results" / "own" / "summary.md"
+    summary.write_text("## Suite own\n\n![bars](a-b.svg) [paper](https://arxiv.org/abs/1) \\1\n")
+    monkeypatch.setattr(script, "ROOT", tmp_path)
+    monkeypatch.setattr(script, "PAGE", tmp_path / "docs" / "results.md")
+    begin, end = (f"<!-- {word} results/own/summary.md -->" for word in ("begin", "end"))
+    script.PAGE.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    script.main()
+    text = script.PAGE.read_text()
+    links = "![bars](../results/own/a-b.svg) [paper](https://arxiv.org/abs/1) \\1"
+    assert text == f"before\n{begin}\n\n## Suite own\n\n{links}\n\n{end}\nafter\n"
+    assert script.renewed(text) == text
+    summary.unlink()
+    assert "has not been run yet" in script.renewed(text)
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_every_suite_can_be_run_as_it_is(path, tmp_path):
+    suite = load_suite(path)
+    jobs = jobs_of(path, suite, tmp_path)
+    assert len({job.folder for job in jobs}) == len(jobs)
+    assert path.read_text(encoding="utf-8").startswith("# ")
+    assert [method.role for method in suite.method].count("ours") == 1
+    if path.stem != "smoke":
+        assert len(suite.seeds) >= 3
+        assert {"ours", "part", "baseline", "bound", "equal"} <= {m.role for m in suite.method}
+
+
+@pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
+def test_methods_of_a_suite_share_what_is_not_theirs(path, tmp_path):
+    def split(job):
+        return job.config.scenario.model_dump(exclude={"history"})
+
+    jobs = jobs_of(path, load_suite(path), tmp_path)
+    for scenario in {job.scenario.name for job in jobs}:
+        alike = [job for job in jobs if job.scenario.name == scenario]
+        assert all(job.config.data == alike[0].config.data for job in alike)
+        assert all(split(job) == split(alike[0]) for job in alike)
+        memories = {getattr(job.config.learner, "memory", None) for job in alike}
+        assert len(memories - {None}) == 1  # all that rehearse keep equally many exemplars

@@ -1,0 +1,328 @@
+"""Data sets in the form of Hugging Face, written by save_to_disk; the hub itself is a stand-in."""
+
+import io
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import datasets
+import httpx2
+import huggingface_hub
+import numpy as np
+import pytest
+from PIL import Image
+
+from fedbridge.config import Data, Hub, parse_config
+from fedbridge.data import load_dataset, to_download
+from fedbridge.data.hub_rows import draw, read_rows
+from fedbridge.data.tokens import tokenize
+from fedbridge.errors import UserError
+
+PICTURE, TEXT = datasets.Image(), datasets.Value("string")
+
+
+def classes(*names: str) -> datasets.ClassLabel:
+    return datasets.ClassLabel(names=list(names))
+
+
+def gray(value: int, size: tuple[int, int] = (8, 8)) -> Image.Image:
+    return Image.new("RGB", size, (value, value, value))
+
+
+def table(kinds: dict[str, Any], **columns: list[Any]) -> datasets.Dataset:
+    return datasets.Dataset.from_dict(columns, features=datasets.Features(kinds))
+
+
+def saved(folder: Path, found: datasets.Dataset | None = None, **splits: datasets.Dataset) -> str:
+    (found or datasets.DatasetDict(splits)).save_to_disk(str(folder))
+    return f"hf:{folder}"
+
+
+def pictures(*labels: int, start: int = 0) -> datasets.Dataset:
+    drawn = [gray(start + 10 * row) for row in range(len(labels))]
+    return table({"img": PICTURE, "y": classes("cat", "dog", "eel")}, img=drawn, y=list(labels))
+
+
+@pytest.fixture(autouse=True)
+def _cache(tmp_path, monkeypatch):
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "cache"))
+    datasets.disable_progress_bars()
+
+
+def load(name: str, domains: tuple[str, ...] | None = None, **hub: Any):
+    return load_dataset(name, domains, hub=Hub(**hub))
+
+
+# -- pictures
+
+
+def test_official_splits_become_the_division(tmp_path):
+    name = saved(tmp_path / "set", train=pictures(0, 2, 0), test=pictures(2, 0, start=100))
+    found = load(name, side=32)
+    assert (found.modality, found.classes, found.domain_names) == (
+        "image",
+        ("cat", "eel"),
+        ("all",),
+    )
+    assert found.labels.tolist() == [0, 1, 0, 1, 0]
+    assert found.split is not None and found.split.tolist() == [0, 0, 0, 1, 1]
+    assert found.split.dtype == np.int8
+    assert found.groups.tolist() == [0, 1, 2, 3, 4]
+    assert found.items is found.inputs and found.inputs.shape == (5, 3, 32, 32)
+    assert found.inputs[:, 1, 5, 5].tolist() == [0, 10, 20, 100, 110]
+    assert found.licences == (f"{name}: no licence stated; ask its authors",)
+
+
+def test_one_split_alone_or_other_names_are_no_division(tmp_path):
+    whole = saved(tmp_path / "one", pictures(0, 1))
+    assert load(whole).split is None
+    assert load(saved(tmp_path / "test", test=pictures(0, 1))).split is None
+    both = saved(tmp_path / "two", train=pictures(0, 1), test=pictures(1, 0))
+    assert load(both, splits=("test",)).split is None
+    reversed_ = load(both, splits=("test", "train")).split
+    assert reversed_ is not None and reversed_.tolist() == [1, 1, 0, 0]
+    with pytest.raises(UserError, match=r"data\.hub\.splits: .* train, test, .* found \['dev'\]"):
+        load(both, splits=("dev",))
+
+
+def test_large_pictures_for_the_fm_and_small_ones_beside_them(tmp_path):
+    found = load(saved(tmp_path / "set", pictures(0, 1)), side=48)
+    assert found.items.shape == (2, 3, 48, 48) and found.inputs.shape == (2, 3, 32, 32)
+    assert (found.items[1] == 10).all() and (found.inputs[1] == 10).all()
+
+
+def test_drawing_takes_the_middle_square_on_white_paper():
+    wide = Image.new("RGB", (96, 32), "red")
+    wide.paste("blue", (32, 0, 64, 32))
+    assert (draw(wide, 32) == np.array([0, 0, 255])[:, None, None]).all()
+    assert (draw(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), 32) == 255).all()
+    assert (draw(Image.new("L", (32, 32), 7), 32) == 7).all()
+    deep = Image.fromarray(np.full((32, 32), 0x8001, np.uint16))
+    assert (draw(deep, 32) == 0x80).all()
+
+
+def test_unreadable_pictures_are_counted_and_named(tmp_path):
+    good = io.BytesIO()
+    gray(5, (40, 40)).save(good, "PNG")
+    cells = [good.getvalue(), b"no picture", good.getvalue()[:60], None]
+    rows = [None if cell is None else {"bytes": cell, "path": None} for cell in cells]
+    broken = table({"img": PICTURE, "y": classes("a")}, img=rows, y=[0] * 4)
+    name = saved(tmp_path / "set", train=broken, test=broken.select([0]))
+    message = r"3 of 5 pictures cannot be read: train 1, train 2, train 3 \(the first: Unid"
+    with pytest.raises(UserError, match=message):
+        load(name)
+    assert not list((tmp_path / "cache" / "data-v1" / "hf").iterdir())
+
+
+def test_many_unreadable_rows_are_not_all_named(tmp_path):
+    empty = table({"text": TEXT, "label": classes("a")}, text=["x"] + [" "] * 12, label=[0] * 13)
+    with pytest.raises(
+        UserError, match=r"12 of 13 texts .*: all 1, .*, all 10, \.\.\. \(the first"
+    ):
+        load(saved(tmp_path / "set", empty))
+
+
+# -- columns
+
+
+def test_domains_and_groups_come_from_columns(tmp_path):
+    kinds = {
+        "img": PICTURE,
+        "y": classes("cat", "dog"),
+        "style": TEXT,
+        "of": datasets.Value("int64"),
+    }
+    rows = table(kinds, img=[gray(10 * i) for i in range(4)], y=[0, 1, 1, 0],
+                 style=["ink", "oil", "ink", "oil"], of=[7, 3, -1, 3])  # fmt: skip
+    name = saved(tmp_path / "set", rows)
+    found = load(name, domain="style", group="of", side=32)
+    assert found.domain_names == ("ink", "oil")
+    assert found.domains.tolist() == [0, 0, 1, 1]
+    assert found.labels.tolist() == [0, 1, 1, 0]
+    assert found.groups.tolist() == [2, 0, 1, 1]
+    assert found.inputs[:, 0, 0, 0].tolist() == [0, 20, 10, 30]
+    oil = load(name, ("oil",), domain="style", group="of", side=32)
+    assert oil.domain_names == ("oil",) and oil.labels.tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"data\.domains: .* domains ink, oil, .* found \['wax'\]"):
+        load(name, ("wax",), domain="style")
+
+
+def test_group_in_both_official_parts_is_refused(tmp_path):
+    kinds = {"text": TEXT, "label": classes("a"), "of": TEXT}
+    one = table(kinds, text=["x", "y"], label=[0, 0], of=["p", "q"])
+    name = saved(tmp_path / "set", train=one, test=one.select([1]))
+    with pytest.raises(
+        UserError, match=r"data\.hub\.group: .* no group may be in train .* found 1"
+    ):
+        load(name, group="of")
+
+
+def test_of_several_class_columns_one_must_be_named(tmp_path):
+    kinds = {"img": PICTURE, "fine_label": classes("a", "b"), "coarse_label": classes("c")}
+    rows = table(kinds, img=[gray(0), gray(1)], fine_label=[1, 0], coarse_label=[0, 0])
+    name = saved(tmp_path / "set", rows)
+    message = (
+        r"data\.hub\.label: .*img \(picture\), fine_label \(class\), coarse_label \(class\); name"
+    )
+    with pytest.raises(UserError, match=message):
+        load(name)
+    assert load(name, label="fine_label").labels.tolist() == [1, 0]
+    with pytest.raises(UserError, match=r"data\.hub\.label: .* found 'fine'"):
+        load(name, label="fine")
+    with pytest.raises(UserError, match=r"data\.hub\.content: .* must be of pictures or texts"):
+        load(name, label="fine_label", content="coarse_label")
+
+
+def test_texts_with_labels_that_are_words(tmp_path):
+    rows = table({"text": TEXT, "label": TEXT}, text=["a dog", "a cat"], label=["woof", "meow"])
+    found = load(saved(tmp_path / "set", rows))
+    assert (found.modality, found.items) == ("text", ("a dog", "a cat"))
+    assert found.classes == ("meow", "woof") and found.labels.tolist() == [1, 0]
+    np.testing.assert_array_equal(found.inputs[0], tokenize("a dog"))
+
+
+def test_of_several_text_columns_one_must_be_named(tmp_path):
+    rows = table({"title": TEXT, "body": TEXT, "y": classes("a")}, title=["t"], body=["b"], y=[0])
+    name = saved(tmp_path / "set", rows)
+    with pytest.raises(UserError, match=r"data\.hub\.content: .* name the one that is to be class"):
+        load(name)
+    assert load(name, content="body").items == ("b",)
+
+
+@pytest.mark.parametrize("missing", [None, -1])
+def test_rows_without_a_label_are_counted(tmp_path, missing):
+    name = saved(tmp_path / "set", train=pictures(0, 1), test=pictures(missing, missing))
+    message = r"data\.hub\.label: .*'y' is missing in 2 of 4 \(test 0, test 1\); data\.hub\.splits"
+    with pytest.raises(UserError, match=message):
+        load(name)
+    assert load(name, splits=("train",)).labels.tolist() == [0, 1]
+
+
+def test_labels_must_be_discrete_and_rows_must_be_there(tmp_path):
+    rows = table({"text": TEXT, "y": datasets.Value("float32")}, text=["x"], y=[0.5])
+    with pytest.raises(UserError, match=r"data\.hub\.label: .*'y' must hold classes, texts or int"):
+        load(saved(tmp_path / "float", rows), label="y")
+    with pytest.raises(UserError, match="must have rows, found none in all"):
+        read_rows("hf:a/b", {"all": pictures(0).select([])}, Hub())
+
+
+def test_format_that_was_saved_does_not_matter(tmp_path):
+    name = saved(tmp_path / "set", pictures(0, 1).with_format("numpy", columns=["y"]))
+    assert load(name, side=32).inputs[1, 0, 0, 0] == 10
+
+
+# -- the cache
+
+
+def test_prepared_once_and_known_by_content_not_by_place(tmp_path, monkeypatch):
+    name = saved(tmp_path / "set", pictures(0, 1))
+    first = load(name)
+    (tmp_path / "set").rename(tmp_path / "moved")
+    monkeypatch.setitem(sys.modules, "datasets", None)  # the package is not needed again
+    again = load(f"hf:{tmp_path / 'moved'}")
+    np.testing.assert_array_equal(again.items, first.items)
+    assert len(list((tmp_path / "cache" / "data-v1" / "hf").iterdir())) == 1
+
+
+def test_changed_content_or_settings_are_prepared_anew(tmp_path):
+    load(saved(tmp_path / "set", pictures(0, 1)))
+    changed = load(saved(tmp_path / "other", pictures(0, 1, start=50)))
+    assert changed.items[0, 0, 0, 0] == 50
+    load(f"hf:{tmp_path / 'other'}", side=32)
+    assert len(list((tmp_path / "cache" / "data-v1" / "hf").iterdir())) == 3
+
+
+def test_folder_of_another_kind_is_refused(tmp_path):
+    (tmp_path / "set").mkdir()
+    with pytest.raises(UserError, match=r"set: must be a folder that `save_to_disk` .*state\.json"):
+        load(f"hf:{tmp_path / 'set'}")
+
+
+def test_damaged_file_is_the_users_error(tmp_path):
+    name = saved(tmp_path / "set", pictures(0, 1))
+    (path,) = (tmp_path / "set").glob("*.arrow")
+    path.write_bytes(b"?" * path.stat().st_size)
+    with pytest.raises(UserError, match=r"data\.name: hf:.*set: \w+: "):
+        load(name)
+
+
+def test_missing_package_is_named_with_its_extra(tmp_path, monkeypatch):
+    name = saved(tmp_path / "set", pictures(0, 1))
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(UserError, match=r'pip install "fedbridge\[datasets\]"'):
+        load(name)
+
+
+# -- the hub
+
+
+@pytest.fixture
+def hub(monkeypatch):
+    """Stand for the hub: it has one data set, whose newest revision is c0ffee."""
+    asked: list[Any] = []
+
+    def info(self, where, revision, timeout):
+        asked.append((where, revision))
+        return SimpleNamespace(sha=revision or "c0ffee", card_data={"license": "mit"})
+
+    def download(where, subset, revision):
+        asked.append((where, subset, revision))
+        return datasets.DatasetDict(train=pictures(0, 1), test=pictures(1, 0))
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
+    monkeypatch.setattr(datasets, "load_dataset", download)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    return asked
+
+
+def test_name_on_the_hub_is_pinned_to_its_commit_and_fetched_once(hub):
+    for _ in range(2):
+        found = load("hf:someone/pets", subset="small")
+    assert hub == [("someone/pets", None), ("someone/pets", "small", "c0ffee")]
+    assert found.licences == ("hf:someone/pets: mit",)
+    assert found.split is not None
+
+
+def test_what_is_to_be_downloaded_is_told(hub, tmp_path):
+    data = Data(name="hf:someone/pets", hub=Hub(side=32))
+    assert to_download(data) == ("newest revision",)
+    load_dataset(data.name, hub=data.hub)
+    assert to_download(data) == ()
+    assert to_download(Data(name=saved(tmp_path / "set", pictures(0)))) == ()
+
+
+def test_offline_the_hub_is_not_asked(hub, monkeypatch):
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", True)
+    assert (
+        load("hf:someone/pets", revision="v1")
+        .licences[0]
+        .endswith("no licence stated; ask its authors")
+    )
+    assert hub == [("someone/pets", None, "v1")]
+
+
+def test_hub_out_of_reach_is_told_at_once(monkeypatch):
+    def unreachable(*args, **kwargs):
+        raise httpx2.ConnectError("Name or service not known")
+
+    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", unreachable)
+    monkeypatch.setattr(datasets.config, "HF_HUB_OFFLINE", False)
+    message = r"hub cannot be reached for a/b \(Name or service not known\); with HF_HUB_OFFLINE=1"
+    with pytest.raises(UserError, match=message):
+        load("hf:a/b")
+
+
+@pytest.mark.parametrize("name", ["hf:csv", "hf:a/b/c", "hf:./a", "hf:/no/where", "hf:~/x"])
+def test_names_that_are_not_the_hubs_are_refused(name):
+    with pytest.raises(UserError, match=r"must be hf:OWNER/NAME or hf:DIR .*, found 'hf:"):
+        load(name)
+
+
+def test_settings_of_the_hub_are_for_the_hub_alone():
+    with pytest.raises(UserError, match=r"data\.hub is only for data sets .* 'hf:', with 'digits'"):
+        parse_config({"data": {"hub": {"side": 32}}}, "test")
+    config = parse_config({"data": {"name": "hf:a/b", "hub": {"side": 32}}}, "test")
+    assert config.data.hub == Hub(side=32)
+    with pytest.raises(UserError, match=r"data\.hub\.sides: unknown key \(did you mean 'side'\?\)"):
+        parse_config({"data": {"name": "hf:a/b", "hub": {"sides": 32}}}, "test")
