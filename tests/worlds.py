@@ -37,6 +37,7 @@ SMCF: Tree = {
     "public_batch": 16,
     "memory": 5,
     "memory_batch": 8,
+    "rehearsal": 1.0,
 }
 OBOD: Tree = {
     "name": "obod",

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.config import Config, Data
+from fedbridge.config import TARGET, Config, Data, FedProto
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, public_set
@@ -27,6 +27,7 @@ from fedbridge.models.foundation import FoundationModel, load_foundation
 from fedbridge.models.tuning import tunable
 from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of
 from fedbridge.rng import rng_for
+from fedbridge.server.fusions import FUSIONS
 from fedbridge.server.large import LARGE_SIDES
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 
@@ -59,7 +60,7 @@ class Estimate:
     """Parameters of each architecture."""
     bytes_up: int
     bytes_down: int
-    """Of all rounds; a little less where the chosen lambda is the first or the last candidate."""
+    """Of all rounds."""
     seconds: dict[str, float]
     """By phase."""
     memory_mib: float
@@ -265,24 +266,44 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     """
     config, totals = commons.config, [0, 0]
     side = LARGE_SIDES[config.large.head](commons, tuple(c.name for c in streams.clients))
+    begins = config.small.start == "warm" or FUSIONS[config.fusion.name].common_start
+    fused: set[str] = {c.name for c in streams.clients} if begins else set()
+    shared: State = {}
     lengths: dict[tuple[object, ...], tuple[int, int]] = {}
-    for number, step in enumerate(steps(config)):
-        for k, client in enumerate(streams.clients):
-            if not client.takes_part(*step, config.training.rounds):
-                continue
-            model, starts = _model(config, k), _starts(config, client, step)
-            sent = bool(number) or config.small.start == "warm"
+    for step in steps(config):
+        present = [
+            (_model(config, k), client)
+            for k, client in enumerate(streams.clients)
+            if client.takes_part(*step, config.training.rounds)
+        ]
+        for model, client in present:
+            starts, sent = _starts(config, client, step), client.name in fused
             upload = _upload(commons, client, step, starts)
             adapter = side.adapter(client.name)
-            kind = model, starts, sent, bool(adapter), len(upload.seen)
+            kind = model, starts, sent, bool(adapter), len(upload.seen), *shared
             if kind not in lengths:
                 state = commons.small_model(model, client.name).state_dict()
-                down = Broadcast(*step, state if sent else {}, adapter=adapter)
+                down = Broadcast(*step, state if sent else {}, adapter, shared)
                 lengths[kind] = len(encode(replace(upload, state=state))), len(encode(down))
             totals = [total + size for total, size in zip(totals, lengths[kind], strict=True)]
             side.absorb(upload)
-        side.finish_round([])
+        if present:
+            side.finish_round([])
+            fused |= {client.name for _, client in present}
+            shared = shared or _shared(commons, step)
     return totals[0], totals[1]
+
+
+def _shared(commons: Commons, step: Step) -> State:
+    """Return arrays of the shapes of what the fusion sends to everybody after a step."""
+    config, fusion = commons.config, commons.config.fusion
+    if isinstance(fusion, FedProto):
+        return {"prototypes": torch.zeros(len(commons.classes), config.small.dimension)}
+    last = step.round == config.training.rounds
+    if isinstance(fusion, TARGET) and last and step.task < config.scenario.slots:
+        pictures = torch.zeros(fusion.items, *commons.input_shape, dtype=torch.uint8)
+        return {"synthetic": pictures, "synthetic_labels": torch.zeros(len(pictures)).long()}
+    return {}
 
 
 def _starts(config: Config, client: ClientStream, step: Step) -> bool:
@@ -303,9 +324,12 @@ def _upload(commons: Commons, client: ClientStream, step: Step, starts: bool) ->
     """Return an upload of the right shapes but for the small model's state."""
     number = client.own_task(step.task)
     size, classes = commons.lift.dimension, len(commons.classes)
-    large = commons.config.large
+    large, fusion = commons.config.large, commons.config.fusion
     items = len(client.tasks[number - 1].own)
     upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items)
+    if isinstance(fusion, FedProto):
+        table = torch.zeros(classes, commons.config.small.dimension + 1)
+        upload = replace(upload, prototypes=table)
     if large.head == "probe":
         return replace(upload, adapter={"head": torch.zeros(size, classes), **_tuned(commons)})
     if not starts or not large.from_sums or large.scope == "client":
@@ -323,8 +347,9 @@ def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -
     """Return bytes: what this process came to need, in each process, and what it did not try.
 
     That is, everywhere the ``mapped`` embeddings and, for each client, what is known of its
-    task's items and of U; in each process the sums of a task; at the server its own sums, with
-    what solving takes, and the data once more where clients live in the same process.
+    task's items and of U, its own sums and everybody's; in each process the sums of a task and
+    what solving takes; at the server its own sums, and the data once more where clients live in
+    the same process.
     """
     unit = 1 if sys.platform == "darwin" else 2**10
     here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
@@ -334,9 +359,9 @@ def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -
     longest = [max(len(task.train) for task in client.tasks) for client in streams.clients]
     known = sum(4 * width * (count + len(commons.public_inputs)) for count in longest)
     gram = 8 * size**2 * commons.config.large.from_sums
-    kept = len(longest) if commons.config.large.scope == "client" else 1
-    server = (kept + 3) * gram + (0 if workers else dataset.inputs.nbytes)
-    summing = max(1, workers) * (gram + 16 * size * max(longest))
+    known += 2 * len(longest) * gram
+    server = 2 * gram + (0 if workers else dataset.inputs.nbytes)
+    summing = max(1, workers) * (4 * gram + 16 * size * max(longest))
     return SLACK * float((1 + workers) * here + mapped + known + summing + server)
 
 

@@ -109,6 +109,7 @@ LEARNER: dict[str, dict[str, Any]] = {
         "memory": 2,
         "keep": "balanced",
         "memory_batch": 8,
+        "rehearsal": 1.0,
     },
     "target": {"weight": 1.0, "batch": 16, "classes": "task"},
 }

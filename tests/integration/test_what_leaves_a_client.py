@@ -78,7 +78,27 @@ def test_uploads_hold_the_allowed_fields_and_nothing_else(traffic):
         assert set(upload.state) == names
         first = upload.round == 1
         assert [len(a) > 0 for a in (upload.gram, upload.cross, upload.counts)] == [first] * 3
-        assert upload.correct.ndim == 1
+        assert not upload.adapter and not len(upload.prototypes)
+
+
+def test_of_others_a_client_is_sent_their_total_and_nothing_else(traffic):
+    """With three clients, what goes to one are the three added up."""
+    heard, _ = traffic
+    sent = [message for message, _ in heard.sent if isinstance(message, Broadcast)]
+    sums = [message for message in sent if message.adapter]
+    assert sums and all(set(m.adapter) == {"gram", "cross", "counts"} for m in sums)
+    assert not any(message.shared for message in sent)
+    first = [upload for upload in heard.uploads if (upload.task, upload.round) == (1, 1)]
+    for part in ("gram", "cross", "counts"):
+        total = sum(getattr(upload, part).double() for upload in first)
+        np.testing.assert_allclose(sums[0].adapter[part], total, rtol=1e-5, atol=1e-4)
+        for upload in first:
+            assert not np.array_equal(sums[0].adapter[part], getattr(upload, part))
+    # they travel in the round after they came, to everybody; and to be measured with
+    learning = {1, 2, 4, 5, 7, 8}
+    rounds = [i for i in range(10) if all(m.adapter for m in sent[3 * i : 3 * i + 3])]
+    assert [i for i in rounds if i in learning] == [2, 5, 8]
+    assert len(sums) == 3 * len(rounds)
 
 
 def test_no_private_item_is_in_an_upload(traffic):
@@ -133,9 +153,19 @@ def test_checkpoints_hold_private_rows_only_as_exemplars(tmp_path, memory):
             tasks = stream.tasks[: (number + 1) // 2]
             kept = {str(c) for t in tasks for c in t.classes} if memory else set()
             assert set(state["memory"]) == kept
-            own = {row for t in tasks for row in t.train.tolist()}
-            assert all(len(r) == memory and set(r) <= own for r in state["memory"].values())
+            own = np.concatenate([*(t.train for t in tasks), np.zeros(0, np.int64)])
+            for label, rows in state["memory"].items():
+                of_class = own[site.dataset.labels[own] == int(label)]
+                each = memory * len(stream.seen(3)) // len(kept)
+                assert len(rows) == min(each, len(of_class))
+                assert set(rows) <= set(of_class.tolist())
             arrays = load_file(checkpoint / f"{stream.name}.safetensors")
             parts = {key.partition("/")[0] for key in arrays}
-            assert parts == ({"model", "previous"} if number >= 2 else {"model"})
-            assert {key.partition("/")[2] for key in arrays} == model[stream.name]
+            states = {"model", "offered", *(["previous"] if number >= 2 else [])}
+            assert parts == states | {"head"}
+            for part in states:
+                names = {key.partition("/")[2] for key in arrays if key.startswith(f"{part}/")}
+                assert names == model[stream.name]
+            sums = {f"{of}/{s}" for of in ("total", "own") for s in ("gram", "cross", "counts")}
+            names = {key.partition("/")[2] for key in arrays if key.startswith("head/")}
+            assert names == sums | {"choice"}

@@ -25,6 +25,7 @@ TREE = {
     "training": {"rounds": 2, "epochs": 1, "batch": 16},
     "engine": {"workers": 0, "device": "cpu"},
 }
+UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 2, 1]}
 
 
 def settings(**changes):
@@ -64,14 +65,24 @@ def run(tmp_path):
         {"large": {"head": "probe"}},
         {"large": {"head": "none"}, "data": {"public": "none", "public_items": 30}},
         {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
+        {"large": {"absorb": 0.3}},
+        {"scenario": UNEQUAL},
+        {"scenario": UNEQUAL, "small": {"start": "warm", "warm_epochs": 1}},
+        {"scenario": UNEQUAL, "large": {"head": "probe"}},
+        {"scenario": UNEQUAL, "fusion": {"name": "fedavg", "groups": True}},
+        {"scenario": {"effort": [1], "repeats": 1, "blur": 0.2}, "fusion": {"name": "fedproto"}},
+        {
+            "learner": {"name": "target"},
+            "fusion": {"name": "target", "groups": True, "items": 20, "synthesis": 10, "steps": 1},
+        },
     ],
+    ids=str,
 )
 def test_bytes_are_those_of_the_run(run, changes):
     config = settings(**changes)
     expected, summary = estimate(config), run(config)
-    assert expected.bytes_up == pytest.approx(summary["bytes_up"], rel=0.001)
-    # the server offers fewer heads where validation prefers the first or the last lambda
-    assert 0.98 < expected.bytes_down / summary["bytes_down"] < 1.2
+    assert expected.bytes_up == pytest.approx(summary["bytes_up"], rel=1e-4)
+    assert expected.bytes_down == pytest.approx(summary["bytes_down"], rel=1e-4)
 
 
 def test_counts_are_those_of_the_plan():

@@ -242,15 +242,14 @@ class Client:
             return
         rows = self.private.task(self.task).train
         offered = merged(self.memory, rows, self.private.labels[rows])
-        place = config.seed, self.name
+        stream, place = self.private.stream, (config.seed, self.name)
+        capacity = size * len(stream.seen(len(stream.tasks)))
         if keep == "reservoir":
-            stream = self.private.stream
-            capacity = size * len(stream.seen(len(stream.tasks)))
             self.memory = reservoir(offered, capacity, *place)
         elif keep == "herding":
-            self.memory = herding(offered, size, lambda r: self._embed(r).cpu().numpy())
+            self.memory = herding(offered, capacity, lambda r: self._embed(r).cpu().numpy())
         else:
-            self.memory = balanced(offered, size, *place)
+            self.memory = balanced(offered, capacity, *place)
 
     def _upload(self, step: Step, starts: bool) -> Upload:
         self.offered = self._state()

@@ -34,6 +34,8 @@ class Share:
         )
 
     def __add__(self, other: "Share") -> "Share":
+        if not len(other):  # of which nothing is known
+            return self
         previous = None
         if self.previous is not None and other.previous is not None:
             previous = torch.cat([self.previous, other.previous])
@@ -58,7 +60,7 @@ class Lesson:
     seen: Tensor  # class ids the client has seen, ascending
     new: Tensor  # class ids of this task
     old: Tensor  # class ids of earlier tasks
-    taught: Tensor  # class ids that the large side teaches
+    taught: Tensor  # class ids that the large side teaches on public items
     generator: torch.Generator
     start: State = field(default_factory=dict)
     """The model as this round began."""
@@ -83,6 +85,11 @@ class Lesson:
             return self.seen
         classes: Tensor = torch.cat([self.new, self.task.labels]).unique()
         return classes
+
+    @property
+    def met(self) -> Tensor:
+        """Return the ids of the classes seen that the large side teaches."""
+        return self.seen[torch.isin(self.seen, self.taught)]
 
     def optimiser(self) -> torch.optim.Optimizer:
         """Return a fresh AdamW over the model."""

@@ -19,8 +19,13 @@ def merged(memory: Memory, rows: Indices, labels: Indices) -> Memory:
     return {c: np.union1d(memory.get(c, none), rows[labels == c]) for c in classes}
 
 
-def balanced(offered: Memory, size: int, seed: int, client: str) -> Memory:
-    """Keep at most ``size`` items of each class, a uniform sample of all that were ever offered."""
+def balanced(offered: Memory, capacity: int, seed: int, client: str) -> Memory:
+    """Keep equally many items of each class, uniform samples of all that were ever offered.
+
+    The classes met so far share the whole capacity, and make room as others come (iCaRL,
+    CVPR 2017, algorithm 5).
+    """
+    size = capacity // max(1, len(offered))
     return {
         c: np.sort(rows[np.argsort(_priorities(rows, seed, client))[:size]])
         for c, rows in offered.items()
@@ -39,11 +44,12 @@ def reservoir(offered: Memory, capacity: int, seed: int, client: str) -> Memory:
     return {c: rows for c, rows in chosen.items() if len(rows)}
 
 
-def herding(offered: Memory, size: int, embed: Embed) -> Memory:
-    """Keep at most ``size`` items of each class whose mean embedding follows the class mean.
+def herding(offered: Memory, capacity: int, embed: Embed) -> Memory:
+    """Keep equally many items of each class whose mean embedding follows the class mean.
 
     Greedy selection of iCaRL (CVPR 2017, algorithm 4) by the model as it is now.
     """
+    size = capacity // max(1, len(offered))
     return {c: np.sort(rows[_herded(embed(rows), size)]) for c, rows in offered.items()}
 
 

@@ -62,7 +62,7 @@ class Replay(Section):
     keep: Keep = "balanced"
     """Which ones: a sample of every class; a sample of all items whatever their class, as many in
     all as the whole stream's classes would have; or those nearest to the class mean (iCaRL)."""
-    memory_batch: Positive = 32
+    memory_batch: Positive = 64
     """Exemplars per step."""
 
 
@@ -75,10 +75,10 @@ class DERPP(Section):
     beta: Weight = 1.0
     """Weight of cross entropy on remembered items."""
     memory: Count = 20
-    """Exemplars kept per class in the client's own storage."""
+    """Exemplars in the client's own storage per class of its whole stream."""
     keep: Keep = "reservoir"
     """Which ones, as for ``replay``."""
-    memory_batch: Positive = 32
+    memory_batch: Positive = 64
     """Exemplars per step and term; each term has its own draw."""
 
 
@@ -91,10 +91,10 @@ class GLFC(Section):
     relation: Weight = 0.25
     """Weight of class-semantic relation distillation, a sum over classes."""
     memory: Count = 20
-    """Exemplars kept per class in the client's own storage."""
+    """Exemplars in the client's own storage per class of its whole stream."""
     keep: Keep = "herding"
     """Which ones, as for ``replay``."""
-    memory_batch: Positive = 32
+    memory_batch: Positive = 64
     """Exemplars per step."""
 
 
@@ -114,17 +114,20 @@ class SMCF(Section):
     met yet."""
     on: Where = "both"
     """Inputs on which both distillations are computed."""
-    sharpness: Scale = 8.0
+    sharpness: Scale = 16.0
     """Factor on the large side's scores before the softmax, where it teaches alone."""
     public_batch: Positive = 64
     """Public items per step."""
     memory: Count = 20
-    """Exemplars kept per class in the client's own storage; 0 is the rehearsal-free variant."""
+    """Exemplars in the client's own storage per class of its whole stream, shared by the classes
+    met so far; 0 is the rehearsal-free variant."""
     keep: Keep = "balanced"
     """Which ones: a sample of every class; a sample of all items whatever their class, as many in
     all as the whole stream's classes would have; or those nearest to the class mean (iCaRL)."""
-    memory_batch: Positive = 32
+    memory_batch: Positive = 64
     """Exemplars per step."""
+    rehearsal: Weight = 1.0
+    """Weight of cross entropy on them."""
 
 
 class TargetLearner(Section):

@@ -131,7 +131,8 @@ def test_answers_are_those_of_the_end_of_an_items_task(interrupted: bool, tmp_pa
     client.learn(dataclasses.replace(played.broadcasts(3)["client-1"], state={}))
 
     items = client.notes["items"].tolist()
-    assert sorted(items) == sorted(expected)
+    kept = {row for rows in client.memory.values() for row in rows.tolist()}
+    assert set(items) == kept < set(expected)  # earlier classes have made room
     for item, said in zip(items, client.notes["answers"], strict=True):
         torch.testing.assert_close(said, expected[item], rtol=0, atol=1e-6)
     moved = embed(client.model, world.private().inputs_of(np.array(items)))

@@ -52,9 +52,21 @@ def test_a_bounded_subset_is_kept_under_its_own_class(policy: str, rows: list[in
         assert len(everything(kept)) == min(size, len(rows))
         assert all(len(items) for items in kept.values())
     else:
+        each = size // max(1, len(offered))
         assert {c: len(items) for c, items in kept.items()} == {
-            c: min(size, len(items)) for c, items in offered.items()
+            c: min(each, len(items)) for c, items in offered.items()
         }
+
+
+@pytest.mark.parametrize("policy", ["balanced", "herding"])
+def test_classes_make_room_as_others_come(policy: str):
+    memory: Memory = {}
+    shares = [{0: 12}, {0: 6, 1: 6}, {0: 4, 1: 4, 2: 4}, {0: 3, 1: 3, 2: 3, 3: 3}]
+    for label, expected in enumerate(shares):
+        before, new = memory, np.arange(100 * label, 100 * label + 50)
+        memory = kept_by(policy, merged(memory, new, np.full(50, label)), 12)
+        assert {c: len(rows) for c, rows in memory.items()} == expected
+        assert all(set(memory[c].tolist()) < set(rows.tolist()) for c, rows in before.items())
 
 
 @pytest.mark.parametrize("policy", ["balanced", "reservoir"])
@@ -77,7 +89,7 @@ def test_every_item_is_as_likely_to_stay(policy: str):
     counts = np.zeros(30)
     for seed in range(600):
         kept = (
-            balanced(offered, 3, seed, "a")
+            balanced(offered, 6, seed, "a")
             if policy == "balanced"
             else reservoir(offered, 6, seed, "a")
         )

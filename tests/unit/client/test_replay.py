@@ -50,10 +50,14 @@ def test_what_is_remembered_is_learnt_again(keep: str):
 
 
 def test_smcf_without_its_teachers_is_replay():
-    """Their first step is the same: later ones differ in what the generator has been asked for."""
+    """Their first step is the same where a batch holds as many remembered items as new ones.
+
+    Replay takes one mean over both and SMCF a mean of each, which Adam's first step does not tell
+    apart; later ones differ in what the generator has been asked for.
+    """
     one, other = (lesson(task=NEW + OTHER, memory=OLD + OTHER) for _ in range(2))
-    replay(one, options())
-    smcf(other, SMCF(previous=0.0, large=0.0, memory=5, memory_batch=3, public_batch=4))
+    replay(one, options(memory_batch=2))
+    smcf(other, SMCF(previous=0.0, large=0.0, memory=5, memory_batch=2, public_batch=4))
     for key, value in one.model.state_dict().items():
         torch.testing.assert_close(value, other.model.state_dict()[key], rtol=0, atol=1e-6)
 

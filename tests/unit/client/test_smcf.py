@@ -27,6 +27,7 @@ def options(**changes: object) -> SMCF:
         "public_batch": 1,
         "memory": 5,
         "memory_batch": 1,
+        "rehearsal": 1.0,
     }
     return SMCF(**{**explicit, **changes})
 
@@ -42,6 +43,9 @@ PUBLIC = one([255, 255], -1, [0.0, 1.0, 0.0], [1.4, 0.4, 0.6])
 MEMORY = one([0, 255], 1, [0.0, 0.6, 0.8], [0.4, 1.6, 0.2])
 
 
+NOTHING = dataclasses.replace(MEMORY[torch.arange(0)], previous=None)
+
+
 def lesson(**changes: object) -> Lesson:
     """Return the third task of a client: class 2 is new, 0 and 1 are old, the head knows all."""
     training = {"epochs": 1, "batch": 4, "rate": RATE, "weight_decay": DECAY}
@@ -50,7 +54,7 @@ def lesson(**changes: object) -> Lesson:
         model=linear_model(WEIGHTS),
         commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=PRIVATE,
-        memory=MEMORY[torch.arange(0)],
+        memory=NOTHING,
         public=PUBLIC,
         seen=torch.arange(3),
         new=torch.tensor([2]),
@@ -105,8 +109,14 @@ def by_hand(weights: Table, on: list[Share], previous: float = 0.5, large: float
     )
 
 
-def loss(made: Lesson, chosen: SMCF, private: Share = PRIVATE, public: Share = PUBLIC) -> float:
-    return smcf_loss(made, chosen, private, public).item()
+def loss(
+    made: Lesson,
+    chosen: SMCF,
+    private: Share = PRIVATE,
+    public: Share = PUBLIC,
+    kept: Share = NOTHING,
+) -> float:
+    return smcf_loss(made, chosen, (private, kept, public)).item()
 
 
 PLACES = {"public": [PUBLIC], "private": [PRIVATE], "both": [PRIVATE, PUBLIC]}
@@ -118,11 +128,31 @@ def test_the_loss_by_hand(on: str):
     assert loss(lesson(), options(on=on)) == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_loss_of_memory_is_cross_entropy_as_for_the_task():
+@pytest.mark.parametrize("rehearsal", [0.0, 0.5, 2.0])
+def test_remembered_items_have_a_mean_and_a_weight_of_their_own(rehearsal: float):
+    weights, chosen = np.array(WEIGHTS), options(previous=0, large=0, rehearsal=rehearsal)
+    expected = entropy_term(weights, PRIVATE) + rehearsal * entropy_term(weights, MEMORY)
+    for kept in (MEMORY, MEMORY + MEMORY + MEMORY):
+        assert loss(lesson(), chosen, kept=kept) == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("on", ["public", "private", "both"])
+def test_remembered_items_are_distilled_on_like_private_ones(on: str):
     weights = np.array(WEIGHTS)
-    found = loss(lesson(), options(previous=0, large=0), PRIVATE + MEMORY)
-    expected = (entropy_term(weights, PRIVATE) + entropy_term(weights, MEMORY)) / 2
-    assert found == pytest.approx(expected, rel=1e-5)
+    places = {
+        "public": [PUBLIC],
+        "private": [PRIVATE, MEMORY],
+        "both": [PRIVATE, MEMORY, PUBLIC],
+    }
+    expected = by_hand(weights, places[on]) + entropy_term(weights, MEMORY)
+    assert loss(lesson(), options(on=on), kept=MEMORY) == pytest.approx(expected, rel=1e-5)
+
+
+def test_without_exemplars_the_earlier_self_teaches_all_the_same():
+    assert NOTHING.previous is None
+    found = loss(lesson(), options(large=0)) - loss(lesson(), options(large=0, previous=0))
+    terms = [previous_term(np.array(WEIGHTS), item) for item in (PRIVATE, PUBLIC)]
+    assert found == pytest.approx(0.5 * sum(terms) / 2, rel=1e-4) and found > 0
 
 
 @pytest.mark.parametrize("on", PLACES)
@@ -171,7 +201,7 @@ def test_the_gradient_of_every_term_reaches_the_model(term: str):
 
     def slope(chosen: SMCF) -> Tensor:
         made.model.zero_grad()
-        smcf_loss(made, chosen, PRIVATE, PUBLIC).backward()
+        smcf_loss(made, chosen, (PRIVATE, NOTHING, PUBLIC)).backward()
         return made.model.projector.weight.grad.clone()
 
     alone, with_term = slope(options(**others)), slope(options(**others | {term: 1.0}))
