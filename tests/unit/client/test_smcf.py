@@ -148,6 +148,21 @@ def test_remembered_items_are_distilled_on_like_private_ones(on: str):
     assert loss(lesson(), options(on=on), kept=MEMORY) == pytest.approx(expected, rel=1e-5)
 
 
+@pytest.mark.parametrize("on", ["public", "private", "both"])
+def test_of_classes_not_met_the_large_side_speaks_on_public_items_alone(on: str):
+    weights, met = np.array(WEIGHTS), [0, 2]
+    made = lesson(seen=torch.tensor(met), old=torch.tensor([0]))  # but all three are taught
+
+    def term(item: Share, classes: list[int]) -> float:
+        return divergence(answer(item, "guide")[classes], TAU * embedding(weights, item)[classes])
+
+    terms = {"private": [term(PRIVATE, met)], "public": [term(PUBLIC, [0, 1, 2])]}
+    terms["both"] = terms["private"] + terms["public"]
+    entropy = -math.log(softmax(TAU * embedding(weights, PRIVATE)[met])[1])
+    expected = entropy + 0.25 * sum(terms[on]) / len(terms[on])
+    assert loss(made, options(on=on)) == pytest.approx(expected, rel=1e-5)
+
+
 def test_without_exemplars_the_earlier_self_teaches_all_the_same():
     assert NOTHING.previous is None
     found = loss(lesson(), options(large=0)) - loss(lesson(), options(large=0, previous=0))
