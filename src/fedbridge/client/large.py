@@ -27,7 +27,7 @@ class LargePart:
 
     def take(self, adapter: State) -> None:
         """Go on with the trained part of the FM that the server sent."""
-        self._part = adapter
+        self._part = adapter if self.tuned else {}
 
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""
