@@ -1,7 +1,6 @@
 """The jobs of a suite: every config resolved and checked, and how far its run has come."""
 
 import json
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import tomli_w
 
 from fedbridge.bench.suite import Method, Scenario, Suite, slug
 from fedbridge.config import Config, load_config
+from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
 from fedbridge.runs import CONFIG, SUMMARY
 
@@ -105,12 +105,7 @@ def _has(config: Config, key: str) -> bool:
 
 def _stated(preset: Path) -> list[str]:
     """Return as overrides what a preset states itself, not what it extends."""
-    try:
-        tree = tomllib.loads(preset.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{preset}: cannot read this preset: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{preset}: not valid TOML: {error}") from error
+    tree = read_toml(preset, "preset")
     return list(_overrides({k: v for k, v in tree.items() if k not in ("extends", "name")}))
 
 

@@ -2,7 +2,6 @@
 
 import difflib
 import re
-import tomllib
 from collections import Counter
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
@@ -11,6 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
+from fedbridge.config.files import read_toml
 from fedbridge.config.section import Count, Section
 from fedbridge.errors import UserError
 
@@ -117,12 +117,7 @@ def load_suite(path: Path) -> Suite:
 def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in via:
         raise UserError(f"{path}: extends itself through {via[-1]}")
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this suite file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
+    tree = read_toml(path, "suite")
     base = tree.pop("extends", None)
     if base is None:
         return tree

@@ -33,15 +33,20 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     return parse_config(tree, str(path))
 
 
+def read_toml(path: Path, kind: str) -> dict[str, Any]:
+    """Return what stands in a TOML file; raise UserError if this ``kind`` of file is unreadable."""
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"{path}: cannot read this {kind} file: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid TOML: {error}") from error
+
+
 def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in via:
         raise UserError(f"{path}: extends itself through {via[-1]}")
-    try:
-        tree = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"{path}: cannot read this config file: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
+    tree = read_toml(path, "config")
     base = tree.pop("extends", None)
     if base is None:
         return tree
