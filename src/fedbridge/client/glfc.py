@@ -14,7 +14,6 @@ old global model; here the old model is the one with which the client ended its 
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.config import GLFC
@@ -39,11 +38,7 @@ def glfc_loss(lesson: Lesson, options: GLFC, items: Share) -> Tensor:
     weights = compensation(logits.detach(), columns, torch.isin(items.labels, lesson.old))
     loss = options.compensation * lesson.supervised(embedding, items.labels, lesson.seen, weights)
     if options.relation and items.previous is not None and len(lesson.old):
-        then = lesson.commons.logits(items.previous, lesson.seen).sigmoid()
-        label = F.one_hot(columns, len(lesson.seen)).float()
-        aim = torch.where(torch.isin(lesson.seen, lesson.old), then, label)
-        apart = F.binary_cross_entropy_with_logits(logits, aim, reduction="none").sum(1)
-        loss = loss + options.relation * apart.mean()
+        loss = loss + options.relation * lesson.relation(embedding, items)
     return loss
 
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from fedbridge.config import Training
 from fedbridge.losses import cross_entropy
@@ -115,6 +116,20 @@ class Lesson:
             known = aim.abs().sum(1, keepdim=True) > 0
             loss = loss + pull * ((embedding - aim).square() * known).sum(1).mean()
         return loss
+
+    def relation(self, embedding: Tensor, items: Share) -> Tensor:
+        """Return the class-semantic relation loss of labelled items' embeddings ``(B, P)``.
+
+        The aim is each label's vector over the classes seen, with the old classes' places taken
+        by what the earlier self says there; classes are judged one by one, with a sigmoid each,
+        and summed (GLFC, CVPR 2022).
+        """
+        aim = F.one_hot(self.columns(items.labels, self.seen), len(self.seen)).float()
+        if items.previous is not None:
+            then = self.commons.logits(items.previous, self.seen).sigmoid()
+            aim = torch.where(torch.isin(self.seen, self.old), then, aim)
+        logits = self.commons.logits(embedding, self.seen)
+        return F.binary_cross_entropy_with_logits(logits, aim, reduction="none").sum(1).mean()
 
     def descend(self, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
         """Take one step down the loss, held to the round's start where the fusion is proximal.

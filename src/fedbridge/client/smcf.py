@@ -38,6 +38,9 @@ def smcf_loss(lesson: Lesson, options: SMCF, drawn: tuple[Share, Share, Share]) 
         # a mean of its own: old classes count as much as the new ones, however few their items
         loss = loss + options.rehearsal * lesson.supervised(of_kept, kept.labels, lesson.seen)
     private = len(batch) + len(kept)
+    if options.relation:
+        items = both[torch.arange(private)]
+        loss = loss + options.relation * lesson.relation(embedding[:private], items)
     start, end = _where(options.on, private, len(both))
     loss = loss + _earlier(lesson, options, embedding[start:end], both[torch.arange(start, end)])
     # an item of a class that was met says nothing about classes that were not

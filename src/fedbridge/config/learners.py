@@ -128,6 +128,8 @@ class SMCF(Section):
     """Exemplars per step."""
     rehearsal: Weight = 1.0
     """Weight of cross entropy on them."""
+    relation: Weight = 0.0
+    """Weight of GLFC's class-semantic relation distillation on private items and exemplars."""
 
 
 class TargetLearner(Section):
