@@ -5,7 +5,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fedbridge.bench import Job
-    from fedbridge.runs import Run
+    from fedbridge.experiment import Experiment
 
 app = typer.Typer(
     name="fedbridge",
@@ -45,24 +45,36 @@ def run(
 ) -> None:
     """Run an experiment from a config file."""
     from fedbridge.config import load_config
+    from fedbridge.experiment import Experiment
     from fedbridge.runs import Run
 
     settings = load_config(config, overrides)
     folder = out or Path("runs") / config.stem
     _clear_unstarted(folder)
-    _conduct(Run.create(folder, settings), quiet)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    experiment = Experiment(Run.create(folder, settings))
+    try:
+        _conduct(experiment, quiet)
+    except UserError:
+        if not experiment.prepared:  # refused: nothing is left to go on with
+            _clear_unstarted(folder)
+            with suppress(OSError):  # somebody else may have put something there
+                for path in made:
+                    path.rmdir()
+        raise
 
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
     """Go on with a run from its newest whole checkpoint."""
+    from fedbridge.experiment import Experiment
     from fedbridge.runs import SUMMARY, Run
 
     opened = Run.open(folder)
     if (folder / SUMMARY).is_file():
         _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
     else:
-        _conduct(opened, quiet)
+        _conduct(Experiment(opened), quiet)
 
 
 @app.command()
@@ -185,23 +197,22 @@ def _politely() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def _conduct(run: "Run", quiet: bool) -> None:
+def _conduct(experiment: "Experiment", quiet: bool) -> None:
     from rich.console import Console
 
+    folder = experiment.run.folder
     try:
         with _politely():
-            _follow(run, Console(quiet=quiet))
+            _follow(experiment, Console(quiet=quiet))
     except KeyboardInterrupt:
-        typer.echo(f"stopped; go on with: fedbridge resume {run.folder}", err=True)
+        typer.echo(f"stopped; go on with: fedbridge resume {folder}", err=True)
         raise typer.Exit(130) from None
-    _show(run.folder, quiet)
+    _show(folder, quiet)
 
 
-def _follow(run: "Run", console: "Console") -> None:
+def _follow(experiment: "Experiment", console: "Console") -> None:
     """Carry a run out and say how far it is: as a bar, or line by line where none can move."""
     from rich import progress as bars
-
-    from fedbridge.experiment import Experiment
 
     columns = (
         bars.TextColumn("{task.description}"),
@@ -224,8 +235,9 @@ def _follow(run: "Run", console: "Console") -> None:
         place = "the FM encodes" if done < wanted else "first round"
         bar.update(line, description=place, completed=done, total=wanted)
 
+    experiment.tell = encoding
     with bar, _logged(console):
-        for number, progress in enumerate(Experiment(run, encoding).conduct()):
+        for number, progress in enumerate(experiment.conduct()):
             place = f"task {progress.step.task} round {progress.step.round}"
             if number == 0:  # neither preparations nor an earlier session are a measure of speed
                 bar.reset(line, total=progress.total)

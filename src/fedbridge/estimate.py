@@ -1,6 +1,5 @@
 """What a run will cost, told before it is run: bytes from real messages, the rest extrapolated."""
 
-import os
 import resource
 import sys
 from collections.abc import Iterator
@@ -25,9 +24,10 @@ from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, load_foundation
 from fedbridge.models.tuning import tunable
-from fedbridge.pace import Pace, pace_of, pace_of_head, seconds_of
+from fedbridge.pace import pace_of, pace_of_large, seconds_of
+from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
-from fedbridge.server.fusions import FUSIONS
+from fedbridge.server.fusions import FUSIONS, require_pictures
 from fedbridge.server.large import LARGE_SIDES
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 
@@ -35,13 +35,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 MIB = 2**20
-LEFT_OUT = {
-    "none": "the probe's training",
-    "lora": "training the probe and the FM's matrices, and encoding all items in every round",
-    "prompt": "training the probe and the FM's tokens, and encoding all items in every round",
-}
-"""By ``large.tuning``, where the head is a probe."""
-SOLUTIONS = 6  # how many heads a client tries per task, as observed
+LEFT_OUT = "starting processes, loading the data, saving checkpoints"
 SLACK = 1.25  # what the allocator keeps back in a long run, as measured
 
 
@@ -65,8 +59,6 @@ class Estimate:
     """By phase."""
     memory_mib: float
     """Of all processes together."""
-    left_out: str = ""
-    """What takes time and is not among ``seconds``; empty if nothing does."""
 
     def table(self) -> "Table":
         """Return the estimate as a table of two columns."""
@@ -82,8 +74,7 @@ class Estimate:
         for phase, seconds in self.seconds.items():
             table.add_row(f"time to {phase}", f"about {_duration(seconds)}")
         table.add_row("time in all", f"about {_duration(sum(self.seconds.values()))}")
-        if self.left_out:
-            table.add_row("time not counted", self.left_out)
+        table.add_row("time not counted", LEFT_OUT)
         table.add_row("memory", f"about {self.memory_mib:,.0f} MiB, all processes together")
         return table
 
@@ -94,6 +85,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     Raises UserError for whatever the run would refuse, and if the data set is not cached yet,
     unless it may be downloaded.
     """
+    require_pictures(config)
     device = device_of(config.engine.device)
     large = config.large
     fm = None
@@ -112,11 +104,12 @@ def estimate(config: Config, download: bool = False) -> Estimate:
         tried.append(_try_encoding(config, fm, public.dataset, public.rows))
     dimension = fm.dimension if fm else 1
     commons = _stand_in(config, dataset, public, dimension)
-    names = dict.fromkeys(_model(config, k) for k in range(config.scenario.clients))
+    names = dict.fromkeys(model_of(config, k) for k in range(config.scenario.clients))
     with _threads(config.engine.threads):
         paces = {m: pace_of(commons, dataset, streams.clients[0], m) for m in names}
         encode_s = sum(count * per_item for count, per_item in tried)
-        seconds = {"encode": encode_s, **_phases(commons, streams, paces)}
+        large_pace = pace_of_large(commons, dataset, streams.clients[0])
+        seconds = {"encode": encode_s, **phases(commons, streams, paces, large_pace)}
     bytes_up, bytes_down = _traffic(commons, streams)
     return Estimate(
         clients=config.scenario.clients,
@@ -127,7 +120,6 @@ def estimate(config: Config, download: bool = False) -> Estimate:
         bytes_up=bytes_up,
         bytes_down=bytes_down,
         seconds=seconds,
-        left_out=LEFT_OUT[large.tuning] if large.head == "probe" else "",
         memory_mib=_memory(commons, dataset, streams, 4 * dimension * len(used)) / MIB,
     )
 
@@ -178,87 +170,6 @@ def _stand_in(config: Config, dataset: Dataset, public: PublicSet, dimension: in
     return commons_of(config, dataset, public, embeddings)
 
 
-def _model(config: Config, client: int) -> str:
-    return config.small.models[client % len(config.small.models)]
-
-
-def _phases(commons: Commons, streams: Streams, paces: dict[str, Pace]) -> dict[str, float]:
-    """Extrapolate from the paces to the seconds of each phase."""
-    config, rounds = commons.config, len(steps(commons.config))
-    own = [paces[_model(config, k)] for k in range(len(streams.clients))]
-    pairs = list(zip(streams.clients, own, strict=True))
-    public, head = len(commons.public_inputs), pace_of_head(commons)
-    trained = sum(len(task.train) for client in streams.clients for task in client.tasks)
-    absorbed = rounds * public * config.large.absorbs
-    solved = SOLUTIONS * head.solve * config.large.from_sums
-    serial = rounds * public * sum(p.read for p in own)
-    phases = {
-        "learn": _divided(
-            [
-                _steps(config, c) * p.learn
-                + _asked(config, c, public) * p.read
-                + len(c.tasks) * solved
-                for c, p in pairs
-            ],
-            commons,
-        )
-        + trained * head.sum_up * config.large.from_sums,
-        "fuse": _divided([_lessons(config, c) * public * p.fuse for c, p in pairs], commons)
-        + absorbed * head.sum_up
-        + serial,
-        "evaluate": _divided([_measured(c) * p.read for c, p in pairs], commons),
-    }
-    if config.small.start == "warm":
-        batches = -(-public // config.training.batch) * config.small.warm_epochs
-        phases["warm up"] = batches * sum(pace.learn for pace in paces.values())
-    return phases
-
-
-def _rounds(config: Config, client: ClientStream) -> int:
-    """Return in how many rounds of a task a client takes part."""
-    return client.rounds or config.training.rounds
-
-
-def _steps(config: Config, client: ClientStream) -> int:
-    """Return the number of a client's training steps."""
-    batches = sum(-(-len(task.train) // config.training.batch) for task in client.tasks)
-    return batches * _rounds(config, client) * config.training.epochs
-
-
-def _asked(config: Config, client: ClientStream, public: int) -> int:
-    """Return how many items a client's teachers are asked about, counted again every round."""
-    if config.learner.name == "finetune":
-        return 0
-    return sum(len(task.train) + public for task in client.tasks) * _rounds(config, client)
-
-
-def _lessons(config: Config, client: ClientStream) -> int:
-    """Return the largest number of lessons that one student has from teachers."""
-    fusion = config.fusion
-    if fusion.name != "obod":
-        return 0
-    others = config.scenario.clients - 1 if fusion.others else 0
-    earlier = [min(task, fusion.snapshots) for task in range(len(client.tasks))]
-    lessons = sum(min(fusion.teachers, others + own) for own in earlier)
-    return lessons * (_rounds(config, client) if fusion.rounds == "every" else 1)
-
-
-def _measured(client: ClientStream) -> int:
-    """Return how many items a client embeds to be measured, before and after every task."""
-    tests = [len(task.test) for task in client.tasks]
-    held_back = [len(task.validation) for task in client.tasks]
-    after = range(1, len(tests) + 1)
-    return sum(tests) + sum(sum(tests[: t + 1]) + sum(held_back[:t]) for t in after)
-
-
-def _divided(costs: list[float], commons: Commons) -> float:
-    """Return the time of the slowest worker if client k's cost falls to worker k mod workers."""
-    engine = commons.config.engine
-    workers = workers_of(commons.config, commons.device) or 1
-    crowding = max(1.0, workers * engine.threads / (os.cpu_count() or 1))
-    return max(sum(costs[w::workers]) for w in range(workers)) * crowding
-
-
 def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     """Return all bytes up and down, from messages of the right shapes.
 
@@ -272,7 +183,7 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     lengths: dict[tuple[object, ...], tuple[int, int]] = {}
     for step in steps(config):
         present = [
-            (_model(config, k), client)
+            (model_of(config, k), client)
             for k, client in enumerate(streams.clients)
             if client.takes_part(*step, config.training.rounds)
         ]

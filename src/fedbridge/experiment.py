@@ -34,6 +34,7 @@ from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.runs import CONFIG, Run, read_accuracy
+from fedbridge.server.fusions import require_pictures
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
 from fedbridge.wire import State, Step
@@ -115,7 +116,9 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     """Load the data set and build the streams; raise UserError before anything costly."""
     check_public(config.data)
     require_tunable(config.large)
+    require_pictures(config)
     dataset = load_dataset(config.data.name, config.data.domains, hub=config.data.hub)
+    require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
 
@@ -215,6 +218,8 @@ class Experiment:
         self.seconds: dict[str, float] = {}
         self.bytes_up = 0
         self.bytes_down = 0
+        self.prepared = False
+        """Whether the data and models have been accepted, so that the run could begin."""
         self._mark = time.monotonic()
 
     def conduct(self) -> Iterator[Progress]:
@@ -227,6 +232,7 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
+        self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
         build = partial(build_crew, self.config, site.store)

@@ -3,22 +3,30 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 import torch
 
 from fedbridge.client import LEARNERS
+from fedbridge.client.large import LargePart
 from fedbridge.client.lesson import Lesson, Share
+from fedbridge.client.private import Private
+from fedbridge.config import TARGET
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import items_at
 from fedbridge.data.scenario import ClientStream
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot
-from fedbridge.models.space import embed, stored
+from fedbridge.models.space import SmallModel, embed, stored
 from fedbridge.server.fusions import FUSIONS, Gathered
 from fedbridge.server.knowledge import Knowledge, Student
-from fedbridge.wire import Step
+from fedbridge.wire import State, Step
 
+J = TypeVar("J")
+R = TypeVar("R")
 BATCHES = 4
+FEW = 8  # items that are looked at one by one, or by the FM
 ITEMS = 512  # as many as are embedded at once
 
 
@@ -32,7 +40,9 @@ class Pace:
     read: float
     """Per item embedded."""
     fuse: float
-    """Per public item of one teacher's lesson."""
+    """Per public item of one course over U, such as a teacher's lesson."""
+    close: float
+    """Per item that the learner looks at when it closes a task."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +53,16 @@ class HeadPace:
     """Per candidate head."""
     sum_up: float
     """Per item that goes into the sums."""
+
+
+@dataclass(frozen=True)
+class LargePace:
+    """Seconds that a client's part of the large side takes here; 0 for what it has not."""
+
+    train: float
+    """Per item and epoch of the probe's training, and of the FM's where it is tuned."""
+    read: float
+    """Per item encoded by a tuned FM."""
 
 
 def pace_of(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> Pace:
@@ -56,6 +76,7 @@ def pace_of(commons: Commons, dataset: Dataset, stream: ClientStream, model: str
         learn=_learning(commons, dataset, stream, model),
         read=seconds_of(lambda: embed(small, inputs)) / ITEMS,
         fuse=_fusing(commons, stream, model),
+        close=_closing(commons, dataset, stream, model),
     )
 
 
@@ -69,6 +90,53 @@ def pace_of_head(commons: Commons) -> HeadPace:
         solve=seconds_of(lambda: sums.ridge(0.1)),
         sum_up=seconds_of(lambda: Sums.of(z, targets)) / ITEMS,
     )
+
+
+def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> LargePace:
+    """Try the probe on random features, or the FM itself where it is tuned, on a few items."""
+    large = commons.config.large
+    if large.head != "probe":
+        return LargePace(0.0, 0.0)
+    tuned = large.tuning != "none"
+    count = FEW if tuned else BATCHES * commons.config.training.batch
+    rows = np.resize(stream.tasks[0].train, count)
+    noise = np.random.default_rng(0).standard_normal((len(rows), commons.lift.dimension))
+    private = Private(
+        stream,
+        lambda rows: stored(dataset.inputs[rows]),
+        lambda rows: noise.astype(np.float32),
+        dataset.labels,
+        lambda rows: items_at(dataset, rows),
+    )
+    part = LargePart(private, commons)
+    seen = torch.tensor(stream.seen(1), device=commons.device)
+    head = torch.zeros(commons.lift.dimension, len(commons.classes))
+
+    def train() -> None:
+        part.train(rows, seen, head, Step(1, 1))
+
+    train()  # the first one is slow
+    trained = large.probe_epochs * len(rows)
+    read = seconds_of(lambda: part.features_of(rows), 1) / len(rows) if tuned else 0.0
+    return LargePace(seconds_of(train, 1 if tuned else 3) / trained, read)
+
+
+def seconds_to_synthesise(commons: Commons, stream: ClientStream, models: list[str]) -> float:
+    """Return the seconds per picture in which TARGET synthesises one batch of them."""
+    fusion, config = commons.config.fusion, commons.config
+    assert isinstance(fusion, TARGET)
+    classes = tuple(stream.seen(len(stream.tasks)))
+    nothing = Knowledge("", classes, torch.zeros(0, config.small.dimension))
+    students = [
+        Student(model, model, commons.small_model(model, model).cpu().state_dict(), nothing, ())
+        for model in models
+    ]
+    gathered = Gathered(Step(1, config.training.rounds), students)
+    one = fusion.model_copy(update={"items": fusion.synthesis})
+    seconds = seconds_of(
+        lambda: FUSIONS["target"].fuse(gathered, commons, one, lambda do, jobs: []), 1
+    )
+    return seconds / fusion.synthesis
 
 
 def seconds_of(function: Callable[[], object], tries: int = 3) -> float:
@@ -87,16 +155,35 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
     config = commons.config.model_copy(update={"training": once})
     commons = replace(commons, config=config)
     small = commons.small_model(model, stream.name).train()
+    learner, options = LEARNERS[config.learner.name], config.learner
+    first = _few(_lesson(commons, dataset, stream, small, 1))
+    learner.close(first, options)  # leaves notes as a first task does
 
     def study(batches: int) -> None:
-        lesson = _lesson(commons, dataset, stream, batches)
-        LEARNERS[config.learner.name].learn(replace(lesson, model=small), config.learner)
+        lesson = _lesson(commons, dataset, stream, small, batches)
+        learner.learn(replace(lesson, notes=first.notes), options)
 
     study(1)
     return seconds_of(lambda: study(BATCHES)) / BATCHES
 
 
-def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: int) -> Lesson:
+def _closing(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> float:
+    """Return the seconds that closing a task takes per item that the learner looks at."""
+    learner, options = LEARNERS[commons.config.learner.name], commons.config.learner
+    small = commons.small_model(model, stream.name)
+    lesson = _few(_lesson(commons, dataset, stream, small, 1))
+    learner.close(lesson, options)
+    return seconds_of(lambda: learner.close(lesson, options)) / len(lesson.task)
+
+
+def _few(lesson: Lesson) -> Lesson:
+    """Return a lesson of a few of its items."""
+    return replace(lesson, task=lesson.task[torch.arange(min(FEW, len(lesson.task)))])
+
+
+def _lesson(
+    commons: Commons, dataset: Dataset, stream: ClientStream, model: SmallModel, batches: int
+) -> Lesson:
     """Return a lesson of the client's last task with random answers of both teachers."""
     config, last = commons.config, sorted(stream.tasks[-1].met)
     generator = torch.Generator().manual_seed(0)
@@ -117,7 +204,6 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
     def ids(classes: list[int]) -> torch.Tensor:
         return torch.tensor(classes, dtype=torch.int64, device=commons.device)
 
-    model = commons.small_model(config.small.models[0], stream.name)
     state = {k: v.clone() for k, v in model.state_dict().items()}
     return Lesson(
         model=model,
@@ -132,11 +218,24 @@ def _lesson(commons: Commons, dataset: Dataset, stream: ClientStream, batches: i
         generator=generator,
         start=state,
         former=state,
+        shared=_shared(commons, torch.tensor(seen)),
     )
 
 
+def _shared(commons: Commons, seen: torch.Tensor) -> State:
+    """Return what stands for what the fusion sends to everybody, a batch of it."""
+    fusion, device = commons.config.fusion, commons.device
+    if not isinstance(fusion, TARGET):
+        return {}
+    labels = seen.repeat(fusion.synthesis)[: fusion.synthesis]
+    pictures = torch.zeros(len(labels), *commons.input_shape, dtype=torch.uint8)
+    return {"synthetic": pictures.to(device), "synthetic_labels": labels.to(device)}
+
+
 def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
-    """Return the seconds that one teacher's lesson takes per item of U."""
+    """Return the seconds that one course over U takes per item of it, 0 if there are none."""
+    if isinstance(commons.config.fusion, TARGET):  # whose pictures are tried by themselves
+        return 0.0
     few = min(ITEMS, len(commons.public_inputs))
     commons = replace(
         commons,
@@ -156,11 +255,14 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
 
     def fuse() -> int:
         step = Step(1, commons.config.training.rounds)  # there may be fusion in the last one only
-        gathered = Gathered(step, students)
-        fused = FUSIONS[fusion.name].fuse(
-            gathered, commons, fusion, lambda do, jobs: [do(commons, job) for job in jobs]
-        )
-        return len(fused.taught)
+        given: list[object] = []
 
-    lessons = fuse()
-    return seconds_of(fuse) / lessons / few if lessons else 0.0
+        def spread(do: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+            given.extend(jobs)
+            return [do(commons, job) for job in jobs]
+
+        fused = FUSIONS[fusion.name].fuse(Gathered(step, students), commons, fusion, spread)
+        return len(fused.taught) or len(given)
+
+    courses = fuse()
+    return seconds_of(fuse) / courses / few if courses else 0.0

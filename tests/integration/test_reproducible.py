@@ -1,8 +1,12 @@
 """The numbers are a function of the settings and the seed, wherever clients are trained."""
 
 import json
+from itertools import zip_longest
 
 from tiny_runs import conduct, table, tiny
+
+from fedbridge.experiment import Experiment
+from fedbridge.runs import Run
 
 
 def test_seed_decides_every_number(whole, tmp_path):
@@ -15,6 +19,15 @@ def test_workers_change_no_number(whole, tmp_path):
     ours, theirs = (json.loads((f / "summary.json").read_text()) for f in (tmp_path / "run", whole))
     assert (ours["bytes_up"], ours["bytes_down"]) == (theirs["bytes_up"], theirs["bytes_down"])
     assert ours["results"] == theirs["results"]
+
+
+def test_two_experiments_in_turns_in_one_process_do_not_mix(whole, tmp_path):
+    folders = {tmp_path / "same": tiny(), tmp_path / "other": tiny(seed=1)}
+    both = [Experiment(Run.create(folder, c)).conduct() for folder, c in folders.items()]
+    for _ in zip_longest(*both):
+        pass
+    assert table(tmp_path / "same") == table(whole)
+    assert table(tmp_path / "other") == conduct(tmp_path / "alone", tiny(seed=1))
 
 
 def test_table_has_every_measurement_once(whole):

@@ -105,6 +105,27 @@ def test_training_items_stay_below_the_cap(case):
         assert np.bincount(case.data.labels[task.train]).max() <= 3
 
 
+@given(cases(), st.integers(1, 12))
+def test_a_cap_on_test_items_thins_them_and_touches_nothing_else(case, most):
+    wanted = case.wanted.model_copy(update={"test_per_class": most})
+    capped = build_scenario(case.data, wanted, case.seed)
+    assert np.array_equal(capped.public, case.streams.public)
+    kept = {}
+    for ours, thinned in zip(tasks_of(case.streams), tasks_of(capped), strict=True):
+        for part in ("own", "train", "validation"):
+            assert np.array_equal(getattr(ours, part), getattr(thinned, part))
+        assert (thinned.classes, thinned.met) == (ours.classes, ours.met)
+        assert set(thinned.test) <= set(ours.test)
+        assert (np.diff(thinned.test) > 0).all()
+        labels = [case.data.labels[task.test] for task in (ours, thinned)]
+        before, after = (np.bincount(found, minlength=CLASSES) for found in labels)
+        assert np.array_equal(after, np.minimum(before, most))
+        for label in thinned.classes:  # the same for everybody who has the class, there
+            items = thinned.test[labels[1] == label]
+            place = label, int(case.data.domains[items[0]]) * (wanted.clients_are == "domains")
+            assert kept.setdefault(place, items.tolist()) == items.tolist()
+
+
 @given(cases())
 def test_public_items_stay_below_the_cap_and_within_the_streamed_classes(case):
     labels = case.data.labels[case.streams.public]

@@ -3,10 +3,12 @@ import os
 import subprocess
 import sys
 
+import datasets
 import pytest
 
 from fedbridge import cli
 from fedbridge.client import LEARNERS, client
+from fedbridge.errors import UserError
 from fedbridge.experiment import alone
 from fedbridge.listing import listing
 from fedbridge.runs import Run
@@ -147,7 +149,15 @@ def test_list_says_of_every_method_what_it_does(what):
 def test_check_estimates_and_leaves_nothing(call, tmp_path):
     code, out, err = call("check", "tiny.toml")
     assert (code, err) == (0, "")
-    for word in ("mlp", "parameters", "bytes up", "bytes down", "time to learn", "memory"):
+    for word in (
+        "mlp",
+        "parameters",
+        "bytes up",
+        "bytes down",
+        "time to learn",
+        "not counted",
+        "memory",
+    ):
         assert word in out
     assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
 
@@ -199,6 +209,37 @@ def test_mistake_in_the_settings(call, tmp_path, override, complaint):
         line = only_line(err)
         assert code == 2 and line.startswith("error: ") and complaint in line
         assert "Traceback" not in out
+        assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
+def test_pictures_cannot_be_made_of_texts_whatever_names_them(call, tmp_path):
+    rows = {"text": ["a dog", "a cat"], "label": ["woof", "meow"]}
+    datasets.disable_progress_bars()
+    datasets.Dataset.from_dict(rows).save_to_disk(str(tmp_path / "set"))
+    for name in ("wordnet", "hf:set"):
+        sets = ("--set", "fusion.name=target", "--set", f"data.name={name}")
+        for command in (["run", "tiny.toml", "--out", "r"], ["check", "tiny.toml"]):
+            code, _, err = call(*command, *sets)
+            expected = f"so the data must be pictures, found {name!r}, which is text"
+            assert code == 2 and only_line(err).endswith(expected)
+    assert not (tmp_path / "r").exists()
+
+
+def test_refused_runs_leave_what_was_there_before(call, tmp_path):
+    (tmp_path / "there").mkdir()
+    for folder in ("there", "there/a/b"):
+        assert call("run", "tiny.toml", "--out", folder, "--set", "data.name=foo")[0] == 2
+        assert list((tmp_path / "there").iterdir()) == []
+
+
+def test_a_run_that_fails_once_it_is_prepared_can_be_gone_on_with(call, tmp_path, monkeypatch):
+    def full(self, rows):
+        raise UserError("accuracy.csv: cannot be written: disk full")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "write_accuracy", full)
+        assert call("run", "tiny.toml", "--out", "r")[0] == 2
+    assert call("resume", "r", "--quiet") == (0, "", "")
 
 
 def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
@@ -209,6 +250,7 @@ def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
         code, _, err = call(*command, "--set", name)
         assert code == 2
         assert "must return finite numbers, found NaN or infinity" in only_line(err)
+    assert not (tmp_path / "r").exists()
 
 
 @pytest.mark.parametrize(
@@ -249,8 +291,12 @@ def test_folder_in_use_is_left_alone(call, tmp_path):
     assert before == {p: p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()}
 
 
-def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(call, tmp_path):
-    assert call("run", "tiny.toml", "--out", "r", "--set", "data.name=foo")[0] == 2
+def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
+    call, tmp_path, monkeypatch
+):
+    with monkeypatch.context() as patch:
+        patch.setattr(cli, "_follow", interrupted)
+        assert call("run", "tiny.toml", "--out", "r")[0] == 130
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["config.toml", "environment.json"]
     with alone(tmp_path / "r"):
         code, _, err = call("run", "tiny.toml", "--out", "r")
@@ -312,7 +358,7 @@ def test_interrupt_says_how_to_go_on(call, tmp_path, monkeypatch):
     assert call("resume", "r", "--quiet") == (0, "", "")
 
 
-def interrupted(self, folder):
+def interrupted(*_):
     raise KeyboardInterrupt
 
 

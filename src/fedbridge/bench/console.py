@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from fedbridge.bench.grid import Job, State
 from fedbridge.bench.outcome import outcome_of
 from fedbridge.bench.pages import TABLE
-from fedbridge.bench.pool import Standing, carry_out, tidy
+from fedbridge.bench.pool import Standing, carry_out, note_failure, tidy
 from fedbridge.bench.ready import make_ready
 from fedbridge.bench.timing import Durations
 from fedbridge.errors import UserError
@@ -42,7 +42,8 @@ def conduct(
 ) -> list[tuple[Job, str]]:
     """Carry out what is not done yet and show how far it is; return what failed, and why.
 
-    Raises UserError, before anything runs, for whatever one of the runs would refuse.
+    What data or a model is missing for fails, and the others go on. Raises UserError, before
+    anything runs, for whatever else one of the runs would refuse.
     """
     known = Durations.read(results / TABLE)
     states = {job.name: job.state() for job in jobs}
@@ -60,7 +61,11 @@ def conduct(
         def encoding(scenario: str, done: int, wanted: int) -> None:
             bar.update(line, description=f"the FM encodes {scenario}", completed=done, total=wanted)
 
-        make_ready(path, todo, encoding)
+        lacking = make_ready(path, todo, encoding)
+        for job, reason in lacking:
+            note_failure(job, reason)
+        stuck = {job.name for job, _ in lacking}
+        todo = [job for job in todo if job.name not in stuck]
         bar.reset(line, total=len(todo), description="")
         standing = Standing([])
         with closing(carry_out(todo, slots)) as standings:
@@ -71,7 +76,7 @@ def conduct(
                     _say(console, _brought(job, seconds))
                 told = len(standing.done)
                 _move(bar, standing, known.left(standing, slots))
-    return standing.failed
+    return lacking + standing.failed
 
 
 def show_failures(console: "Console", failed: Sequence[tuple[Job, str]]) -> None:

@@ -13,6 +13,7 @@ from fedbridge.config import Config, load_config
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
 from fedbridge.runs import CONFIG, SUMMARY
+from fedbridge.server.fusions import require_pictures
 
 State = Literal["new", "begun", "changed", "done"]
 ENGINE = ("engine.workers=0", "engine.threads=1", "engine.checkpoints=1")
@@ -72,6 +73,7 @@ def _configs(
 ) -> Iterator[tuple[int, Config]]:
     try:
         config = _resolved(path.parent, scenario, method)
+        require_pictures(config)
     except UserError as error:
         entry = f"scenario {scenario.name!r}, method {method.name!r}"
         raise UserError(f"{path}: {entry}: {error}") from error

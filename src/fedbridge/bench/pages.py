@@ -6,6 +6,7 @@ from pathlib import Path
 from fedbridge.bench.figures import draw_bars, draw_tasks
 from fedbridge.bench.grid import Job
 from fedbridge.bench.outcome import Group, collect, grouped
+from fedbridge.bench.pool import failure_of
 from fedbridge.bench.summary import FIGURES, figure_name, summary
 from fedbridge.bench.tables import write_clients, write_table
 from fedbridge.errors import UserError
@@ -20,7 +21,8 @@ PAGE = "summary.md"
 def write_results(results: Path, jobs: Sequence[Job]) -> Path:
     """Write tables, figures and ``summary.md`` of a suite's finished runs; return the latter.
 
-    The same runs give the same files. Raises UserError if none is finished.
+    It names the runs that failed, and why. The same runs give the same files. Raises UserError if
+    none is finished.
     """
     outcomes = collect(jobs)
     if not outcomes:
@@ -31,7 +33,8 @@ def write_results(results: Path, jobs: Sequence[Job]) -> Path:
     for scenario, groups in grid.items():
         _draw(results, scenario, groups)
     seeds = list(dict.fromkeys(job.seed for job in jobs))
-    text = summary(results.name, grid, seeds, len(jobs))
+    failed = {job.name: reason for job in jobs if (reason := failure_of(job))}
+    text = summary(results.name, grid, seeds, len(jobs), failed)
     with replacing(results / PAGE) as part:
         part.write_text(text, encoding="utf-8", newline="\n")
     return results / PAGE

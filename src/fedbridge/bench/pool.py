@@ -54,6 +54,22 @@ def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None
         _stop(list(processes.values()))
 
 
+def note_failure(job: Job, reason: str) -> None:
+    """Have a job's log end with the reason why it failed, where it does not yet."""
+    known = failure_of(job)
+    if known is None or not reason.startswith(known):
+        with _log(job).open("a", encoding="utf-8") as log:
+            log.write(f"error: {reason}\n")
+
+
+def failure_of(job: Job) -> str | None:
+    """Return why a job failed the last time, None if it did not or is done since."""
+    if not _log(job).is_file() or job.state() == "done":
+        return None
+    last = (_lines(job) or [""])[-1]
+    return last.removeprefix("error: ") if last.startswith("error: ") else None
+
+
 def tidy(job: Job) -> None:
     """Remove what a finished run needs no more; checkpoints of a whole grid would fill the disk."""
     _log(job).unlink(missing_ok=True)
@@ -87,7 +103,7 @@ def _start(job: Job, standing: Standing, processes: dict[str, subprocess.Popen[b
         processes[job.name] = _process(job)
         standing.running[job.name] = job, time.monotonic()
     except (UserError, OSError) as error:
-        standing.failed.append((job, str(error)))
+        _fail(job, str(error), standing)
 
 
 def _clear(folder: Path) -> None:
@@ -123,7 +139,12 @@ def _harvest(standing: Standing, processes: dict[str, subprocess.Popen[bytes]]) 
             standing.done.append((job, time.monotonic() - started))
             tidy(job)
         else:
-            standing.failed.append((job, _complaint(job, process.returncode)))
+            _fail(job, _complaint(job, process.returncode), standing)
+
+
+def _fail(job: Job, reason: str, standing: Standing) -> None:
+    note_failure(job, reason)
+    standing.failed.append((job, reason))
 
 
 def _complaint(job: Job, code: int) -> str:
@@ -131,9 +152,13 @@ def _complaint(job: Job, code: int) -> str:
     if code < 0:
         hint = " (is there enough memory?)" if code == -signal.SIGKILL else ""
         return f"was ended by {signal.Signals(-code).name}{hint}; see {_log(job)}"
-    lines = _log(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    lines = _lines(job)
     last = lines[-1].removeprefix("error: ") if lines else f"ended with exit code {code}"
     return f"{last}; see {_log(job)}" if len(lines) > 1 else last
+
+
+def _lines(job: Job) -> list[str]:
+    return _log(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
 
 
 def _log(job: Job) -> Path:

@@ -6,40 +6,68 @@ from pathlib import Path
 
 from fedbridge.bench.grid import Job
 from fedbridge.config import Config
-from fedbridge.errors import UserError
+from fedbridge.data.public import public_set
+from fedbridge.errors import UnavailableError, UserError
 from fedbridge.experiment import check_models, device_of, plan, prepare
 from fedbridge.models.foundation import load_foundation
+from fedbridge.models.tuning import require_tunable
+from fedbridge.server.fusions import require_pictures
 
 Tell = Callable[[str, int, int], None]
 """Is told (scenario, done, wanted) while an FM encodes items."""
 
 
-def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> None:
+def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> list[tuple[Job, str]]:
     """Deal out the data of all jobs, build their models, and have each FM encode what they need.
 
-    So jobs that run side by side find everything in the cache. Raises UserError, naming the suite
-    file and the entry, for whatever a run would refuse; nothing is encoded before all jobs have
-    dealt out their data and every FM has been loaded.
+    So jobs that run side by side find everything in the cache. Returns the jobs whose data or FM
+    cannot be had, and why. Raises UserError, naming the suite file and the entry, for whatever
+    else a run would refuse; nothing is encoded before all jobs have dealt out their data and
+    every FM has been loaded.
     """
-    for job in _one_of_each(jobs, _data):
-        with _named(path, job):
-            dataset, _ = plan(job.config)
-            check_models(job.config, dataset)
-    with_fm = [job for job in jobs if job.config.large.head != "none"]
-    for job in _one_of_each(with_fm, _foundation):
-        with _named(path, job):
+    lacking: dict[object, str] = {}
+    for alike in _alike(jobs, _data):
+        if alike[0].config.data not in lacking:
+            with _noted(lacking, alike[0].config.data):
+                _deal_out(path, alike)
+    with_fm = [
+        job for job in jobs if job.config.large.head != "none" and job.config.data not in lacking
+    ]
+    for job, *_ in _alike(with_fm, _foundation):
+        with _named(path, job), _noted(lacking, _foundation(job.config)):
             _load(job.config)
-    for job in _one_of_each(with_fm, _items):
+    ready = [job for job in with_fm if _foundation(job.config) not in lacking]
+    for job, *_ in _alike(ready, _items):
         with _named(path, job):
             prepare(job.config, tell=_telling(job, tell))
+    needs = [(job, need) for job in jobs for need in _needs(job.config) if need in lacking]
+    return [(job, lacking[need]) for job, need in needs]
 
 
-def _one_of_each(jobs: Sequence[Job], key: Callable[[Config], object]) -> list[Job]:
-    """Return the first of all jobs that are alike in what ``key`` says."""
-    found: dict[object, Job] = {}
+def _alike(jobs: Sequence[Job], key: Callable[[Config], object]) -> list[list[Job]]:
+    """Return the jobs in groups that are alike in what ``key`` says."""
+    found: dict[object, list[Job]] = {}
     for job in jobs:
-        found.setdefault(key(job.config), job)
+        found.setdefault(key(job.config), []).append(job)
     return list(found.values())
+
+
+def _deal_out(path: Path, alike: Sequence[Job]) -> None:
+    """Deal out the data that some jobs have in common, and see whether each can use them."""
+    first = alike[0].config
+    with _named(path, alike[0]):
+        dataset, streams = plan(first)
+        check_models(first, dataset)
+        public_set(first.data, dataset, streams, first.seed)
+    for job in alike:
+        with _named(path, job):
+            require_tunable(job.config.large)
+            require_pictures(job.config, dataset.modality)
+
+
+def _needs(config: Config) -> tuple[object, ...]:
+    """Return what a job needs that may not be there; the first that is not is told."""
+    return (config.data, *([_foundation(config)] if config.large.head != "none" else []))
 
 
 def _data(config: Config) -> object:
@@ -67,10 +95,21 @@ def _telling(job: Job, tell: Tell | None) -> Callable[[int, int], None] | None:
 
 
 @contextmanager
+def _noted(lacking: dict[object, str], need: object) -> Iterator[None]:
+    """Note why something cannot be had, and go on."""
+    try:
+        yield
+    except UnavailableError as error:
+        lacking[need] = str(error)
+
+
+@contextmanager
 def _named(path: Path, job: Job) -> Iterator[None]:
     """Say in a UserError which entry of which suite it is about."""
     try:
         yield
+    except UnavailableError:
+        raise
     except UserError as error:
         entry = f"scenario {job.scenario.name!r}, method {job.method.name!r}, seed {job.seed}"
         raise UserError(f"{path}: {entry}: {error}") from error

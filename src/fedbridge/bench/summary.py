@@ -1,7 +1,7 @@
 """A suite's results as Markdown: tables, significance, and the verdict on every bar."""
 
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedbridge.bench.outcome import Grid, Group, Outcome
@@ -103,16 +103,31 @@ COSTS = [
 ]
 
 
-def summary(name: str, grid: Grid, seeds: Sequence[int], wanted: int) -> str:
-    """Return the whole page of a suite of ``wanted`` runs, a function of its arguments alone."""
+def summary(
+    name: str,
+    grid: Grid,
+    seeds: Sequence[int],
+    wanted: int,
+    failed: Mapping[str, str] | None = None,
+) -> str:
+    """Return the whole page of a suite of ``wanted`` runs, a function of its arguments alone.
+
+    ``failed`` are the runs that failed, by name, and why.
+    """
     done = sum(len(group.outcomes) for groups in grid.values() for group in groups)
     runs = ALL if done == wanted else SOME
     head = HEAD.format(seeds=", ".join(map(str, seeds)), runs=runs.format(done=done, wanted=wanted))
-    parts = [f"## Suite {name}\n\n{head}", *_judgement(grid)]
+    parts = [f"## Suite {name}\n\n{head}", *_failures(failed or {}), *_judgement(grid)]
     for scenario, found in grid.items():
         if found:
             parts += _scenario(scenario, found)
     return "\n".join(parts)
+
+
+def _failures(failed: Mapping[str, str]) -> Iterator[str]:
+    if failed:
+        yield "### Runs that failed\n"
+        yield _table(("run", "reason"), list(failed.items()), words=2)
 
 
 def _judgement(grid: Grid) -> Iterator[str]:

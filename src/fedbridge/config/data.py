@@ -121,6 +121,9 @@ class Scenario(Section):
     train_per_class: Positive | None = None
     """Largest number of training items per client and class, of each domain if
     domain-incremental; no limit by default."""
+    test_per_class: Positive | None = None
+    """Largest number of test items of a class, of each domain where clients or tasks are domains;
+    no limit by default. All clients of a class keep the same ones."""
     blur: Part = 0.0
     """Fraction of each task's training items that move to other tasks of the same client."""
     history: Literal["task", "own", "pooled"] = "task"

@@ -1,6 +1,8 @@
 """The data sets: prepared once from packages, cached, and offline ever after."""
 
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from fedbridge.data.store import (
     write_part,
 )
 from fedbridge.data.wordnet import WORDNET
-from fedbridge.errors import UserError
+from fedbridge.errors import UnavailableError, UserError
 
 __all__ = ["DATASETS", "Dataset", "DatasetEntry", "load_dataset", "to_download", "verify_dataset"]
 
@@ -52,17 +54,19 @@ def load_dataset(
     """Return a data set, or these domains of it in this order, preparing what is not cached.
 
     A name that begins with ``hf:`` is read as ``hub`` says. A single domain stays memory-mapped,
-    several are joined in memory. Raises UserError if the name or a domain is unknown, a package
-    cannot be had, or a cached file is damaged.
+    several are joined in memory. Raises UserError if the name or a domain is unknown or a cached
+    file is damaged, and UnavailableError if the data cannot be had.
     """
     if name.startswith(PREFIX):
-        folders = hub_parts(name, hub or Hub(), _root("hf", cache))
+        with _unavailable():
+            folders = hub_parts(name, hub or Hub(), _root("hf", cache))
         return _join(name, select_parts(name, domains, folders))
     chosen = _chosen(name, domains)
     root = _root(name, cache)
     missing = tuple(domain for domain in chosen if not (root / domain).is_dir())
     if missing:
-        _prepare(DATASETS[name], missing, root)
+        with _unavailable():
+            _prepare(DATASETS[name], missing, root)
     return _join(name, [read_part(root / domain) for domain in chosen])
 
 
@@ -77,12 +81,18 @@ def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
 
 
 def verify_dataset(
-    name: str, domains: tuple[str, ...] | None = None, cache: Path | None = None
+    name: str,
+    domains: tuple[str, ...] | None = None,
+    cache: Path | None = None,
+    hub: Hub | None = None,
 ) -> tuple[str, ...]:
     """Check every byte of these domains, or of all that are cached, and return their names.
 
-    Raises UserError naming the first damaged file, or if there is nothing to check.
+    Those of ``hf:`` are prepared first if need be. Raises UserError naming the first damaged
+    file, or if there is nothing to check.
     """
+    if name.startswith(PREFIX):
+        return _verify_hub(name, domains, hub_parts(name, hub or Hub(), _root("hf", cache)))
     root = _root(name, cache)
     chosen = _chosen(name, domains)
     if domains is None:
@@ -92,6 +102,12 @@ def verify_dataset(
     for domain in chosen:
         verify_part(root / domain)
     return chosen
+
+
+def _verify_hub(name: str, domains: tuple[str, ...] | None, folders: list[Path]) -> tuple[str, ...]:
+    for folder in folders:
+        verify_part(folder)
+    return tuple(part.domain for part, _ in select_parts(name, domains, folders))
 
 
 def _root(name: str, cache: Path | None) -> Path:
@@ -117,6 +133,15 @@ def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:
             f"data.domains: must name each domain once and at least one, found {list(domains)}"
         )
     return domains
+
+
+@contextmanager
+def _unavailable() -> Iterator[None]:
+    """Mark a UserError as one of data that cannot be had."""
+    try:
+        yield
+    except UserError as error:
+        raise UnavailableError(str(error)) from error
 
 
 def _prepare(entry: DatasetEntry, missing: tuple[str, ...], root: Path) -> None:

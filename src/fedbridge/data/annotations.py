@@ -76,4 +76,5 @@ ANNOTATIONS = DatasetEntry(
     domains=LANGUAGES,
     licences=(LICENCE,),
     packages=(METADATA, PACKAGE),
+    modality="text",
 )

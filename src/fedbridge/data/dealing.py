@@ -61,7 +61,6 @@ def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> Boar
 def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], seed: int) -> Held:
     """Deal training and validation items out; whoever shares a cell has the same test items."""
     train = _deal_out(split.train, board, settings.alpha, seed, "train")
-    tested = board.of_item[split.test]
     return Held(
         train={
             (client, cell): _kept(items[: settings.train_per_class], plans[client].amount)
@@ -69,8 +68,9 @@ def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], 
         },
         validation=_deal_out(split.validation, board, settings.alpha, seed, "validation"),
         test={
-            (client, cell): split.test[tested == cell]
+            (client, cell): items
             for cell, clients in board.clients.items()
+            for items in [_tested(split.test, cell, board, settings.test_per_class, seed)]
             for client in clients
         },
     )
@@ -95,6 +95,15 @@ def _deal_out(items: Indices, board: Board, alpha: float, seed: int, part: str) 
         dealt = np.split(pile, ends[:-1].astype(np.int64))
         holding.update({(c, cell): share for c, share in zip(clients, dealt, strict=True)})
     return holding
+
+
+def _tested(test: Indices, cell: int, board: Board, most: int | None, seed: int) -> Indices:
+    """Return the test items of a cell, ascending; of too many, ``most`` at random."""
+    items: Indices = test[board.of_item[test] == cell]
+    if most is None or len(items) <= most:
+        return items
+    drawn: Indices = np.sort(rng_for(seed, "scenario", "test", cell).permutation(items)[:most])
+    return drawn
 
 
 def _kept(items: Indices, amount: float) -> Indices:

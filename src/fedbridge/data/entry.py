@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from fedbridge.data.packages import Package
 from fedbridge.data.store import Part
@@ -22,6 +23,7 @@ class DatasetEntry:
     domains: tuple[str, ...]
     licences: tuple[str, ...]
     packages: tuple[Package, ...] = ()
+    modality: Literal["image", "text"] = "image"
 
     @property
     def megabytes(self) -> float:

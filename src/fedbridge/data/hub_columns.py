@@ -89,7 +89,8 @@ def read_labels(
     """Return a number per row ``(N,)`` and their names: of classes, or of another role's values.
 
     Classes in their declared order, else sorted; those that no row has are left out. Raises
-    UserError if a row has none (``None``, an empty text, a label of -1), or two have one name.
+    UserError if a row has none (``None``, an empty text, a label of -1) or one that was not
+    announced, or two have one name.
     """
     feature = table.features[column]
     kind = kind_of(feature)
@@ -104,6 +105,14 @@ def read_labels(
             f"data.hub.{role}: {name}: every row must have a {role}, but {column!r} is missing in "
             f"{len(missing)} of {len(values)} ({first}{', ...' if len(missing) > TOLD else ''}); "
             f"data.hub.splits can leave out a split without"
+        )
+    known = range(len(feature.names)) if kind == "class" else range(0)
+    strange = [row for row, value in enumerate(values) if known and value not in known]
+    if strange:
+        raise UserError(
+            f"data.hub.{role}: {name}: {column!r} must hold one of the {len(known)} classes that "
+            f"it announces, but {len(strange)} of {len(values)} rows do not, the first being "
+            f"{places[strange[0]]} with {values[strange[0]]}"
         )
     used, numbers = np.unique(np.array(values), return_inverse=True)
     names = tuple(feature.int2str(int(value)) if kind == "class" else str(value) for value in used)

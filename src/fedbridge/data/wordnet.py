@@ -124,4 +124,5 @@ WORDNET = DatasetEntry(
     domains=("wordnet",),
     licences=(LICENCE,),
     packages=(PACKAGE,),
+    modality="text",
 )

@@ -16,6 +16,7 @@ from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from typing import Any, Self, TypeVar, Union
 
@@ -40,7 +41,7 @@ class Crew:
 
 
 Build = Callable[[tuple[str, ...]], Crew]
-Host = Union[ProcessPoolExecutor, "_Here"]
+Host = Union["_Worker", "_Here"]
 
 
 class LocalTransport:
@@ -53,12 +54,12 @@ class LocalTransport:
         self.seconds_learning = 0.0
         _use_threads(threads)
         context = multiprocessing.get_context("spawn")
-        self._hosts: list[Host] = [ProcessPoolExecutor(1, context) for _ in range(workers)]
+        self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
         self._hosts = self._hosts or [_Here()]
         others = set(multiprocessing.active_children())
         with _interrupts_held_back():  # for good in workers: this process decides how to end
             self._built = [
-                host.submit(_host, build, names[w :: len(self._hosts)], threads if workers else 0)
+                host.build(build, names[w :: len(self._hosts)])
                 for w, host in enumerate(self._hosts)
             ]
         self._workers = set(multiprocessing.active_children()) - others
@@ -93,7 +94,7 @@ class LocalTransport:
         """Run a pure function on every job, shared out among the hosts, and keep the order."""
         hosts = self._hosts
         futures = [
-            _submit(hosts[i % len(hosts)], _apply, function, job) for i, job in enumerate(jobs)
+            hosts[i % len(hosts)].submit(_apply, function, job) for i, job in enumerate(jobs)
         ]
         return [_result(future) for future in futures]
 
@@ -107,8 +108,8 @@ class LocalTransport:
 
     def peak_memory_mib(self) -> float:
         """Return the sum of all processes' largest resident sizes."""
-        peaks: list[float] = [_result(_submit(host, _peak)) for host in self._hosts]
-        return sum(peaks) + (_peak() if self._workers else 0.0)
+        peaks: list[float] = [_result(host.submit(_peak)) for host in self._hosts]
+        return sum(peaks) + (_resident_mib() if self._workers else 0.0)
 
     def __enter__(self) -> Self:
         try:
@@ -122,39 +123,65 @@ class LocalTransport:
     def __exit__(self, *failure: object) -> None:
         hurry = failure[0] is not None
         for host in self._hosts:
-            host.shutdown(wait=not hurry, cancel_futures=True)
+            host.shutdown(hurry)
         if hurry:
             for process in self._workers:
                 process.terminate()
                 process.join()
 
     def _everywhere(
-        self, task: Callable[[str, bytes], bytes], broadcasts: dict[str, Broadcast]
+        self, task: Callable[[Crew, str, bytes], bytes], broadcasts: dict[str, Broadcast]
     ) -> Iterator[bytes]:
         futures = []
         for name, broadcast in broadcasts.items():
             data = encode(broadcast)
             self.bytes_down += len(data)
-            futures.append(_submit(self._host_of(name), task, name, data))
+            futures.append(self._host_of(name).submit(task, name, data))
         for future in futures:
             yield _result(future)
 
-    def _all(self, task: Callable[[str, Path], None], folder: Path) -> None:
-        for future in [_submit(self._host_of(n), task, n, folder) for n in self.names]:
+    def _all(self, task: Callable[[Crew, str, Path], None], folder: Path) -> None:
+        for future in [self._host_of(n).submit(task, n, folder) for n in self.names]:
             _result(future)
 
     def _host_of(self, name: str) -> Host:
         return self._hosts[self.names.index(name) % len(self._hosts)]
 
 
+class _Worker:
+    """Hosts its crew in a process of its own; a task gets the crew and then its arguments."""
+
+    def __init__(self, context: SpawnContext, threads: int) -> None:
+        self._threads = threads
+        self._process = ProcessPoolExecutor(1, context)
+
+    def build(self, build: Build, names: tuple[str, ...]) -> "Future[Any]":
+        return self._process.submit(_move_in, build, names, self._threads)
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> "Future[Any]":
+        with _dead_worker_told():
+            return self._process.submit(_in_worker, task, *args)
+
+    def shutdown(self, hurry: bool) -> None:
+        self._process.shutdown(wait=not hurry, cancel_futures=True)
+
+
 class _Here:
-    """Stands for an executor, but works in this process, and only when a result is asked for."""
+    """Hosts its crew in this process, and works only when a result is asked for."""
 
-    def submit(self, function: Callable[..., Any], *args: Any) -> "_Later":
-        return _Later(function, args)
+    _crew: Crew
 
-    def shutdown(self, wait: bool, cancel_futures: bool) -> None:
+    def build(self, build: Build, names: tuple[str, ...]) -> "_Later":
+        return _Later(self._move_in, (build, names))
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> "_Later":
+        return _Later(lambda *given: task(self._crew, *given), args)
+
+    def shutdown(self, hurry: bool) -> None:
         """Nothing runs that could be ended."""
+
+    def _move_in(self, build: Build, names: tuple[str, ...]) -> None:
+        self._crew = build(names)
 
 
 @dataclass(frozen=True)
@@ -166,16 +193,19 @@ class _Later:
         return self.function(*self.args)
 
 
-_crew: Crew
+_crew: Crew  # of a worker process, which has one
 
 
-def _host(build: Build, names: tuple[str, ...], threads: int) -> None:
-    """Build this process's clients; ``threads`` is 0 in the main process."""
+def _move_in(build: Build, names: tuple[str, ...], threads: int) -> None:
+    """Build the clients of a worker process."""
     global _crew  # noqa: PLW0603 - the one thing a worker process owns
-    if threads:
-        _use_threads(threads)
-        threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _use_threads(threads)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _crew = build(names)
+
+
+def _in_worker(task: Callable[..., Any], *args: Any) -> Any:
+    return task(_crew, *args)
 
 
 def _use_threads(count: int) -> None:
@@ -191,38 +221,38 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _learn(name: str, data: bytes) -> bytes:
+def _learn(crew: Crew, name: str, data: bytes) -> bytes:
     message = decode(data, "Broadcast")
     assert isinstance(message, Broadcast)
-    return encode(_crew.clients[name].learn(message))
+    return encode(crew.clients[name].learn(message))
 
 
-def _evaluate(name: str, data: bytes) -> bytes:
+def _evaluate(crew: Crew, name: str, data: bytes) -> bytes:
     message = decode(data, "Broadcast")
     assert isinstance(message, Broadcast)
-    return encode(_crew.clients[name].evaluate(message))
+    return encode(crew.clients[name].evaluate(message))
 
 
-def _save(name: str, folder: Path) -> None:
-    _crew.clients[name].save(folder)
+def _save(crew: Crew, name: str, folder: Path) -> None:
+    crew.clients[name].save(folder)
 
 
-def _load(name: str, folder: Path) -> None:
-    _crew.clients[name].load(folder)
+def _load(crew: Crew, name: str, folder: Path) -> None:
+    crew.clients[name].load(folder)
 
 
-def _apply(function: Callable[[Commons, J], R], job: J) -> R:
-    return function(_crew.commons, job)
+def _apply(crew: Crew, function: Callable[[Commons, J], R], job: J) -> R:
+    return function(crew.commons, job)
 
 
-def _peak() -> float:
+def _peak(crew: Crew) -> float:
+    return _resident_mib()
+
+
+def _resident_mib() -> float:
+    """Return the largest size that this process has had."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
-
-
-def _submit(host: Host, function: Callable[..., Any], *args: Any) -> "Future[Any] | _Later":
-    with _dead_worker_told():
-        return host.submit(function, *args)
 
 
 def _result(future: "Future[Any] | _Later") -> Any:

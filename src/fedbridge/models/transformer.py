@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from fedbridge.errors import UserError
+from fedbridge.errors import UnavailableError, UserError
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES, import_extra, resolve
 from fedbridge.models.foundation import (
     ImageModel,
@@ -210,7 +210,7 @@ def at_hand(where: str) -> str:
         config = try_to_load_from_cache(where, "config.json")
         if isinstance(config, str):
             return str(Path(config).parent)
-        raise UserError(
+        raise UnavailableError(
             f"large.model: transformers:{where}: the Hugging Face hub cannot be reached ({error}) "
             f"and has not given it before; a folder needs no network"
         ) from error

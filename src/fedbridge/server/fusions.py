@@ -3,7 +3,9 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-from fedbridge.config import Alone
+from fedbridge.config import Alone, Config
+from fedbridge.data import DATASETS
+from fedbridge.errors import UserError
 from fedbridge.models.commons import Commons
 from fedbridge.server.averaging import average
 from fedbridge.server.feddf import average_and_distil
@@ -46,3 +48,15 @@ FUSIONS: dict[str, Fusion] = {
     "fedet": Fusion(through_large),
     "target": Fusion(average_and_synthesise, asks=False, common_start=True, pictures_only=True),
 }
+
+
+def require_pictures(config: Config, modality: str | None = None) -> None:
+    """Raise UserError if the fusion makes inputs and the data, as far as is known, are texts."""
+    name = config.data.name
+    if modality is None and name in DATASETS:
+        modality = DATASETS[name].modality
+    if FUSIONS[config.fusion.name].pictures_only and modality == "text":
+        raise UserError(
+            f"fusion.name: {config.fusion.name!r} synthesises inputs, so the data must be "
+            f"pictures, found {name!r}, which is text"
+        )

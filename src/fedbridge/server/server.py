@@ -9,7 +9,6 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedbridge.errors import UserError
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
@@ -44,11 +43,6 @@ class Server:
         self._spread = spread
         config = commons.config
         self._fusion = FUSIONS[config.fusion.name]
-        if self._fusion.pictures_only and len(commons.input_shape) != 3:
-            raise UserError(
-                f"fusion.name: {config.fusion.name!r} synthesises inputs, so the data must be "
-                f"pictures, found {config.data.name!r}, which is text"
-            )
         self._asks = self._fusion.asks or config.large.absorbs
         self._starts = self._common_starts()
         self._students: list[Student] = []

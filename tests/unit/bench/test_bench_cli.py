@@ -18,7 +18,7 @@ def made(bench, monkeypatch):
     """A suite of two methods and three seeds in the folder we are in."""
     made = bench()
     monkeypatch.chdir(made.path.parent)
-    monkeypatch.setattr(console, "make_ready", lambda path, jobs, tell: None)
+    monkeypatch.setattr(console, "make_ready", lambda path, jobs, tell: [])
     return made
 
 
@@ -85,6 +85,30 @@ def test_what_is_done_is_skipped_and_what_has_changed_is_said(made, call, act):
     # what came of other settings is gone, what is done is reported
     assert changed.state() == "begun"
     assert "bridge (1 of 3)" in (made.results / "summary.md").read_text()
+
+
+def test_what_lacks_its_data_fails_and_the_rest_goes_on(made, call, act, monkeypatch):
+    jobs = made.jobs()
+    reason = "data.name: the hub cannot be reached for a/b"
+    monkeypatch.setattr(console, "make_ready", lambda *_: [(job, reason) for job in jobs[:3]])
+    for job in jobs[4:]:
+        finish(job, EVEN)
+    started = act({jobs[3].name: FAILS})
+    code, _, err = call("--jobs", "1")
+    assert (code, started) == (1, [jobs[3].name])
+    told = {job.name: reason for job in jobs[:3]} | {jobs[3].name: "no luck"}
+    assert err.splitlines() == [f"failed: {name}: {why}" for name, why in told.items()]
+    page = made.results / "summary.md"
+    for name, why in told.items():
+        assert f"\n| {name} | {why} |\n" in page.read_text()
+    before = page.read_bytes()
+    assert call("--report-only")[0] == 0 and page.read_bytes() == before
+    # once it has succeeded nothing is told of it
+    monkeypatch.setattr(console, "make_ready", lambda *_: [])
+    act({job.name: FAILS for job in jobs[1:4]})
+    finish(jobs[0], EVEN)
+    assert call("--jobs", "1")[0] == 1
+    assert jobs[0].name not in page.read_text() and f"{jobs[1].name} | no luck" in page.read_text()
 
 
 def test_a_finished_run_that_cannot_be_read_stops_no_other(made, call, act):

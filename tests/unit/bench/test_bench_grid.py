@@ -56,6 +56,13 @@ def test_a_scenarios_defaults_reach_whoever_has_them_and_does_not_differ(bench):
     assert (less.learner.memory, less.fusion.name) == (0, "none")
 
 
+def test_pictures_cannot_be_made_of_texts(bench):
+    rest = 'set = ["data.name=wordnet", "fusion.name=target"]\n'
+    text = SUITE + f'[[method]]\nname = "dreams"\n{rest}'
+    with pytest.raises(UserError, match=r"method 'dreams': fusion\.name: .* pictures, found 'wo"):
+        bench(text).jobs()
+
+
 def test_a_name_may_be_anything_that_can_be_read(bench):
     odd = 'a "quoted" 5 = é😀'
     job = bench(SUITE.replace('name = "bridge"', f"name = '{odd}'")).jobs()[0]

@@ -65,6 +65,13 @@ def test_a_failure_stops_nothing_else_and_is_told(bench, act):
         names[3]: "ended with exit code 0",  # it says that all is well, and left no summary
     }
     assert log.read_text() == "a\nerror: no luck\n"
+    assert [pool.failure_of(job) for job in jobs[:4]] == [
+        "no luck",
+        "ended with exit code 3",
+        told[names[2]],
+        "ended with exit code 0",
+    ]
+    assert pool.failure_of(jobs[4]) is None
     assert sorted(job.name for job, _ in standing.done) == sorted(names[4:])
 
 

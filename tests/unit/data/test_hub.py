@@ -10,11 +10,12 @@ import datasets
 import httpx2
 import huggingface_hub
 import numpy as np
+import pyarrow
 import pytest
 from PIL import Image
 
 from fedbridge.config import Data, Hub, parse_config
-from fedbridge.data import load_dataset, to_download
+from fedbridge.data import load_dataset, to_download, verify_dataset
 from fedbridge.data.hub_rows import draw, read_rows
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
@@ -205,6 +206,59 @@ def test_labels_must_be_discrete_and_rows_must_be_there(tmp_path):
         load(saved(tmp_path / "float", rows), label="y")
     with pytest.raises(UserError, match="must have rows, found none in all"):
         read_rows("hf:a/b", {"all": pictures(0).select([])}, Hub())
+
+
+@pytest.mark.parametrize("strange", [3, -2])
+def test_labels_that_were_not_announced_are_told(tmp_path, strange):
+    whole = pictures(0, 1, 2)
+    rows = whole.data.table.set_column(1, "y", pyarrow.array([0, strange, strange], "int64"))
+    told = datasets.Dataset(datasets.table.InMemoryTable(rows), info=whole.info)
+    message = (
+        rf"data\.hub\.label: .*'y' must hold one of the 3 classes that it announces, but 2 of 3 "
+        rf"rows do not, the first being all 1 with {strange}"
+    )
+    with pytest.raises(UserError, match=message):
+        load(saved(tmp_path / "set", told))
+
+
+def test_a_column_that_one_split_lacks_is_told(tmp_path):
+    other = pictures(0, 1).rename_column("y", "z")
+    name = saved(tmp_path / "set", train=pictures(0, 1), test=other)
+    with pytest.raises(UserError, match=r"img \(picture\), y \(class\), z \(class\); name the"):
+        load(name)
+    with pytest.raises(UserError, match=r"'y' is missing in 2 of 4 \(test 0, test 1\)"):
+        load(name, label="y")
+    assert len(load(name, label="y", splits=("train",))) == 2
+
+
+def test_a_picture_of_senseless_size_is_unreadable(tmp_path):
+    bomb = io.BytesIO()
+    Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
+    cells = [{"bytes": bomb.getvalue(), "path": None}]
+    name = saved(tmp_path / "set", table({"img": PICTURE, "y": classes("a")}, img=cells, y=[0]))
+    with pytest.raises(UserError, match=r"1 of 1 pictures cannot be read: all 0 .*exceeds limit"):
+        load(name)
+
+
+def test_a_file_cut_short_is_the_users_error(tmp_path):
+    name = saved(tmp_path / "set", pictures(0, 1))
+    (path,) = (tmp_path / "set").glob("*.arrow")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"data\.name: hf:.*set: \w+: "):
+        load(name)
+
+
+def test_what_was_prepared_can_be_verified(tmp_path):
+    kinds = {"text": TEXT, "label": TEXT, "of": TEXT}
+    rows = table(kinds, text=["a", "b"], label=["c", "d"], of=["ink", "oil"])
+    name = saved(tmp_path / "set", rows)
+    hub = Hub(domain="of")
+    assert verify_dataset(name, hub=hub) == ("ink", "oil")
+    assert verify_dataset(name, ("oil",), hub=hub) == ("oil",)
+    (path,) = (tmp_path / "cache").glob("data-v1/hf/*/0001/inputs.npy")
+    path.write_bytes(path.read_bytes()[:-1] + b"?")
+    with pytest.raises(UserError, match=r"0001/inputs\.npy: must have the sha256"):
+        verify_dataset(name, hub=hub)
 
 
 def test_format_that_was_saved_does_not_matter(tmp_path):

@@ -85,6 +85,18 @@ def test_spread_jobs_keep_their_order(transport):
     assert transport.spread(join, []) == []
 
 
+def test_two_in_one_process_keep_their_clients_apart(tmp_path):
+    with LocalTransport(build, NAMES, 0, 1) as one:
+        list(one.exchange(send(1, a=1.0)))
+        with LocalTransport(build, ("a",), 0, 1) as other:
+            assert sums(other.exchange(send(1, a=10.0))) == [("a", 10.0)]
+            assert sums(one.exchange(send(1, 2, a=1.0, b=5.0))) == [("a", 2.0), ("b", 5.0)]
+            assert sums(other.exchange(send(1, 2, a=10.0))) == [("a", 20.0)]
+            one.save(tmp_path)
+        assert (tmp_path / "a").read_text() == "2.0"
+        assert sums(one.exchange(send(1, 3, a=1.0))) == [("a", 3.0)]
+
+
 def test_state_is_saved_and_taken_up(transport, tmp_path):
     list(transport.exchange(send(1, a=1.0, b=2.0)))
     transport.save(tmp_path)
@@ -122,7 +134,7 @@ def test_worker_that_dies_is_told_from_then_on():
 
 
 def test_upload_that_is_no_upload_is_refused(monkeypatch):
-    monkeypatch.setattr(local, "_learn", lambda name, data: b"not a message")
+    monkeypatch.setattr(local, "_learn", lambda crew, name, data: b"not a message")
     with (
         LocalTransport(build, NAMES, 0, 1) as transport,
         pytest.raises(UserError, match="message: not a readable Upload"),

@@ -7,11 +7,11 @@ from torch import nn
 from fedbridge.config import TARGET
 from fedbridge.errors import UserError
 from fedbridge.models.space import as_input
+from fedbridge.server.fusions import require_pictures
 from fedbridge.server.generator import NOISE, Generator, Statistics
-from fedbridge.server.server import Server
 from fedbridge.server.target import Synthesis
 from fedbridge.wire import State, Step
-from worlds import World, bare_commons, make_world, play, tiny_config
+from worlds import World, make_world, play, tiny_config
 
 FIRST = Step(1, 2)
 OPTIONS = {"name": "target", "items": 30, "synthesis": 12, "steps": 3}
@@ -148,10 +148,13 @@ def test_several_architectures_teach_together():
 
 
 def test_texts_are_refused():
-    config = tiny_config(fusion={"name": "target"})
-    commons = bare_commons(config, 4, torch.zeros(3, 12, dtype=torch.int32), torch.zeros(3, 2))
-    with pytest.raises(UserError, match=r"fusion\.name: 'target' .* pictures, found .*text"):
-        Server(commons, {"client-1": "bag"}, lambda function, jobs: [])
+    words = tiny_config(fusion={"name": "target"}, data={"name": "wordnet"})
+    for modality in (None, "text"):
+        with pytest.raises(UserError, match=r"fusion\.name: 'target' .* found 'wordnet', .*text$"):
+            require_pictures(words, modality)
+    require_pictures(words, "image")
+    require_pictures(tiny_config(fusion={"name": "target"}, data={"name": "hf:a/b"}))
+    require_pictures(tiny_config(fusion={"name": "fedavg"}, data={"name": "wordnet"}), "text")
 
 
 @pytest.mark.parametrize(
