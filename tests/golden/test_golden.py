@@ -110,6 +110,7 @@ LEARNER: dict[str, dict[str, Any]] = {
         "keep": "balanced",
         "memory_batch": 8,
         "rehearsal": 1.0,
+        "relation": 0.0,
     },
     "target": {"weight": 1.0, "batch": 16, "classes": "task"},
 }

@@ -36,4 +36,4 @@ class Commons:
 
     def logits(self, embedding: Tensor, classes: Tensor) -> Tensor:
         """Return ``tau * <e, a_c>``, ``(B, len(classes))``, of embeddings ``(B, P)``."""
-        return self.config.small.temperature * embedding @ self.anchors[classes].T
+        return embedding @ (self.config.small.temperature * self.anchors[classes]).T

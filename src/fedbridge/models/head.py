@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
-import scipy.linalg
 import torch
 from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
 from torch import Tensor
 
 from fedbridge.rng import rng_for
@@ -78,17 +78,21 @@ class Sums:
         """Return the sums with every item counted ``factor`` times."""
         return Sums(self.gram * factor, self.cross * factor, self.counts * factor)
 
+    def rounded(self) -> "Sums":
+        """Return the sums as exact as they travel."""
+        parts = (self.gram, self.cross, self.counts)
+        return Sums(*(part.astype(np.float32).astype(np.float64) for part in parts))
+
     def ridge(self, strength: float) -> Array:
         """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue."""
         size = len(self.gram)
         penalty = strength * np.trace(self.gram) / size
         if penalty == 0.0:
             return np.zeros_like(self.cross)
-        return np.asarray(
-            scipy.linalg.solve(
-                self.gram + penalty * np.eye(size), self.cross, assume_a="pos", check_finite=False
-            )
-        )
+        system = self.gram.T.copy(order="F")  # symmetric: LAPACK factors this copy in place
+        system[np.diag_indices(size)] += penalty
+        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        return np.asarray(cho_solve(factor, self.cross, check_finite=False))
 
     def nearest_mean(self) -> Array:
         """Return ``W (M, C)`` of unit class means, 0 for a class without data."""
@@ -104,8 +108,7 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
 
 def packed(sums: Sums) -> dict[str, Tensor]:
     """Return sums as they travel: float32, and of G the upper triangle only."""
-    upper = np.triu_indices(len(sums.gram))
-    parts = {"gram": sums.gram[upper], "cross": sums.cross, "counts": sums.counts}
+    parts = {"gram": sums.gram[_upper(len(sums.gram))], "cross": sums.cross, "counts": sums.counts}
     return {name: torch.from_numpy(part.astype(np.float32)) for name, part in parts.items()}
 
 
@@ -114,7 +117,10 @@ def unpacked(parts: Mapping[str, Tensor]) -> Sums:
     cross, counts = (parts[name].cpu().double().numpy() for name in ("cross", "counts"))
     gram = np.zeros((len(cross), len(cross)))
     if len(parts["gram"]):
-        upper = np.triu_indices(len(cross))
-        gram[upper] = parts["gram"].cpu().numpy()
-        gram.T[upper] = gram[upper]
+        upper = _upper(len(cross))
+        gram[upper] = gram.T[upper] = parts["gram"].cpu().numpy()
     return Sums(gram, cross, counts)
+
+
+def _upper(size: int) -> NDArray[np.bool_]:
+    return np.tri(size, dtype=bool).T

@@ -1,5 +1,6 @@
 """The head that a client solves for itself, on features that are small enough for paper."""
 
+import math
 from itertools import product
 from typing import Any
 
@@ -11,7 +12,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.client.head import HEADS, Choice, Sent, Solved, _climb
+from fedbridge.client.head import HEADS, PERFECT, Choice, Sent, Solved, _climb
 from fedbridge.config import Large
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpened_loss
@@ -159,12 +160,25 @@ def test_no_step_from_the_choice_has_a_lower_loss(seed: int):
 
     head.settle(z, labels, torch.arange(3))
 
-    of, (i, j) = losses(all_, own, z, labels), head.choice
+    found, (i, j) = losses(all_, own, z, labels), head.choice
+    of = {choice: max(PERFECT, loss) for choice, loss in found.items()}
     assert of[i, j] <= of[start] + 1e-9
     for near in ((i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)):
         assert of[i, j] <= of.get(near, 9.0) + 1e-6
     expected = ridge(all_ + own.scaled(OWN[j]), STRENGTHS[i])
     np.testing.assert_allclose(head.weights, expected, atol=1e-4)
+
+
+def test_a_head_that_is_always_right_is_not_exchanged_for_another():
+    """Others are right as well; what is left of their losses is no reason to prefer them."""
+    all_, own, z, labels = random_problem(18, shift=3.0)
+    of = losses(all_, own, z, labels)
+    assert min(of.values()) < of[1, 0] < PERFECT
+    head = solved(4)
+    head.take(packed(all_))
+    head.add(own)
+    head.settle(z, labels, torch.arange(3))
+    assert head.choice == (1, 0) and head.settled
 
 
 def test_own_sums_count_more_where_the_client_is_a_domain_of_its_own():
@@ -231,14 +245,61 @@ def test_climbing_reaches_the_top_of_a_single_hill(
         return float(abs(place[0] - goal[0]) + abs(place[1] - goal[1]))
 
     here = min(start, width - 1), min(start, height - 1)
-    assert _climb(here, (width, height), loss) == goal
+    assert _climb([here], (width, height), loss) == goal
     assert all(0 <= i < width and 0 <= j < height for i, j in asked)
 
 
 def test_climbing_stays_where_nothing_is_better():
-    flat = _climb((1, 1), (3, 3), lambda place: 1.0)
-    valley = _climb((0, 0), (3, 3), lambda place: float(place not in ((0, 0), (2, 2))))
+    flat = _climb([(1, 1)], (3, 3), lambda place: 1.0)
+    valley = _climb([(0, 0)], (3, 3), lambda place: float(place not in ((0, 0), (2, 2))))
     assert flat == (1, 1) and valley == (0, 0)
+
+
+def test_climbing_from_the_best_start_leaves_a_plateau_by_hand():
+    """From (1, 0) every step stays on the plateau or goes down; three steps away is the top."""
+    surface = [
+        [2.0, 2.0, 1.5, 0.4],
+        [1.1, 1.1, 1.2, 0.5],
+        [2.0, 2.0, 1.5, 0.9],
+    ]
+    asked: list[Choice] = []
+
+    def loss(place: Choice) -> float:
+        asked.append(place)
+        return surface[place[0]][place[1]]
+
+    assert _climb([(1, 0)], (3, 4), loss) == (1, 0)
+    asked.clear()
+    assert _climb([(1, own) for own in range(4)], (3, 4), loss) == (0, 3)
+    assert set(asked) == {(1, 0), (1, 1), (1, 2), (1, 3), (0, 3), (2, 3), (0, 2)}
+
+
+def test_a_client_for_whom_the_head_of_all_only_guesses_finds_its_own_weight():
+    all_, own, z, labels = random_problem(56, shift=2.0)
+    of = losses(all_, own, z, labels)
+    assert _climb([(1, 0)], (3, 3), of.__getitem__) == (1, 0)
+    assert of[1, 0] == pytest.approx(math.log(3))
+    head = solved(4)
+    head.take(packed(all_))
+    head.add(own)
+
+    head.settle(z, labels, torch.arange(3))
+
+    assert head.choice == min(of, key=of.__getitem__) == (2, 2)
+
+
+def test_a_choice_in_force_is_where_the_next_climb_begins():
+    """From the start, these items would lead elsewhere."""
+    all_, own, z, labels = random_problem(9, shift=1.0)
+    found = []
+    for in_force in ((1, 0), (0, 1)):
+        head = solved(4)
+        head.take(packed(all_))
+        head.add(own)
+        head.load(head.state() | {"choice": torch.tensor([*in_force, 0])})
+        head.settle(z, labels, torch.arange(3))
+        found.append(head.choice)
+    assert found == [(1, 2), (0, 1)]
 
 
 # what is kept

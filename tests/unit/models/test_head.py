@@ -124,6 +124,14 @@ def test_packing_halves_the_symmetric_part_and_gives_everything_back(size, class
         np.testing.assert_array_equal(getattr(unpacked(parts), name), getattr(exact, name))
 
 
+def test_rounded_sums_are_those_that_travel():
+    whole = sums(*items())
+    found, sent = whole.rounded(), unpacked(packed(whole))
+    for name in ("gram", "cross", "counts"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(sent, name))
+    assert not np.array_equal(found.gram, whole.gram)
+
+
 def test_what_travels_of_a_gram_is_its_upper_triangle_row_by_row():
     parts = packed(Sums(np.array([[1.0, 2.0], [2.0, 3.0]]), np.ones((2, 1)), np.ones(1)))
     assert parts["gram"].tolist() == [1.0, 2.0, 3.0]
