@@ -1,6 +1,6 @@
 """All settings of an experiment, frozen and validated: the only home of defaults."""
 
-from fedbridge.config.data import Data, Hub, Scenario
+from fedbridge.config.data import SITE, Data, Hub, Scenario
 from fedbridge.config.experiment import Config
 from fedbridge.config.files import dump_config, load_config, parse_config
 from fedbridge.config.fusions import (
@@ -28,12 +28,14 @@ from fedbridge.config.learners import (
     TargetLearner,
 )
 from fedbridge.config.models import Engine, Large, Small, Training
+from fedbridge.config.site import SiteConfig, load_site
 
 __all__ = [
     "DERPP",
     "EWC",
     "GLFC",
     "OBOD",
+    "SITE",
     "SMCF",
     "TARGET",
     "Alone",
@@ -55,10 +57,12 @@ __all__ = [
     "LwF",
     "Replay",
     "Scenario",
+    "SiteConfig",
     "Small",
     "TargetLearner",
     "Training",
     "dump_config",
     "load_config",
+    "load_site",
     "parse_config",
 ]

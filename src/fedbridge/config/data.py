@@ -9,6 +9,8 @@ from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Slots = Annotated[tuple[Positive, ...], Field(min_length=1)]
+SITE = "site"
+"""The name of the data that every site reads itself."""
 
 
 class Hub(Section):
@@ -38,7 +40,8 @@ class Data(Section):
 
     name: str = "digits"
     """An entry of ``fedbridge list datasets``, or ``hf:OWNER/NAME`` on the Hugging Face hub, or
-    ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written."""
+    ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written; or
+    ``site``: every client reads its own data, as its own site config says."""
     domains: tuple[str, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
     public: str = "same"
@@ -48,7 +51,41 @@ class Data(Section):
     public_items: Positive | None = None
     """Number of public items where they are not of the ``same`` data set; by default as many as
     would be of it."""
+    clients: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
+    """Names of the sites, in order; ``site`` only, as the next three."""
+    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    """All classes that any site may have; a label must be one of these words."""
+    modality: Literal["image", "text"] | None = None
+    """What the items are."""
+    size: Literal[16, 32] | None = None
+    """Side in pixels of the pictures that small models read; 32 by default."""
     hub: Hub = Hub()
+
+    @model_validator(mode="after")
+    def _sites_agree(self) -> Self:
+        needed = ("clients", "classes", "modality")
+        given = [f for f in (*needed, "size") if getattr(self, f) is not None]
+        if self.name != SITE:
+            if given:
+                raise ValueError(
+                    f"data.{given[0]} is only for data.name = 'site', found it with {self.name!r}"
+                )
+            return self
+        for field in needed:
+            if field not in given:
+                raise ValueError(f"data.{field} must be given with data.name = 'site'")
+        for field in ("clients", "classes"):
+            names = getattr(self, field)
+            if len(set(names)) < len(names):
+                raise ValueError(f"data.{field} must name each once, found {list(names)}")
+        if self.public == "same" or self.public.startswith("hf:"):
+            raise ValueError(
+                f"data.public must be 'none' or a built-in data set with data.name = 'site', since "
+                f"a common config must not name what lies at a site, found {self.public!r}"
+            )
+        if self.public_items is None:
+            raise ValueError("data.public_items must be given with data.name = 'site'")
+        return self
 
     @model_validator(mode="after")
     def _hub_is_for_hub(self) -> Self:

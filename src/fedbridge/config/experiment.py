@@ -49,6 +49,16 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _every_site_is_a_client(self) -> Self:
+        names = self.data.clients
+        if names is not None and len(names) != self.scenario.clients:
+            raise ValueError(
+                f"scenario.clients: must be the number of data.clients, {len(names)}, found "
+                f"{self.scenario.clients}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averaged_models_are_alike(self) -> Self:
         used = list(dict.fromkeys(self.small.models[: self.scenario.clients]))
         if len(used) > 1 and not getattr(self.fusion, "groups", True):

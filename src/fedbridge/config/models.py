@@ -22,6 +22,9 @@ class Large(Section):
     probe that clients train by gradient and the server averages; or no large side at all."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
+    least: Positive = 1
+    """Fewest own items of a class whose sum leaves a client; of fewer it is held back until there
+    are more. With 1 the sum of a class's only item is that item's features."""
     projection: Count = 0
     """Units of the random projection with a ReLU before the head; 0 leaves it out."""
     regularisation: Annotated[tuple[Scale, ...], Field(min_length=1)] = (
@@ -104,6 +107,10 @@ class Training(Section):
 class Engine(Section):
     """Where and with how many processes the experiment runs; no number depends on it."""
 
+    kind: Literal["local", "flower"] = "local"
+    """``local``: clients in processes of this machine; ``flower``: clients in Flower's simulation,
+    or, in a deployment, wherever they are."""
+
     workers: Count | Literal["auto"] = "auto"
     """Processes that train clients; 0 trains in the main process; ``auto``: cores, at most K."""
     threads: Positive = 1
@@ -114,3 +121,10 @@ class Engine(Section):
     """Precision of the FM's encoding; small models always compute in float32."""
     checkpoints: Positive = 2
     """Number of checkpoints kept in the run folder."""
+    deadline: Scale = 3600.0
+    """Seconds that clients of a deployment have to appear, and to answer in each exchange."""
+    quorum: Positive | Literal["all"] = "all"
+    """Fewest clients that must answer in an exchange for a deployment to go on without the rest;
+    of fewer clients that are asked, all must."""
+    largest: Positive = 1024
+    """Largest message in MiB that a deployment takes from a client."""

@@ -71,8 +71,12 @@ def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) ->
             f"data.public_items"
         )
     rows = np.sort(rng_for(seed, "public", settings.public).permutation(len(other))[:count])
-    _refuse_overlap(items_at(other, rows), dataset, streams, settings.public)
-    return PublicSet(other, rows, _as_inputs(other.inputs[rows], dataset))
+    tasks = [task for client in streams.clients for task in client.tasks]
+    parts = [part for t in tasks for part in (t.own, t.train, t.validation, t.test)]
+    held = np.unique(np.concatenate([*parts, np.zeros(0, np.int64)]))
+    public = PublicSet(other, rows, _as_inputs(other.inputs[rows], dataset))
+    refuse_overlap(public, items_at(dataset, held), dataset.name)
+    return public
 
 
 def items_at(dataset: Dataset, rows: Indices) -> Images | Texts:
@@ -82,20 +86,19 @@ def items_at(dataset: Dataset, rows: Indices) -> Images | Texts:
     return dataset.items[rows]
 
 
-def _refuse_overlap(items: Images | Texts, dataset: Dataset, streams: Streams, name: str) -> None:
-    """Raise UserError if an item equals one that a client trains, validates or tests on."""
-    tasks = [task for client in streams.clients for task in client.tasks]
-    parts = [part for t in tasks for part in (t.own, t.train, t.validation, t.test)]
-    held = {_digest(item) for item in items_at(dataset, np.unique(np.concatenate(parts)))}
-    common = sum(_digest(item) in held for item in items)
+def refuse_overlap(public: PublicSet, items: Images | Texts, name: str) -> None:
+    """Raise UserError if a public item equals one that a client trains, validates or tests on."""
+    held = {digest(item) for item in items}
+    common = sum(digest(item) in held for item in public.items)
     if common:
         raise UserError(
-            f"data.public: must hold no item of a client's, found {common} of {len(items)} items "
-            f"of {name!r} that are also in {dataset.name!r}, byte for byte"
+            f"data.public: must hold no item of a client's, found {common} of {len(public.rows)} "
+            f"items of {public.dataset.name!r} that are also in {name!r}, byte for byte"
         )
 
 
-def _digest(item: NDArray[np.uint8] | str) -> bytes:
+def digest(item: NDArray[np.uint8] | str) -> bytes:
+    """Return the sha256 of an item as the FM reads it."""
     content = (
         item.encode() if isinstance(item, str) else item.tobytes() + bytes(str(item.shape), "ascii")
     )
@@ -145,7 +148,7 @@ def _drawn(dataset: Dataset, count: int, seed: int) -> Dataset:
         groups=np.arange(count, dtype=np.int64),
         classes=("none",),
         domain_names=("none",),
-        fingerprint=content_fingerprint([_digest(item).hex() for item in _each(items)]),
+        fingerprint=content_fingerprint([digest(item).hex() for item in _each(items)]),
         licences=(),
     )
 

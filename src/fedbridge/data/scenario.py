@@ -54,6 +54,22 @@ class ClientStream:
         """Return the classes that it has met through one of its tasks, ascending."""
         return sorted({label for known in self.tasks[:task] for label in known.met})
 
+    def state(self) -> list[int]:
+        """Return what a restart must know of it: nothing, all of it is known beforehand."""
+        return []
+
+    def load(self, state: list[int]) -> None:
+        """Take up what ``state`` returned."""
+
+
+@dataclass(frozen=True, eq=False)
+class Elsewhere(ClientStream):
+    """A stream as the server of real sites knows it: by the client's name only."""
+
+    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
+        """Say yes: a site that has nothing to learn says so itself."""
+        return True
+
 
 @dataclass(frozen=True, eq=False)
 class Streams:

@@ -1,0 +1,27 @@
+"""A site's own data: read from where its config says, prepared once, task by task."""
+
+from collections.abc import Callable
+from typing import Any
+
+from fedbridge.config.site import SiteConfig
+from fedbridge.data.site.database import read_database
+from fedbridge.data.site.pictures import read_pictures
+from fedbridge.data.site.rows import Partition
+from fedbridge.data.site.tables import read_csv, read_huggingface, read_parquet
+
+READERS: dict[str, Callable[[Any], list[Partition]]] = {
+    "images": read_pictures,
+    "csv": read_csv,
+    "parquet": read_parquet,
+    "huggingface": read_huggingface,
+    "sql": read_database,
+}
+"""What lists a site's tasks in their order, by ``data.kind``; the contents are read later."""
+
+
+def partitions_of(site: SiteConfig) -> list[Partition]:
+    """Return the tasks that lie at a site now, in order.
+
+    Raises UserError if nothing is there, a column is missing or a file may not be read.
+    """
+    return READERS[site.data.kind](site.data)

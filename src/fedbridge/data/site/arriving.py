@@ -1,0 +1,60 @@
+"""A stream whose tasks arrive while the federation runs, one at most in each slot of time."""
+
+import logging
+
+from fedbridge.data.scenario import Task
+from fedbridge.data.site.holding import Holding
+from fedbridge.errors import UserError
+
+log = logging.getLogger(__name__)
+
+
+class LiveStream:
+    """A client's stream of which nobody knows the next task; see ClientStream.
+
+    The site looks once in a slot, when it is first asked to learn in it. What it found is part of
+    the state, so that a restart gives the same tasks in the same slots.
+    """
+
+    def __init__(self, name: str, holding: Holding) -> None:
+        self.name = name
+        self._holding = holding
+        self._looked = 0
+        self._starts: list[int] = []
+
+    @property
+    def tasks(self) -> tuple[Task, ...]:
+        """Return the tasks that have arrived so far."""
+        return self._holding.tasks
+
+    def own_task(self, slot: int) -> int:
+        """Return the number of its newest task in a slot, 0 before its first."""
+        return sum(start <= slot for start in self._starts)
+
+    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
+        """Say whether it learns in a slot: whether a new task has arrived for it."""
+        if slot > self._looked:
+            self._looked = slot
+            if self._arrived():
+                self._starts.append(slot)
+        return slot in self._starts
+
+    def seen(self, task: int) -> list[int]:
+        """Return the classes that it has met through one of its tasks, ascending."""
+        return sorted({label for known in self.tasks[:task] for label in known.met})
+
+    def state(self) -> list[int]:
+        """Return the last slot it has looked in, and the slots in which its tasks began."""
+        return [self._looked, *self._starts]
+
+    def load(self, state: list[int]) -> None:
+        """Take up what ``state`` returned; raise UserError if those tasks are gone."""
+        self._looked, self._starts = state[0], list(state[1:])
+        self._holding.keep(len(self._starts))
+
+    def _arrived(self) -> bool:
+        try:
+            return self._holding.take()
+        except UserError as error:  # the federation goes on; somebody must look at the data
+            log.warning("%s: a new task cannot be taken: %s", self.name, error)
+            return False

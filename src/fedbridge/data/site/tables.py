@@ -1,0 +1,209 @@
+"""Tables of a site: CSV, Parquet and Hugging Face sets, row by row, as texts, cells or pictures."""
+
+import csv
+import datetime
+import importlib
+import importlib.util
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
+from fedbridge.data.hub import foreign_errors, state_of
+from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
+from fedbridge.data.site.rows import Encoded, Partition, Row, in_order, inside
+from fedbridge.errors import UserError
+
+Record = dict[str, Any]
+Located = tuple[str, Record]  # where a row stands, and its values by column
+
+NAMES: dict[str, str] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
+"""Names of periods, which sort as time goes."""
+
+
+def read_csv(settings: CSV) -> list[Partition]:
+    """List the tasks of a CSV file or of a folder of them; see partitions_of."""
+    return _files(settings, settings.path, (".csv", ".tsv", ".txt"), _csv_rows)
+
+
+def _csv_rows(settings: CSV, path: Path) -> Iterator[Located]:
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file, delimiter=settings.separator, strict=True)
+            require_columns(str(path), settings, reader.fieldnames or ())
+            for values in reader:
+                place = f"{path}: line {reader.line_num}"
+                if None in values or None in values.values():
+                    raise UserError(f"{place}: must have a value for each column of the header")
+                yield place, dict(values)
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: must be a CSV file in UTF-8: {error}") from error
+
+
+def read_parquet(settings: Parquet) -> list[Partition]:
+    """List the tasks of a Parquet file or of a folder of them; see partitions_of."""
+    return _files(settings, settings.path, (".parquet", ".pq"), _parquet_rows)
+
+
+def _parquet_rows(settings: Parquet, path: Path) -> Iterator[Located]:
+    parquet = library("pyarrow.parquet", "tables", "data.kind = 'parquet'")
+    try:
+        file = parquet.ParquetFile(path)
+        require_columns(str(path), settings, file.schema_arrow.names)
+        row = 0
+        for batch in file.iter_batches(columns=list(settings.columns)):
+            for values in batch.to_pylist():
+                row += 1
+                yield f"{path}: row {row}", values
+    except UserError:
+        raise
+    except Exception as error:  # of pyarrow's many kinds
+        raise UserError(f"{path}: must be a Parquet file: {error}") from error
+
+
+def read_huggingface(settings: HuggingFace) -> list[Partition]:
+    """List the tasks of a Hugging Face set on disk; see partitions_of."""
+    if not settings.path.is_dir():
+        raise UserError(f"{settings.path}: must be a folder that save_to_disk wrote")
+    state_of(settings.path, str(settings.path))  # of another kind is refused
+    return by_task(settings, _huggingface_rows(settings), "all")
+
+
+def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
+    datasets = library("datasets", "datasets", "data.kind = 'huggingface'")
+    with foreign_errors(str(settings.path)):
+        found = datasets.load_from_disk(str(settings.path))
+    splits = dict(found) if isinstance(found, dict) else {"all": found}
+    chosen = tuple(splits) if settings.split is None else (settings.split,)
+    for split in chosen:
+        if split not in splits:
+            raise UserError(
+                f"{settings.path}: data.split must be one of {', '.join(splits)}, found {split!r}"
+            )
+        place = f"{settings.path}: {split}"
+        require_columns(place, settings, splits[split].column_names)
+        table = splits[split].with_format(None)
+        if settings.image is not None:  # bytes, which we decode ourselves
+            table = table.cast_column(settings.image, datasets.Image(decode=False))
+        named = getattr(table.features[settings.label], "int2str", None)
+        for row, values in enumerate(table.select_columns(list(settings.columns))):
+            label = values[settings.label]
+            if named is not None and label is not None:
+                values[settings.label] = named(label) if label >= 0 else None
+            yield f"{place} {row}", values
+
+
+def _files(
+    settings: CSV | Parquet,
+    path: Path,
+    endings: tuple[str, ...],
+    read: Callable[[Any, Path], Iterator[Located]],
+) -> list[Partition]:
+    if path.is_dir():
+        files = list(inside(path, "tables"))
+    elif path.is_file():
+        files = [path]
+    else:
+        raise UserError(f"{path}: must be a file or a folder, found nothing")
+    for file in files:
+        if file.suffix.lower() not in endings:
+            raise UserError(f"{file}: must end with {' or '.join(endings)}")
+    if not files:
+        raise UserError(f"{path}: must hold files that end with {' or '.join(endings)}, found none")
+    if settings.task or settings.date or path.is_file():
+        return by_task(settings, (row for file in files for row in read(settings, file)), "all")
+    whole = [Partition(file.stem, False, partial(_parsed, settings, file, read)) for file in files]
+    return in_order(whole, settings.complete)
+
+
+def _parsed(
+    settings: CSV | Parquet, file: Path, read: Callable[[Any, Path], Iterator[Located]]
+) -> Iterator[Row]:
+    return (row_of(settings, *located) for located in read(settings, file))
+
+
+def by_task(settings: Table, located: Iterable[Located], otherwise: str) -> list[Partition]:
+    """Deal rows out to tasks by the column of tasks or of dates; see partitions_of."""
+    tasks: dict[str, list[Row]] = {}
+    for place, values in located:
+        tasks.setdefault(_task(settings, place, values, otherwise), []).append(
+            row_of(settings, place, values)
+        )
+    if not tasks:
+        raise UserError(f"{_source(settings)}: must have rows, found none")
+    found = [Partition(name, False, partial(list, rows)) for name, rows in tasks.items()]
+    return in_order(found, settings.complete)
+
+
+def row_of(settings: Table, place: str, values: Record) -> Row:
+    """Return the item of a row of a table."""
+    label, group = values[settings.label], None
+    if settings.group is not None and not is_missing(values[settings.group]):
+        group = str(values[settings.group])
+    content: str | Encoded | Cells
+    if settings.features is not None:
+        content = cells({name: values[name] for name in settings.features})
+    elif settings.text is not None:
+        text = values[settings.text]
+        content = "" if is_missing(text) else str(text)
+    else:
+        content = Encoded(partial(_picture_bytes, values[getattr(settings, "image", "")]))
+    return Row(place, None if is_missing(label) else as_word(label), content, group)
+
+
+def _task(settings: Table, place: str, values: Record, otherwise: str) -> str:
+    column = settings.task or settings.date
+    if column is None:
+        return otherwise
+    value = values[column]
+    if is_missing(value):
+        raise UserError(f"{place}: must have a value in column {column!r}, found none")
+    if settings.task is not None:
+        return as_word(value)
+    return _as_date(place, column, value).strftime(NAMES[settings.period])
+
+
+def _as_date(place: str, column: str, value: Any) -> datetime.date:
+    if isinstance(value, datetime.date):
+        return value
+    try:
+        return datetime.datetime.fromisoformat(str(value).strip())
+    except ValueError as error:
+        raise UserError(
+            f"{place}: column {column!r} must hold dates such as 2025-01-31, found {value!r}"
+        ) from error
+
+
+def _picture_bytes(value: Any) -> bytes:
+    data = (value or {}).get("bytes")
+    if not isinstance(data, bytes):
+        raise ValueError("the picture must lie in the data set itself, found none there")
+    return data
+
+
+def require_columns(place: str, settings: Table, found: Iterable[str]) -> None:
+    """Raise UserError naming the setting if a column that it names is not there."""
+    known = tuple(found)
+    for role in ("label", "text", "image", "group", "task", "date", "features"):
+        asked = getattr(settings, role, None)
+        for column in asked if isinstance(asked, tuple) else (asked,):
+            if column is not None and column not in known:
+                raise UserError(
+                    f"{place}: data.{role}: must be one of the columns {', '.join(known)}, found "
+                    f"{column!r}"
+                )
+
+
+def _source(settings: Table) -> str:
+    return str(getattr(settings, "path", "the database"))
+
+
+def library(module: str, extra: str, wanted_by: str) -> Any:
+    """Import an optional package; raise UserError that names the extra which brings it."""
+    if importlib.util.find_spec(module.partition(".")[0]) is None:
+        raise UserError(
+            f"{wanted_by} needs the package {module.partition('.')[0]!r}, which is missing; "
+            f'install it with: pip install "fedbridge[{extra}]"'
+        )
+    return importlib.import_module(module)

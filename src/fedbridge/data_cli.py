@@ -1,0 +1,40 @@
+"""The command line's part about data: ``fedbridge data``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+data = typer.Typer(help="Look at data before a run.", no_args_is_help=True, rich_markup_mode=None)
+
+
+@data.command()
+def inspect(
+    path: Annotated[
+        Path, typer.Argument(help="A site.toml, or a config on built-in data.", metavar="FILE")
+    ],
+    common: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="The common config of a site; config.toml beside it by default.",
+            metavar="CONFIG",
+        ),
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write a page as well.", metavar="PATH")] = None,
+) -> None:
+    """Show classes, sizes and splits, what is there twice, what is broken, which labels to check.
+
+    The exit code is 1 if a run could not use the data.
+    """
+    from rich.console import Console
+
+    from fedbridge.inspection import inspect_file, show, write_inspection
+
+    found = inspect_file(path, common)
+    console = Console()
+    show(found, console)
+    if html is not None:
+        write_inspection(found, html)
+        console.print(f"page: {html}", soft_wrap=True)
+    raise typer.Exit(1 if found.unusable else 0)

@@ -1,0 +1,210 @@
+"""Inspections of a site's own data, and of the clients of an experiment on built-in data."""
+
+import tempfile
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.config import SITE, Config, SiteConfig, load_config, load_site
+from fedbridge.config.files import read_toml
+from fedbridge.config.site import Held
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import PublicSet, digest, items_at, public_set
+from fedbridge.data.scenario import ClientStream, Task
+from fedbridge.data.site import partitions_of
+from fedbridge.data.site.holding import dataset_of
+from fedbridge.data.site.preparing import (
+    Frame,
+    Item,
+    part_of,
+    read_items,
+    shortcomings,
+    sides_of,
+)
+from fedbridge.data.store import Part, read_part, write_part
+from fedbridge.errors import UserError
+from fedbridge.experiment import device_of, plan, prepare
+from fedbridge.inspection.doubts import doubts
+from fedbridge.inspection.likeness import equal_pairs, near_pairs
+from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
+from fedbridge.models.embeddings import embed_dataset
+from fedbridge.models.foundation import FoundationModel, load_foundation
+
+Vectors = NDArray[np.float32] | None
+Read = list[tuple[Part, list[Item]]]
+
+
+def inspect_file(path: Path, config: Path | None = None) -> Inspection:
+    """Inspect the data of a site config, or of all clients of a common config.
+
+    A site's common config is ``config.toml`` beside it unless another is named. Raises UserError
+    if the files contradict each other, or the data cannot be read at all.
+    """
+    if "client" not in read_toml(path, "config"):
+        return inspect_config(load_config(path))
+    site = load_site(path)
+    common = load_config(config or path.parent / "config.toml")
+    if isinstance(site.data, Held):
+        return inspect_site(site, common)
+    return inspect_config(common, site.client)
+
+
+def inspect_config(config: Config, client: str | None = None) -> Inspection:
+    """Inspect the streams of all clients, or of one; raise UserError if their data are not here."""
+    if config.data.name == SITE:
+        raise UserError(
+            "data.name: 'site' means that the data lie at the sites; inspect a site's site.toml"
+        )
+    dataset, streams = plan(config)
+    chosen = [one for one in streams.clients if client in (None, one.name)]
+    if not chosen:
+        known = ", ".join(one.name for one in streams.clients)
+        raise UserError(f"client: must be one of {known}, found {client!r}")
+    public = public_set(config.data, dataset, streams, config.seed)
+    sides = _sides(len(dataset), chosen)
+    rows = np.flatnonzero(sides >= 0)
+    skipped = _no_embeddings(config)
+    vectors = None
+    if not skipped:
+        store = prepare(config).store
+        vectors = np.concatenate([store[rows], store.public])
+    items = items_at(dataset, rows)
+    pool = Pool(
+        (*(f"item {row}" for row in rows.tolist()), *_public_places(public)),
+        np.concatenate([dataset.labels[rows], np.full(len(public.rows), -1)]),
+        np.concatenate([sides[rows], np.full(len(public.rows), PUBLIC)]),
+        (*map(digest, items), *map(digest, public.items)),
+        vectors,
+    )
+    tasks = [facts for one in chosen for facts in _facts(one, dataset)]
+    return _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
+
+
+def inspect_site(site: SiteConfig, config: Config) -> Inspection:
+    """Inspect what lies at a site now; nothing is taken, and only embeddings are kept.
+
+    Raises UserError if the common config is about other data, or the data cannot be read at all.
+    """
+    if config.data.name != SITE:
+        raise UserError(
+            f"data.name: must be 'site' for a site's own data, found {config.data.name!r}"
+        )
+    assert isinstance(site.data, Held)
+    frame = Frame.of(config)
+    read: Read = []
+    unusable: list[str] = []
+    for partition in partitions_of(site):
+        items, faults = read_items(partition, frame)
+        unusable += map(str, faults)
+        if items:
+            read.append((part_of(partition.name, items, frame), items))
+    for part, _ in read:
+        unusable += shortcomings(part, site.data)
+    if not read:
+        unusable.append("no item can be used")
+    public = public_set(config.data, *plan(config), config.seed)
+    skipped = _no_embeddings(config)
+    vectors = None if skipped else _embeddings(site, config, [part for part, _ in read])
+    pool = _site_pool(site.data, read, public, vectors)
+    tasks = [
+        TaskFacts(site.client, part.domain, _counts(part, sides_of(part.groups, site.data)))
+        for part, _ in read
+    ]
+    return _inspection(site.client, frame.classes, tasks, pool, tuple(unusable), skipped)
+
+
+def _inspection(
+    title: str,
+    classes: tuple[str, ...],
+    tasks: list[TaskFacts],
+    pool: Pool,
+    unusable: tuple[str, ...],
+    skipped: str,
+) -> Inspection:
+    return Inspection(
+        title,
+        classes,
+        tuple(tasks),
+        int((pool.sides == PUBLIC).sum()),
+        unusable,
+        equal_pairs(pool, classes),
+        near_pairs(pool),
+        doubts(pool, classes),
+        skipped,
+    )
+
+
+def _site_pool(held: Held, read: Read, public: PublicSet, vectors: Vectors) -> Pool:
+    items = [item for _, of_task in read for item in of_task]
+    groups = np.array([item.group for item in items], np.int64)
+    return Pool(
+        (*(item.place for item in items), *_public_places(public)),
+        np.array([*(item.label for item in items), *[-1] * len(public.rows)], np.int64),
+        np.concatenate([sides_of(groups, held), np.full(len(public.rows), PUBLIC)]),
+        (*(digest(item.item) for item in items), *map(digest, public.items)),
+        vectors,
+    )
+
+
+def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
+    """Return the FM's embeddings of a site's items and of the public set, kept at the site."""
+    public = prepare(config).store.public
+    fm = _foundation(config)
+    found = [public]
+    site.state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for part in reversed(parts):
+        with tempfile.TemporaryDirectory(prefix=".inspect-", dir=site.state) as folder:
+            write_part(Path(folder) / "task", part)
+            dataset = dataset_of(*read_part(Path(folder) / "task"))
+            every = np.arange(len(dataset))
+            found.insert(
+                0, embed_dataset(fm, dataset, every, site.state, config.large.batch)[every]
+            )
+    return np.concatenate(found)
+
+
+def _no_embeddings(config: Config) -> str:
+    """Return why the FM's embeddings cannot be looked at; empty where they can."""
+    if config.large.head == "none":
+        return "the common config has no FM (large.head = 'none')"
+    try:
+        _foundation(config)
+    except UserError as error:
+        return str(error)
+    return ""
+
+
+def _foundation(config: Config) -> FoundationModel:
+    device = device_of(config.engine.device)
+    return load_foundation(config.large.model, config.large.size, device, config.engine.precision)
+
+
+def _public_places(public: PublicSet) -> list[str]:
+    return [f"public item {row} of {public.dataset.name}" for row in public.rows.tolist()]
+
+
+def _sides(items: int, clients: list[ClientStream]) -> NDArray[np.int64]:
+    sides = np.full(items, -1)
+    for task in (task for client in clients for task in client.tasks):
+        for side, rows in enumerate((task.own, task.validation, task.test)):
+            sides[rows] = side
+    return sides
+
+
+def _facts(client: ClientStream, dataset: Dataset) -> list[TaskFacts]:
+    return [
+        TaskFacts(client.name, f"task {number}", _counts_of(task, dataset))
+        for number, task in enumerate(client.tasks, start=1)
+    ]
+
+
+def _counts_of(task: Task, dataset: Dataset) -> NDArray[np.int64]:
+    parts = (task.own, task.validation, task.test)
+    size = len(dataset.classes)
+    return np.stack([np.bincount(dataset.labels[rows], minlength=size) for rows in parts], 1)
+
+
+def _counts(part: Part, sides: NDArray[np.int64]) -> NDArray[np.int64]:
+    size = len(part.classes)
+    return np.stack([np.bincount(part.labels[sides == s], minlength=size) for s in range(3)], 1)

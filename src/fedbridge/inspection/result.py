@@ -1,0 +1,67 @@
+"""What an inspection looks at, and what it finds."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+SIDES = ("train", "validation", "test", "public")
+PUBLIC = SIDES.index("public")
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Every item once, N of them, on the one side where it is used."""
+
+    places: tuple[str, ...]
+    labels: NDArray[np.int64]  # (N,), -1 for public items
+    sides: NDArray[np.int64]  # (N,), places in SIDES
+    digests: tuple[bytes, ...]  # equal for equal contents
+    vectors: NDArray[np.float32] | None  # (N, D), of the FM, where there is one
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two items that are equal, or nearly so, on different sides or with different labels."""
+
+    one: str
+    other: str
+    remark: str
+
+
+@dataclass(frozen=True)
+class Doubt:
+    """An item that all others would put into another class."""
+
+    place: str
+    label: str
+    looks_like: str
+    margin: float
+    """How far the score of that class is above that of its own, as the others have it."""
+
+
+@dataclass(frozen=True, eq=False)
+class TaskFacts:
+    """A task of a client, and its items by class and side."""
+
+    client: str
+    name: str
+    counts: NDArray[np.int64]  # (C, 3)
+
+
+@dataclass(frozen=True, eq=False)
+class Inspection:
+    """All that was found."""
+
+    title: str
+    classes: tuple[str, ...]
+    tasks: tuple[TaskFacts, ...]
+    public: int
+    """Number of public items."""
+    unusable: tuple[str, ...]
+    """What would keep a run from using the data."""
+    equal: tuple[Pair, ...]
+    near: tuple[Pair, ...]
+    doubts: tuple[Doubt, ...]
+    skipped: str = ""
+    """Why nothing was compared by the FM's embeddings; empty where it was."""

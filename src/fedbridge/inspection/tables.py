@@ -1,0 +1,83 @@
+"""An inspection in the terminal, and the rows that its page shows too."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from fedbridge.inspection.result import Inspection, TaskFacts
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+SHOWN = 20  # findings of one kind that are listed
+Lines = list[tuple[str, ...]]
+
+
+def task_lines(found: Inspection) -> Lines:
+    """Return a line for each task: client, task, classes, and items by side."""
+    return [(task.client, task.name, _met(task), *_sizes(task)) for task in found.tasks]
+
+
+def class_lines(found: Inspection) -> Lines:
+    """Return a line for each class that is there: its name, and items by side."""
+    if not found.tasks:
+        return []
+    total = sum(task.counts for task in found.tasks)
+    assert isinstance(total, np.ndarray)
+    return [
+        (found.classes[row], *map(str, total[row].tolist()))
+        for row in np.flatnonzero(total.sum(1)).tolist()
+    ]
+
+
+def absent_classes(found: Inspection) -> list[str]:
+    """Return the classes of which no item is there."""
+    present = {line[0] for line in class_lines(found)}
+    return [name for name in found.classes if name not in present]
+
+
+def show(found: Inspection, console: "Console") -> None:
+    """Print an inspection."""
+    from rich.table import Table
+
+    sides = ("train", "validation", "test")
+    for title, header, lines in (
+        (f"tasks of {found.title}", ("client", "task", "classes", *sides), task_lines(found)),
+        ("classes", ("class", *sides), class_lines(found)),
+        (
+            "labels worth a look",
+            ("item", "label", "looks like", "margin"),
+            [(d.place, d.label, d.looks_like, f"{d.margin:.2f}") for d in found.doubts],
+        ),
+    ):
+        if lines:
+            table = Table(*header, title=title)
+            for line in lines:
+                table.add_row(*line)
+            console.print(table)
+    if absent := absent_classes(found):
+        console.print(f"classes without any item: {', '.join(absent)}", markup=False)
+    console.print(f"public items: {found.public}")
+    for title, rows in findings(found):
+        console.print(f"{title}: {len(rows) or 'none'}", markup=False)
+        for row in rows[:SHOWN]:
+            console.print(f"  {row}", markup=False, soft_wrap=True)
+    if found.skipped:
+        console.print(f"not compared by the FM: {found.skipped}", markup=False)
+
+
+def findings(found: Inspection) -> list[tuple[str, list[str]]]:
+    """Return what was found, by kind, as lines."""
+    return [
+        ("cannot be used", list(found.unusable)),
+        ("equal items", [f"{p.one} = {p.other} ({p.remark})" for p in found.equal]),
+        ("nearly equal items", [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]),
+    ]
+
+
+def _met(task: TaskFacts) -> str:
+    return str(int((task.counts.sum(1) > 0).sum()))
+
+
+def _sizes(task: TaskFacts) -> tuple[str, ...]:
+    return tuple(str(count) for count in task.counts.sum(0).tolist())

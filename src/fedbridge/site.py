@@ -1,0 +1,152 @@
+"""Both ends of a federation of real sites: a client from its own data, the server's commons."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.client.client import Client
+from fedbridge.client.private import Indices, Private, Stream
+from fedbridge.config import SITE, Config, SiteConfig, load_site
+from fedbridge.config.site import Held
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.hub import PREFIX
+from fedbridge.data.public import public_set, refuse_overlap
+from fedbridge.data.scenario import ClientStream
+from fedbridge.data.site.arriving import LiveStream
+from fedbridge.data.site.holding import Admit, Holding
+from fedbridge.data.site.preparing import Frame
+from fedbridge.errors import UserError
+from fedbridge.experiment import Tell, crew_of, device_of, plan, prepare
+from fedbridge.models.commons import Commons
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
+from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.space import stored
+
+
+def server_commons(config: Config, tell: Tell | None = None) -> Commons:
+    """Return what the server knows; with ``data.name = "site"`` no private item is there."""
+    return prepare(config, tell=tell).commons
+
+
+def site_client(
+    config: Config, name: str, site: Path | None = None, tell: Tell | None = None
+) -> Client:
+    """Build a client from the data that its site config names, or from its share of built-in data.
+
+    Raises UserError if the site config, the data or the name do not fit the common config.
+    """
+    settings = site_of(config, name, site)
+    common = prepare(config, tell=tell)
+    if name not in common.models:
+        raise UserError(
+            f"client: must be one of {', '.join(common.models)} with data.name = "
+            f"{config.data.name!r}, found {name!r}"
+        )
+    if settings is None:
+        return crew_of(common, (name,)).clients[name]
+    holding = Holding(settings, Frame.of(config), admission(config))
+    features = Features(holding, common.commons, tell)
+    private = Private(
+        _stream(name, holding),
+        lambda rows: stored(holding.inputs_of(rows)),
+        features,
+        Labels(holding),
+        holding.items_of,
+    )
+    return Client(private, common.commons, common.models[name])
+
+
+def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
+    """Return the site config of a client with data of its own, None if it has a built-in share.
+
+    Raises UserError if it is another client's, or contradicts the common config.
+    """
+    settings = load_site(site) if site is not None else None
+    if settings is not None and settings.client != name:
+        raise UserError(f"{site}: client: must be {name!r}, found {settings.client!r}")
+    own = settings is not None and isinstance(settings.data, Held)
+    if own != (config.data.name == SITE):
+        kind = settings.data.kind if settings is not None else "experiment"
+        raise UserError(
+            f"{site or 'site config'}: data.kind: must be 'experiment' unless the common config "
+            f"has data.name = 'site', found {kind!r} with {config.data.name!r}"
+        )
+    for field in ("name", "public"):
+        value = getattr(config.data, field)
+        if site is not None and value.startswith(PREFIX):
+            raise UserError(
+                f"data.{field}: a common config must not name what lies at a site, found {value!r}"
+            )
+    return settings if own else None
+
+
+def admission(config: Config) -> Admit:
+    """Return what refuses a task of which an item is in the public set."""
+    public = public_set(config.data, *plan(config), config.seed)
+
+    def admit(dataset: Dataset) -> None:
+        refuse_overlap(public, dataset.items, dataset.domain_names[0])
+
+    return admit
+
+
+def _stream(name: str, holding: Holding) -> Stream:
+    if holding.held.live:
+        return LiveStream(name, holding)
+    while holding.take():
+        pass
+    return ClientStream(name, holding.tasks)
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The class ids of what a site holds by now."""
+
+    holding: Holding
+
+    def __getitem__(self, rows: Indices) -> Indices:
+        return self.holding.labels[rows]
+
+
+class Features:
+    """Features of a site's items; a task is encoded once, and kept on the site's own disk."""
+
+    def __init__(self, holding: Holding, commons: Commons, tell: Tell | None = None) -> None:
+        self._holding = holding
+        self._commons = commons
+        self._tell = tell
+        self._stores: dict[str, EmbeddingStore] = {}
+
+    def __call__(self, rows: Indices) -> NDArray[np.float32]:
+        """Return what the head reads ``(n, M)``."""
+        return self._commons.lift(self.embeddings(rows))
+
+    def embeddings(self, rows: Indices) -> NDArray[np.float32]:
+        """Return the FM's embeddings ``(n, D)``."""
+        found = self._holding.gather(rows, lambda part, own: self._store(part)[own])
+        return found.astype(np.float32, copy=False)
+
+    def _store(self, part: int) -> EmbeddingStore:
+        dataset = self._holding.datasets[part]
+        if dataset.fingerprint not in self._stores:
+            self._stores[dataset.fingerprint] = self._encoded(dataset)
+        return self._stores[dataset.fingerprint]
+
+    def _encoded(self, dataset: Dataset) -> EmbeddingStore:
+        large = self._commons.config.large
+        if large.head == "none":
+            return no_embeddings(len(dataset))
+        every = np.arange(len(dataset))
+        folder = self._holding.site.state
+        return embed_dataset(self._fm, dataset, every, folder, large.batch, self._tell)
+
+    @cached_property
+    def _fm(self) -> FoundationModel:
+        config = self._commons.config
+        device = device_of(config.engine.device)
+        return load_foundation(
+            config.large.model, config.large.size, device, config.engine.precision
+        )
