@@ -1,0 +1,101 @@
+"""The gate: of all that a SuperLink answers to, only what SuperNodes need gets in from outside.
+
+A SuperLink serves one port. On it whoever comes by may also register keys and start runs, that is,
+have code executed at every site. So the SuperLink listens on its own machine only, and this passes
+on to it the calls of SuperNodes, which it authenticates by their keys, and nothing else.
+"""
+
+import os
+import ssl
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+
+import httpx
+import uvicorn
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
+
+from fedbridge.deploy.settings import SERVER, ServerSettings, read_env
+
+CALLS = frozenset(
+    {
+        "activate-node",
+        "confirm-message-received",
+        "deactivate-node",
+        "get-fab",
+        "get-run",
+        "pull-messages",
+        "pull-object",
+        "push-messages",
+        "push-object",
+        "send-node-heartbeat",
+    }
+)
+"""What a SuperNode whose key is registered says to its SuperLink."""
+LARGEST = 1 << 30  # bytes of one call
+OF_ONE_CONNECTION = {
+    "accept-encoding",
+    "connection",
+    "content-length",
+    "host",
+    "keep-alive",
+    "transfer-encoding",
+}
+UNPACKED = "content-encoding"  # an answer is unpacked on its way
+TIMEOUT = httpx.Timeout(120.0)
+
+
+def gate(superlink: str, authority: Path) -> Starlette:
+    """Return the web application that stands before a SuperLink at ``https://HOST:PORT``."""
+    context = ssl.create_default_context(cafile=authority)
+    client = httpx.AsyncClient(base_url=superlink, verify=context, timeout=TIMEOUT, trust_env=False)
+
+    async def forward(request: Request) -> Response:
+        call = request.path_params["call"]
+        if call not in CALLS:
+            raise HTTPException(404)
+        try:
+            answer = await client.post(
+                f"/v1/fleet/{call}", content=_body(request), headers=_passed_on(request.headers)
+            )
+        except httpx.TransportError as error:
+            raise HTTPException(503, "the SuperLink does not answer") from error
+        headers = _passed_on(answer.headers)
+        headers.pop(UNPACKED, None)
+        return Response(answer.content, answer.status_code, headers)
+
+    app = Starlette(routes=[Route("/v1/fleet/{call}", forward, methods=["POST"])])
+    app.router.redirect_slashes = False
+    return app
+
+
+async def _body(request: Request) -> AsyncIterator[bytes]:
+    size = 0
+    async for part in request.stream():
+        size += len(part)
+        if size > LARGEST:
+            raise HTTPException(413)
+        yield part
+
+
+def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
+    return {key: value for key, value in headers.items() if key not in OF_ONE_CONNECTION}
+
+
+def main(folder: Path) -> None:
+    """Serve the gate of a server's folder until the process is asked to end."""
+    settings = read_env(folder / SERVER, ServerSettings)
+    app = gate(f"https://127.0.0.1:{settings.superlink_port}", folder / "ca.crt")
+    uvicorn.run(
+        app,
+        host=settings.listen,
+        port=settings.port,
+        ssl_certfile=folder / "server.pem",
+        ssl_keyfile=os.fspath(folder / "server.key"),
+        access_log=False,
+        lifespan="off",
+        log_level="warning",
+    )

@@ -1,0 +1,69 @@
+"""Checks of the way to a server: the address, TLS, the gate and the SuperLink behind it."""
+
+import http.client
+import socket
+import ssl
+from pathlib import Path
+
+from fedbridge.errors import UserError
+
+SECONDS = 10.0
+CONTROL, FLEET = "/v1/control/list-nodes", "/v1/fleet/activate-node"
+
+
+def gate(host: str, port: int, authority: Path) -> str:
+    """Check that a gate answers with a certificate of this CA and lets nothing but clients in.
+
+    Raises UserError saying what stands in the way.
+    """
+    status = _status(host, port, authority, CONTROL)
+    if status != 404:
+        raise UserError(
+            f"{host}:{port}: must be a gate, found a SuperLink that lets everyone who reaches it "
+            "register keys and start runs; start gate.sh there and the SuperLink by superlink.sh"
+        )
+    if _status(host, port, authority, FLEET) == 503:
+        raise UserError(f"{host}:{port}: the gate is up, the SuperLink behind it is not")
+    return f"{host}:{port} answers, with a certificate of the CA"
+
+
+def hidden(port: int, hosts: tuple[str, ...]) -> str:
+    """Check that the SuperLink's own port is closed but on this machine; raise UserError if not."""
+    for host in hosts:
+        if host in ("localhost", "::1") or host.startswith("127."):
+            continue
+        try:
+            with socket.create_connection((host, port), SECONDS):
+                pass
+        except OSError:
+            continue
+        raise UserError(
+            f"{host}:{port}: the SuperLink must listen on 127.0.0.1 only, found it reachable; "
+            "whoever reaches it may register keys and start runs"
+        )
+    return f"port {port} is closed to others"
+
+
+def _status(host: str, port: int, authority: Path, path: str) -> int:
+    """Return the status of an empty call; raise UserError saying what stands in the way."""
+    place = f"{host}:{port}"
+    try:
+        context = ssl.create_default_context(cafile=authority)
+        connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
+        try:
+            connection.request("POST", path)
+            return connection.getresponse().status
+        finally:
+            connection.close()
+    except ssl.SSLCertVerificationError as error:
+        raise UserError(f"{place}: its certificate is refused: {error.verify_message}") from error
+    except ssl.SSLError as error:
+        raise UserError(f"{place}: speaks no TLS that is understood: {error.reason}") from error
+    except socket.gaierror as error:
+        raise UserError(f"{place}: no such name: {error.strerror}") from error
+    except TimeoutError as error:
+        raise UserError(f"{place}: no answer in {SECONDS:.0f} seconds; a firewall?") from error
+    except ConnectionRefusedError as error:
+        raise UserError(f"{place}: nobody listens there; is the gate started?") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{place}: cannot be reached: {error}") from error

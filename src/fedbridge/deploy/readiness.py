@@ -1,0 +1,62 @@
+"""Checks of what is installed at a place: versions, config, FM, public set, a site's own data."""
+
+import platform
+from importlib import metadata
+from pathlib import Path
+
+from fedbridge.agreement import agreement
+from fedbridge.config import Config, load_config
+from fedbridge.config.site import Held
+from fedbridge.data.site import partitions_of
+from fedbridge.data.site.preparing import Frame, prepared
+from fedbridge.deploy.agreement import read_agreed
+from fedbridge.deploy.folder import AGREED, CONFIG
+from fedbridge.errors import UserError
+from fedbridge.handshake import differences
+from fedbridge.site import site_of
+
+FLOWER = "1.41"
+"""The release of Flower whose commands and calls the scripts and the gate are written for."""
+
+
+def versions() -> str:
+    """Check that what a run needs is installed, and return the versions."""
+    found = {}
+    for package in ("fedbridge", "torch", "flwr"):
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError as error:
+            raise UserError(
+                f'{package}: must be installed; pip install "fedbridge[flower]"'
+            ) from error
+    if not found["flwr"].startswith(f"{FLOWER}."):
+        raise UserError(f"flwr: must be of release {FLOWER}, found {found['flwr']}")
+    listed = [f"{package} {version}" for package, version in found.items()]
+    return ", ".join([*listed, f"Python {platform.python_version()}"])
+
+
+def common_ground(folder: Path) -> str:
+    """Check that config, FM, classes, anchors and public set here are those agreed on."""
+    here, _ = agreement(_config(folder))
+    if found := differences(here, read_agreed(folder / AGREED)):
+        raise UserError("; ".join(found))
+    model = f"{here.foundation} {here.fingerprint[:12]}" if here.foundation else "none"
+    return f"as agreed: FM {model}; {here.classes[:-52]}; U: {here.public[:-52]}"
+
+
+def site(folder: Path, client: str) -> str:
+    """Check that a site's config is for this client, and read its data as a run would."""
+    config = _config(folder)
+    settings = site_of(config, client, folder / "site.toml")
+    if settings is None:
+        return "the share that the config gives to it"
+    assert isinstance(settings.data, Held)
+    frame, tasks = Frame.of(config), partitions_of(settings)
+    items = sum(len(prepared(task, frame, settings.data).labels) for task in tasks)
+    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks"
+
+
+def _config(folder: Path) -> Config:
+    if not (folder / CONFIG).is_file():
+        raise UserError(f"{folder / CONFIG}: is missing; fedbridge deploy configure DIR CONFIG")
+    return load_config(folder / CONFIG)

@@ -1,0 +1,15 @@
+# What all scripts here begin with: settings, quiet and offline Flower, the connection to it.
+cd "$(dirname "$0")"
+. ./server.env
+export FLWR_HOME="$PWD/flwr"
+export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
+export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
+mkdir -p "$FLWR_HOME"
+cat >"$FLWR_HOME/config.toml" <<END
+[superlink]
+default = "fedbridge"
+
+[superlink.fedbridge]
+address = "127.0.0.1:$SUPERLINK_PORT"
+root-certificates = '$PWD/ca.crt'
+END
