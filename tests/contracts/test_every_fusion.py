@@ -71,9 +71,11 @@ def round_one(fusion: str) -> list[Upload]:
 
 def absorbed(fusion: str, uploads: list[Upload]) -> Server:
     server = fused_world(fusion).server()
+    server.broadcast(Step(1, 1))
     for upload in uploads:
         server.absorb(upload)
     server.finish_round(Step(1, 1))
+    assert not server.refused
     return server
 
 
@@ -113,6 +115,7 @@ def test_it_survives_save_and_load(fusion: str, tmp_path: Path):
     played.server.save(tmp_path)
     again = played.world.server()
     again.load(tmp_path)
+    again.broadcast(Step(2, 2))
     for upload in played.transport.exchange(played.server.broadcast(Step(2, 2))):
         played.server.absorb(upload)
         again.absorb(upload)

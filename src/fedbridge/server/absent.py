@@ -12,6 +12,7 @@ class Absent:
 
     def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
         self.commons = commons
+        self.trained: State = {}
 
     def adapter(self, client: str) -> State:
         """Return nothing."""

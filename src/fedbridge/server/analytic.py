@@ -21,6 +21,7 @@ class Analytic:
     def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
         self.commons = commons
         self.settings = commons.config.large
+        self.trained: State = {}
         self.sums = Sums.zero(commons.lift.dimension, len(commons.classes))
         self.soft = Sums.zero(commons.lift.dimension, len(commons.classes))
         self._version = 0

@@ -1,5 +1,6 @@
 """The large side that clients train by gradient: the server averages what they send."""
 
+from functools import cached_property
 from pathlib import Path
 
 import torch
@@ -7,6 +8,7 @@ from safetensors.torch import load_file, save_file
 
 from fedbridge.evaluation import sharpness_of
 from fedbridge.models.commons import Commons
+from fedbridge.models.tuning import tunable
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
 
@@ -29,6 +31,14 @@ class Averaged:
         }
         self._sums: dict[str, State] = {}
         self._weights: dict[str, int] = {}
+
+    @cached_property
+    def trained(self) -> State:
+        """Return the head ``(M, C)`` and the trained part of the FM, as they were at first."""
+        head = {"head": torch.zeros(self.commons.lift.dimension, len(self.commons.classes))}
+        if self.settings.tuning == "none":
+            return head
+        return head | tunable(self.settings, self.commons.device, self.commons.config.seed).fresh
 
     def adapter(self, client: str) -> State:
         """Return the head, its logits over their sharpness, and the trained part of the FM."""

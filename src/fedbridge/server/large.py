@@ -15,6 +15,10 @@ from fedbridge.wire import State, Upload
 class LargeSide(Protocol):
     """The large model as the server holds it."""
 
+    @property
+    def trained(self) -> State:
+        """Return arrays of the names, shapes and types that clients train of it and upload."""
+
     def adapter(self, client: str) -> State:
         """Return what a client needs of it and has not yet; see ``client/head.py``."""
 

@@ -11,10 +11,13 @@ from torch import Tensor
 
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
+from fedbridge.server.admission import Refused, expectation, refusal
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
 from fedbridge.server.knowledge import Knowledge, Student, Taught
 from fedbridge.server.large import LARGE_SIDES, LargeSide
 from fedbridge.wire import Broadcast, State, Step, Upload
+
+LONGEST = 64  # letters that are noted of a sender's name
 
 
 class Server:
@@ -37,6 +40,7 @@ class Server:
         self.large: LargeSide = side(commons, tuple(models))
         self.states: dict[str, State] = {}
         self.snapshots: dict[str, tuple[Knowledge, ...]] = {name: () for name in models}
+        self.acknowledged = dict.fromkeys(models, 0)
         self.shared: State = {}
         self.notes: State = {}
         self.taught: list[Taught] = []
@@ -45,26 +49,53 @@ class Server:
         self._fusion = FUSIONS[config.fusion.name]
         self._asks = self._fusion.asks or config.large.absorbs
         self._starts = self._common_starts()
+        self._expected = expectation(commons, models, self.large.trained)
         self._students: list[Student] = []
+        self.refused: list[Refused] = []
+        """What was not taken in since the last broadcast."""
 
     def broadcast(self, step: Step) -> dict[str, Broadcast]:
-        """Return what each client that takes part gets: its own fused model and the large side."""
+        """Return what each client that takes part gets: its own fused model and the large side.
+
+        From then on uploads of this step are taken in, one from each of these clients.
+        """
+        asked = [name for name in self.models if self._present(name, step)]
+        self._expected, self.refused = self._expected.of_step(step, asked, self.acknowledged), []
         return {
             name: Broadcast(
                 *step,
                 state=self.states.get(name, self._starts.get(self.models[name], {})),
                 adapter=self.large.adapter(name),
                 shared=self.shared,
+                acknowledged=self.acknowledged[name],
             )
-            for name in self.models
-            if self._present(name, step)
+            for name in asked
         }
 
     def absorb(self, upload: Upload) -> None:
-        """Take in one upload: sums into the head, the model as embeddings of U."""
-        self.large.absorb(upload)
+        """Take in one upload: sums into the head, the model as embeddings of U.
+
+        Sums count once, whatever is lost or comes twice: only those of tasks that the server does
+        not hold yet. An upload that is not as it must be is noted in ``refused`` and changes
+        nothing: its client goes on from what it was last sent, as if it had been absent.
+        """
         name = upload.client
-        knowledge = Knowledge(name, upload.seen, self._embed(name, upload.state))
+        reason = refusal(upload, self._expected)
+        embedding = torch.zeros(0) if reason else self._embed(name, upload.state)
+        if not embedding.isfinite().all():
+            reason = f"{name!r}: state: its answers on the public set must be finite, found others"
+        if reason:
+            self.refused.append(Refused(name[:LONGEST], reason))
+            return
+        self._expected = self._expected.without(name)
+        if upload.own > self.acknowledged[name]:
+            self.acknowledged[name] = upload.own
+        else:
+            upload = _without_sums(upload)
+        self.large.absorb(upload)
+        if not upload.state:  # the client had nothing new to learn
+            return
+        knowledge = Knowledge(name, upload.seen, embedding)
         snapshots = self.snapshots[name]
         model, extras = self.models[name], (upload.items, upload.prototypes)
         self._students.append(Student(name, model, upload.state, knowledge, snapshots, *extras))
@@ -98,7 +129,8 @@ class Server:
         tensors = {k.name: k.embedding.cpu().contiguous() for k in kept}
         save_file(tensors, folder / "snapshots.safetensors")
         seen = {c: [[k.name, k.classes] for k in owned] for c, owned in self.snapshots.items()}
-        (folder / "server.json").write_text(json.dumps({"snapshots": seen}), encoding="utf-8")
+        text = json.dumps({"snapshots": seen, "acknowledged": self.acknowledged})
+        (folder / "server.json").write_text(text, encoding="utf-8")
         self.large.save(folder)
 
     def load(self, folder: Path) -> None:
@@ -112,10 +144,11 @@ class Server:
             part, _, name = key.partition("/")
             (self.shared if part == "shared" else self.notes)[name] = tensor
         tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
-        seen = json.loads((folder / "server.json").read_text(encoding="utf-8"))["snapshots"]
+        state = json.loads((folder / "server.json").read_text(encoding="utf-8"))
+        self.acknowledged |= state["acknowledged"]
         self.snapshots = {
             client: tuple(Knowledge(n, tuple(classes), tensors[n]) for n, classes in owned)
-            for client, owned in seen.items()
+            for client, owned in state["snapshots"].items()
         }
         self.large.load(folder)
 
@@ -134,11 +167,16 @@ class Server:
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
     def _embed(self, client: str, state: State) -> Tensor:
-        if not self._asks:  # nobody would ask for its answers
+        if not self._asks or not state:  # nobody would ask for its answers
             return torch.zeros(0, self.commons.config.small.dimension)
         model: SmallModel = self.commons.small_model(self.models[client], client)
         model.load_state_dict(state)
         return embed(model, self.commons.public_inputs)
+
+
+def _without_sums(upload: Upload) -> Upload:
+    nothing = torch.zeros(0)
+    return replace(upload, gram=nothing, cross=nothing, counts=nothing)
 
 
 def _apart(arrays: State) -> State:

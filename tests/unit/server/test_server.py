@@ -143,6 +143,7 @@ def test_after_save_and_load_every_later_broadcast_is_the_same_bit_for_bit(
     later = STEPS[done:]
     assert alike(again.broadcast(Step(9, 9)), played.server.broadcast(Step(9, 9)))
     for step in later:
+        again.broadcast(step)
         for upload in played.transport.exchange(played.server.broadcast(step)):
             played.server.absorb(upload)
             again.absorb(upload)
@@ -161,9 +162,11 @@ def test_a_server_that_saved_nothing_yet_loads_it(world: World, tmp_path: Path):
 
 def absorbed(world: World, uploads: list[Upload]) -> Server:
     server = world.server()
+    server.broadcast(Step(1, 1))
     for upload in uploads:
         server.absorb(upload)
     server.finish_round(Step(1, 1))
+    assert not server.refused
     return server
 
 
@@ -194,7 +197,9 @@ def test_absorbing_an_upload_leaves_it_as_it_was(sharing: World):
 def test_before_any_data_nothing_is_sent_and_nothing_breaks(world: World):
     model = world.commons.small_model("mlp", "client-1")
     server = world.server()
+    server.broadcast(Step(1, 1))
     server.absorb(Upload("client-1", 1, 1, model.state_dict(), (0, 1)))
+    assert not server.refused
     server.finish_round(Step(1, 1))
     assert server.large.adapter("client-1") == {}
     assert all(value.isfinite().all() for value in server.states["client-1"].values())
@@ -216,6 +221,7 @@ def test_sums_are_added_as_they_were_sent(sharing: World):
 def test_students_are_known_by_their_embeddings_of_the_public_set(sharing: World):
     server = sharing.server()
     uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    server.broadcast(Step(1, 1))
     for upload in uploads:
         server.absorb(upload)
     student: Student = server._students[0]
@@ -224,9 +230,71 @@ def test_students_are_known_by_their_embeddings_of_the_public_set(sharing: World
     assert student.knowledge.embedding.shape == (len(sharing.commons.public_inputs), 32)
 
 
-def test_an_upload_of_another_architecture_is_noticed(sharing: World):
+def test_an_upload_of_another_architecture_is_refused(sharing: World):
     uploads = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
     broken = dict(uploads[0].state)
     broken.pop("projector.weight")
-    with pytest.raises(RuntimeError, match=r"projector\.weight"):
-        sharing.server().absorb(dataclasses.replace(uploads[0], state=broken))
+    server = sharing.server()
+    server.broadcast(Step(1, 1))
+    server.absorb(dataclasses.replace(uploads[0], state=broken))
+    [(name, reason)] = server.refused
+    assert name == "client-1"
+    assert reason.startswith("'client-1': state: 'projector.weight' must be there, found 9 arrays")
+    server.absorb(uploads[0])  # a refused one does not count as the client's answer
+    server.absorb(uploads[0])
+    assert [r.reason.partition(": ")[2] for r in server.refused[1:]] == [
+        "client: must send one upload in a step, found a second one"
+    ]
+    assert len(server._students) == 1
+    server.broadcast(Step(1, 2))
+    assert server.refused == []
+
+
+def test_a_model_whose_answers_are_no_numbers_is_refused():
+    world = make_world(tiny_config(small={"models": ["cnn"]}))
+    state = world.commons.small_model("cnn", "client-1").state_dict()
+    for name, tensor in state.items():  # each value is sound, but not what they make together
+        if name.endswith("weight"):
+            tensor.fill_(9e5)
+        if name.endswith("running_var"):
+            tensor.fill_(0.0)
+    server = world.server()
+    server.broadcast(Step(1, 1))
+    server.absorb(Upload("client-1", 1, 1, state, (0, 1)))
+    said = "'client-1': state: its answers on the public set must be finite, found others"
+    assert server.refused == [("client-1", said)]
+    assert server._students == []
+
+
+def test_an_upload_without_a_model_leaves_its_client_as_it_is(sharing: World):
+    played = play(sharing, STEPS[:1])
+    before = played.server.states["client-1"]
+    played.server.broadcast(Step(1, 2))
+    played.server.absorb(Upload("client-1", 1, 2, {}, (), items=0))
+    played.server.finish_round(Step(1, 2))
+    assert played.server.refused == []
+    assert same_state(played.server.states["client-1"], before)
+
+
+def test_sums_that_come_twice_count_once(sharing: World):
+    (first, *_) = uploads_of(play(sharing, STEPS[:1]), Step(1, 1))
+    once, twice = sharing.server(), sharing.server()
+    for server, times in ((once, 1), (twice, 2)):
+        for round_ in range(1, times + 1):
+            server.broadcast(Step(1, round_))
+            server.absorb(dataclasses.replace(first, round=round_))
+            server.finish_round(Step(1, round_))
+        assert server.refused == []
+        assert server.broadcast(Step(1, 3))["client-1"].acknowledged == 1
+        assert server.broadcast(Step(1, 3))["client-2"].acknowledged == 0
+    assert isinstance(once.large, Analytic) and isinstance(twice.large, Analytic)
+    np.testing.assert_array_equal(once.large.sums.gram, twice.large.sums.gram)
+    np.testing.assert_array_equal(once.large.sums.counts, twice.large.sums.counts)
+
+
+def test_what_sums_there_are_is_part_of_a_checkpoint(sharing: World, tmp_path: Path):
+    server = absorbed(sharing, uploads_of(play(sharing, STEPS[:1]), Step(1, 1)))
+    server.save(tmp_path)
+    again = sharing.server()
+    again.load(tmp_path)
+    assert again.acknowledged == {"client-1": 1, "client-2": 1}

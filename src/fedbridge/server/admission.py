@@ -1,0 +1,237 @@
+"""Which uploads the server takes in: one that is not as expected is refused, with a reason.
+
+Only the form is looked at. A model that is well formed and was taught wrong things passes, see
+``docs/security.md``.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+from reprlib import repr as shortened
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from fedbridge.models.commons import Commons
+from fedbridge.models.states import misfit
+from fedbridge.wire import State, Step, Upload
+
+MOST = 1e6
+"""Largest magnitude of a weight, a statistic or a feature. What is trained stays below a thousand;
+squares of up to this, summed over a hundred million weights, are still far from float32's limit."""
+MOST_ITEMS = 2**24
+"""Most items of a client in a task: up to here float32, in which counts travel, is exact."""
+ROUNDING = 1e-3
+"""By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
+TINY = 1e-37
+"""Squares below this are lost in float32."""
+BEFORE = Step(0, 0)
+
+
+class Refused(NamedTuple):
+    """An upload that was not taken in."""
+
+    client: str
+    """Who it says it is from."""
+    reason: str
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What an upload must be like; of arrays only names, shapes and types matter."""
+
+    states: dict[str, State]
+    """The small model's arrays of every client."""
+    classes: int
+    arrays: State
+    """``gram``, ``cross``, ``counts`` and ``prototypes``, each empty where nobody asks for it."""
+    adapter: State
+    """What clients train of the large side."""
+    complete: bool
+    """Whether sums are over all items of a task, see ``large.least``."""
+    step: Step = BEFORE
+    open: frozenset[str] = frozenset()
+    """Clients that were asked in this step and whose upload was not taken in yet."""
+    done: frozenset[str] = frozenset()
+    """Clients whose upload of this step was taken in."""
+    held: Mapping[str, int] = field(default_factory=dict)
+    """Number of own tasks of each client of which the server held the sums in its broadcast."""
+
+    def of_step(self, step: Step, asked: Iterable[str], held: Mapping[str, int]) -> "Expected":
+        """Return what is expected after these clients were sent a broadcast."""
+        asked = frozenset(asked)
+        return replace(self, step=step, open=asked, done=frozenset(), held=dict(held))
+
+    def without(self, client: str) -> "Expected":
+        """Return what is still expected after the upload of a client."""
+        return replace(self, open=self.open - {client}, done=self.done | {client})
+
+
+def expectation(commons: Commons, models: dict[str, str], trained: State) -> Expected:
+    """Return what the settings ask of uploads; ``trained`` is the adapter as clients send it.
+
+    Nobody is expected to send anything before the first step.
+    """
+    config, classes, features = commons.config, len(commons.classes), commons.lift.dimension
+    kinds = {kind: _shapes(commons, kind) for kind in sorted(set(models.values()))}
+    large = config.large
+    shared = large.from_sums and large.scope == "federation"
+    triangle = features * (features + 1) // 2
+    sizes: dict[str, tuple[int, ...]] = {
+        "gram": (triangle if shared and large.head == "analytic" else 0,),
+        "cross": (features, classes) if shared else (0,),
+        "counts": (classes if shared else 0,),
+        "prototypes": (0,),
+    }
+    if getattr(config.fusion, "pull", 0.0):
+        sizes["prototypes"] = (classes, config.small.dimension + 1)
+    return Expected(
+        {client: kinds[model] for client, model in models.items()},
+        classes,
+        {name: torch.empty(size, device="meta") for name, size in sizes.items()},
+        {name: tensor.to("meta") for name, tensor in trained.items()},
+        complete=large.least == 1,
+    )
+
+
+def _shapes(commons: Commons, model: str) -> State:
+    state = commons.small_model(model, model).state_dict()
+    return {name: tensor.to("meta") for name, tensor in state.items()}
+
+
+def refusal(upload: Upload, expected: Expected) -> str | None:
+    """Say why an upload must not be taken in, None if nothing speaks against it."""
+    for check in CHECKS:
+        for fault in check(upload, expected):
+            return f"{shortened(upload.client)}: {fault}"
+    return None
+
+
+def _sender(upload: Upload, expected: Expected) -> Iterator[str]:
+    if upload.client not in expected.states:
+        yield "client: must be one of the federation's, found another"
+    if (upload.task, upload.round) != expected.step:
+        found = shortened((upload.task, upload.round))
+        yield f"task, round: must be {tuple(expected.step)}, found {found}"
+    if upload.client in expected.done:
+        yield "client: must send one upload in a step, found a second one"
+    if upload.client not in expected.open:
+        yield "client: must be one of those asked in this step, found one that was not"
+
+
+def _scalars(upload: Upload, expected: Expected) -> Iterator[str]:
+    if not 0 <= upload.items <= MOST_ITEMS:
+        yield f"items: must be from 0 to {MOST_ITEMS}, found {shortened(upload.items)}"
+    if not 0 <= upload.own <= MOST_ITEMS:
+        yield f"own: must be from 0 to {MOST_ITEMS}, found {shortened(upload.own)}"
+    seen, last = upload.seen, expected.classes - 1
+    if any(one >= other for one, other in pairwise(seen)):
+        yield f"seen: must be ascending, each class once, found {shortened(seen)}"
+    if unknown := [c for c in seen if not 0 <= c <= last]:
+        yield f"seen: must be classes from 0 to {last}, found {shortened(unknown[0])}"
+    if upload.state and not seen:
+        yield "seen: must hold a class, found none"
+
+
+def _state(upload: Upload, expected: Expected) -> Iterator[str]:
+    if not upload.state:  # nothing new was learnt
+        return
+    if fault := misfit(upload.state, expected.states[upload.client]):
+        yield f"state: {fault}"
+    yield from _magnitudes("state", upload.state)
+    for name, tensor in upload.state.items():
+        never_negative = name.endswith(("running_var", "num_batches_tracked"))
+        if never_negative and (tensor < 0).any():
+            yield f"state: {name!r} must be at least 0, found {tensor.min().item()}"
+
+
+def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
+    if not upload.state and not upload.adapter:
+        return
+    if fault := misfit(upload.adapter, expected.adapter):
+        yield f"adapter: {fault}"
+    yield from _magnitudes("adapter", upload.adapter)
+
+
+def _magnitudes(name: str, state: State) -> Iterator[str]:
+    for key, tensor in state.items():
+        if tensor.is_floating_point() and (tensor.abs() > MOST).any():
+            yield f"{name}: {key!r} must be within {MOST:g}, found {tensor.abs().max().item():g}"
+
+
+def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
+    """The arrays of sums come all or none, once in a task; prototypes come with every model."""
+    found = {name: getattr(upload, name) for name in expected.arrays}
+    nothing = torch.zeros(0)
+    wanted = dict(expected.arrays)
+    if not any(len(found[name]) for name in SUMS):
+        wanted |= dict.fromkeys(SUMS, nothing)
+    if not upload.state and not len(upload.prototypes):
+        wanted["prototypes"] = nothing
+    if fault := misfit(found, wanted):
+        yield fault
+
+
+def _sums(upload: Upload, expected: Expected) -> Iterator[str]:
+    if not len(upload.counts):
+        return
+    one_task = upload.own - expected.held.get(upload.client, 0) <= 1
+    yield from _counts("counts", upload.counts, upload, expected.complete and one_task)
+    counts, cross = upload.counts.double(), upload.cross.double()
+    if (beyond := cross.abs() > counts * MOST).any():
+        yield f"cross: must be within counts times {MOST:g}, found {cross[beyond][0].item():g}"
+    if len(upload.gram):
+        yield from _gram(upload.gram.double(), cross, counts)
+
+
+def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
+    """Check what holds for all ``G = Z'Z`` and ``H = Z'Y``, row by row of the upper triangle."""
+    size = len(cross)
+    starts = [row * size - row * (row - 1) // 2 for row in range(size)]
+    diagonal = upper[starts]
+    if (diagonal < 0).any():
+        yield f"gram: its diagonal must be at least 0, found {diagonal.min().item():g}"
+    if (diagonal > counts.sum() * MOST**2).any():
+        yield f"gram: features must be within {MOST:g}, found {diagonal.max():g}"
+    lengths = (diagonal + TINY).sqrt() * (1 + ROUNDING)
+    for row, start in enumerate(starts):
+        products = upper[start : start + size - row].abs()
+        if (products > lengths[row] * lengths[row:]).any():
+            yield f"gram: no product may exceed its features' lengths, found one in row {row}"
+    explained = (cross.square() / counts.clamp(min=1)).sum(1)
+    if (explained > lengths.square()).any():
+        yield "cross: class means must be within the features' lengths in gram, found longer ones"
+
+
+def _prototypes(upload: Upload, expected: Expected) -> Iterator[str]:
+    if not len(upload.prototypes):
+        return
+    counts = upload.prototypes[:, -1]
+    yield from _counts("prototypes", counts, upload, expected.complete)
+    lengths = upload.prototypes[:, :-1].double().norm(dim=1)
+    if (lengths > counts * (1 + ROUNDING)).any():
+        yield f"prototypes: must sum unit vectors, found a length of {lengths.max():g}"
+
+
+def _counts(name: str, counts: Tensor, upload: Upload, complete: bool) -> Iterator[str]:
+    if (wrong := counts[(counts < 0) | (counts != counts.round())]).numel():
+        yield f"{name}: must be whole numbers from 0, found {wrong[0].item():g}"
+    total = counts.double().sum().item()
+    if total != upload.items and (complete or total > MOST_ITEMS):
+        yield f"{name}: must add up to items, {upload.items}, found {total:g}"
+    if foreign := set(counts.nonzero()[:, 0].tolist()) - set(upload.seen):
+        yield f"{name}: must be 0 for classes not in seen, found items of class {min(foreign)}"
+
+
+SUMS = ("gram", "cross", "counts")
+CHECKS: tuple[Callable[[Upload, Expected], Iterator[str]], ...] = (
+    _sender,
+    _scalars,
+    _state,
+    _adapter,
+    _arrays,
+    _sums,
+    _prototypes,
+)
+"""In this order: each may rely on what those before it have checked."""

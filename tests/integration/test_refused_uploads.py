@@ -1,0 +1,58 @@
+"""A whole run in which one client sends rubbish: it goes on, and says so."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from tiny_runs import conduct, tiny
+
+from fedbridge.engine import local
+from fedbridge.report import result_table, write_page
+from fedbridge.runs import Run
+from fedbridge.wire import Message, Upload, encode
+
+Change = Callable[[Upload], Upload]
+CHANGES: dict[str, tuple[Change, str]] = {
+    "no numbers": (
+        lambda u: replace(u, state={k: v * torch.nan for k, v in u.state.items()}),
+        "must be",
+    ),
+    "nothing to learn from": (lambda u: replace(u, seen=()), "seen: must hold a class, found none"),
+    "another task": (lambda u: replace(u, task=1), "task, round: must be (2, 1), found (1, 1)"),
+}
+
+
+def spoil(patch: pytest.MonkeyPatch, change: Change) -> None:
+    """Let one client send something else in the first round of its second task."""
+
+    def spoilt(message: Message) -> bytes:
+        if isinstance(message, Upload) and message.client == "client-2":
+            message = change(message) if (message.task, message.round) == (2, 1) else message
+        return encode(message)
+
+    patch.setattr(local, "encode", spoilt)
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_it_is_logged_counted_and_shown(
+    case: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    change, said = CHANGES[case]
+    spoil(monkeypatch, change)
+    folder = tmp_path / "run"
+    conduct(folder, tiny(), until=4)  # the round in question is the third of six
+    conduct(folder)
+    (event,) = (e for e in Run.open(folder).events() if e["kind"] == "refused")
+    assert (event["task"], event["round"], event["client"]) == (2, 1, "client-2")
+    assert event["reason"].startswith("'client-2': ") and said in event["reason"]
+    assert json.loads((folder / "summary.json").read_text())["refused"] == 1
+    assert str(result_table(folder).title).endswith("seed 0, 1 upload refused")
+    assert "Refused uploads: 1" in write_page(folder).read_text()
+
+
+def test_where_nothing_was_refused_nothing_is_said(whole: Path) -> None:
+    assert json.loads((whole / "summary.json").read_text())["refused"] == 0
+    assert str(result_table(whole).title).endswith("seed 0")

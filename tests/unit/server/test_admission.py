@@ -1,0 +1,304 @@
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from fedbridge.models.head import Sums, packed
+from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
+from fedbridge.wire import State, Step, Upload
+from worlds import World, make_world, play, tiny_config
+
+FIRST = Step(1, 1)
+Change = Callable[[Upload], Upload]
+
+
+def expected(world: World, step: Step = FIRST) -> Expected:
+    trained = world.server().large.trained
+    return expectation(world.commons, world.models, trained).of_step(step, world.models, {})
+
+
+@pytest.fixture(scope="module")
+def upload(world: World) -> Upload:
+    return play(world, [FIRST]).transport.uploads[0]
+
+
+def copied(upload: Upload, part: str, place: Any, value: float) -> Upload:
+    """Return an upload with one number of an array or of an array of its state changed."""
+    if part.startswith("state/"):
+        name = part.removeprefix("state/")
+        return replace(
+            upload, state=upload.state | {name: written(upload.state[name], place, value)}
+        )
+    return replace(upload, **{part: written(getattr(upload, part), place, value)})
+
+
+def written(array: Tensor, place: Any, value: float) -> Tensor:
+    changed = array.clone()
+    changed[place] = value
+    return changed
+
+
+def number(part: str, place: Any, value: float) -> Change:
+    return lambda upload: copied(upload, part, place, value)
+
+
+def field(**values: Any) -> Change:
+    return lambda upload: replace(upload, **values)
+
+
+def state(change: Callable[[State], Any]) -> Change:
+    return lambda upload: replace(upload, state=change(dict(upload.state)))
+
+
+def scaled(factor: float) -> Change:
+    return state(lambda s: {k: v * factor if v.is_floating_point() else v for k, v in s.items()})
+
+
+WEIGHT, VARIANCE = "projector.weight", "backbone.layers.2.running_var"
+COUNTER = "backbone.layers.2.num_batches_tracked"
+NAN = float("nan")
+# client-1 meets classes 0 and 2 of 8 in its first task; features are 16, embeddings 32 wide
+HOSTILE: dict[str, tuple[Change, str]] = {
+    "unknown client": (field(client="eve"), "'eve': client: must be one of the federation's"),
+    "a client not asked": (field(client="client-2"), "client: must be one of those asked"),
+    "earlier step": (field(task=0), "task, round: must be (1, 1), found (0, 1)"),
+    "later step": (field(round=2), "task, round: must be (1, 1), found (1, 2)"),
+    "negative items": (field(items=-1), f"items: must be from 0 to {MOST_ITEMS}, found -1"),
+    "absurd items": (field(items=10**400), f"items: must be from 0 to {MOST_ITEMS}, found 1000"),
+    "other items": (field(items=7), "counts: must add up to items, 7, found"),
+    "absurd own task": (field(own=10**400), f"own: must be from 0 to {MOST_ITEMS}, found 1000"),
+    "no class": (field(seen=()), "seen: must hold a class, found none"),
+    "a class twice": (
+        field(seen=(0, 0, 2)),
+        "seen: must be ascending, each class once, found (0, 0",
+    ),
+    "classes in disorder": (field(seen=(2, 0)), "seen: must be ascending, each class once, found"),
+    "an unknown class": (field(seen=(0, 2, 8)), "seen: must be classes from 0 to 7, found 8"),
+    "a negative class": (field(seen=(-1, 0, 2)), "seen: must be classes from 0 to 7, found -1"),
+    "a missing array": (
+        state(lambda s: {k: s[k] for k in s if k != WEIGHT}),
+        f"state: {WEIGHT!r} must",
+    ),
+    "one array more": (
+        state(lambda s: {**s, "x": s[WEIGHT]}),
+        "state: must have 10 arrays, found one",
+    ),
+    "another shape": (
+        state(lambda s: {**s, WEIGHT: s[WEIGHT].T}),
+        f"state: {WEIGHT!r} must have shape (32, 128), found (128, 32)",
+    ),
+    "another type": (
+        state(lambda s: {**s, WEIGHT: s[WEIGHT].double()}),
+        f"state: {WEIGHT!r} must be torch.float32, found torch.float64",
+    ),
+    "no number": (
+        number(f"state/{WEIGHT}", (0, 0), NAN),
+        f"state: {WEIGHT!r} must be finite, found nan",
+    ),
+    "infinity": (
+        number(f"state/{VARIANCE}", 0, torch.inf),
+        f"state: {VARIANCE!r} must be finite, found",
+    ),
+    "scaled": (scaled(1e30), "must be within 1e+06, found"),
+    "negative variance": (
+        number(f"state/{VARIANCE}", 1, -0.5),
+        f"{VARIANCE!r} must be at least 0, found -0.5",
+    ),
+    "negative counter": (
+        number(f"state/{COUNTER}", (), -2),
+        f"{COUNTER!r} must be at least 0, found -2",
+    ),
+    "sums without gram": (field(gram=torch.zeros(0)), "'gram' must have shape (136,), found (0,)"),
+    "sums without counts": (
+        field(counts=torch.zeros(0)),
+        "'counts' must have shape (8,), found (0,)",
+    ),
+    "cross turned": (
+        field(cross=torch.zeros(8, 16)),
+        "'cross' must have shape (16, 8), found (8, 16)",
+    ),
+    "gram of doubles": (
+        field(gram=torch.zeros(136).double()),
+        "'gram' must be torch.float32, found",
+    ),
+    "gram no number": (number("gram", 5, NAN), "'gram' must be finite, found nan"),
+    "gram negative": (number("gram", 0, -1.0), "gram: its diagonal must be at least 0, found -1"),
+    "gram absurd": (number("gram", 0, 1e30), "gram: features must be within 1e+06, found 1e+30"),
+    "gram of no vectors": (
+        number("gram", 1, 1e6),
+        "gram: no product may exceed its features' lengths, found one in row 0",
+    ),
+    "cross absurd": (
+        number("cross", (0, 0), 1e30),
+        "cross: must be within counts times 1e+06, found 1e+30",
+    ),
+    "cross beyond gram": (
+        number("cross", (4, 2), 1e5),
+        "cross: class means must be within the features' lengths",
+    ),
+    "cross of no items": (
+        number("cross", (0, 1), 0.5),
+        "cross: must be within counts times 1e+06, found 0.5",
+    ),
+    "half an item": (number("counts", 0, 0.5), "counts: must be whole numbers from 0, found 0.5"),
+    "fewer than none": (
+        number("counts", 0, -4.0),
+        "counts: must be whole numbers from 0, found -4",
+    ),
+    "items of a class not seen": (
+        lambda u: replace(u, counts=u.counts.roll(1)),
+        "counts: must be 0 for classes not in seen, found items of class 1",
+    ),
+    "prototypes not asked for": (
+        field(prototypes=torch.zeros(8, 33)),
+        "'prototypes' must have shape (0,), found",
+    ),
+    "adapter not asked for": (
+        field(adapter={"head": torch.zeros(16, 8)}),
+        "adapter: must have 0 arrays, found one more: 'head'",
+    ),
+    "sums of prototypes' shape": (
+        field(counts=torch.zeros(8, 33)),
+        "'counts' must have shape (8,), found (8, 33)",
+    ),
+}
+
+
+def test_what_a_client_sends_is_taken_in(world: World, upload: Upload):
+    assert upload.client == "client-1" and upload.seen == (0, 2) and upload.gram.shape == (136,)
+    assert refusal(upload, expected(world)) is None
+    later = expected(world, Step(1, 2))
+    without = {name: torch.zeros(0) for name in ("gram", "cross", "counts")}
+    assert refusal(replace(upload, round=2, **without), later) is None
+    assert refusal(Upload("client-1", 1, 2, {}, (0, 2)), later) is None
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+def test_what_is_not_as_it_must_be_is_refused_with_a_reason(
+    case: str, world: World, upload: Upload
+):
+    change, said = HOSTILE[case]
+    awaited = expected(world).of_step(FIRST, ["client-1"], {})
+    reason = refusal(change(upload), awaited)
+    assert reason is not None and said in reason
+    assert reason.startswith(f"{change(upload).client!r}: ") and len(reason) < 200
+
+
+def test_a_client_answers_once_in_a_step(world: World, upload: Upload):
+    once = expected(world).without("client-1")
+    assert (
+        refusal(upload, once)
+        == "'client-1': client: must send one upload in a step, found a second one"
+    )
+    assert refusal(upload, once.of_step(FIRST, world.models, {})) is None
+
+
+def test_before_the_first_step_nothing_is_expected(world: World, upload: Upload):
+    nobody = expectation(world.commons, world.models, {})
+    reason = refusal(replace(upload, task=0, round=0), nobody)
+    assert (
+        reason
+        == "'client-1': client: must be one of those asked in this step, found one that was not"
+    )
+
+
+def test_a_long_name_is_cut(world: World, upload: Upload):
+    reason = refusal(replace(upload, client="e" * 10_000), expected(world))
+    assert reason is not None and len(reason) < 100
+
+
+@pytest.mark.parametrize("head", ["nearest-mean", "none", "analytic"])
+def test_sums_come_only_where_the_head_is_made_from_them(head: str, upload: Upload):
+    scope = "client" if head == "analytic" else "federation"
+    awaited = expected(make_world(tiny_config(large={"head": head, "scope": scope})))
+    assert refusal(upload, awaited) == "'client-1': 'gram' must have shape (0,), found (136,)"
+    without = replace(upload, gram=torch.zeros(0))
+    if head == "nearest-mean":
+        assert refusal(without, awaited) is None
+    else:
+        assert (
+            refusal(without, awaited) == "'client-1': 'cross' must have shape (0,), found (16, 8)"
+        )
+
+
+PROBE = {"head": "probe"}
+ADAPTERS: dict[str, tuple[State, str]] = {
+    "none": ({}, "adapter: 'head' must be there, found 0 arrays without it"),
+    "turned": ({"head": torch.zeros(8, 16)}, "'head' must have shape (16, 8), found (8, 16)"),
+    "more": ({"head": torch.zeros(16, 8), "lora": torch.zeros(1)}, "found one more: 'lora'"),
+    "no number": ({"head": torch.full((16, 8), NAN)}, "adapter: 'head' must be finite, found nan"),
+    "absurd": ({"head": torch.full((16, 8), -1e30)}, "'head' must be within 1e+06, found 1e+30"),
+}
+
+
+@pytest.mark.parametrize("case", ADAPTERS)
+def test_what_clients_train_of_the_large_side_must_fit(case: str):
+    world = make_world(tiny_config(large=PROBE))
+    sent = play(world, [FIRST]).transport.uploads[0]
+    assert refusal(sent, expected(world)) is None
+    adapter, said = ADAPTERS[case]
+    reason = refusal(replace(sent, adapter=adapter), expected(world))
+    assert reason is not None and said in reason
+
+
+def test_prototypes_are_sums_of_unit_vectors():
+    world = make_world(tiny_config(fusion={"name": "fedproto"}))
+    sent, awaited = play(world, [FIRST]).transport.uploads[0], expected(world)
+    assert refusal(sent, awaited) is None
+    cases = {
+        ((0, 0), 1e3): "prototypes: must sum unit vectors, found a length of",
+        ((0, -1), 0.5): "prototypes: must be whole numbers from 0, found 0.5",
+        ((0, -1), 1.0): "prototypes: must add up to items",
+        ((1, 0), 0.1): "prototypes: must sum unit vectors, found a length of",
+    }
+    for (place, value), said in cases.items():
+        reason = refusal(copied(sent, "prototypes", place, value), awaited)
+        assert reason is not None and said in reason
+    none = refusal(replace(sent, prototypes=torch.zeros(0)), awaited)
+    assert none == "'client-1': 'prototypes' must have shape (8, 33), found (0,)"
+
+
+@given(
+    st.integers(1, 6),
+    st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    st.integers(0, 10**6),
+    st.floats(-18, 5),
+)
+def test_the_sums_of_any_items_are_taken_in(
+    features: int, labels: list[int], seed: int, magnitude: float
+):
+    """Whatever the items are, rounding to float32 never makes their sums look forged."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((len(labels), features)) * 10.0 ** rng.uniform(-1, 1, features)
+    z = np.clip(z * 10.0**magnitude, -1e6, 1e6).astype(np.float32)
+    z[rng.random(z.shape) < 0.3] = 0.0
+    sums = packed(Sums.of(z, np.eye(3)[labels]))
+    empty = {name: torch.empty(0) for name in ("gram", "cross", "counts", "prototypes")}
+    awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True)
+    upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, items=len(labels))
+    assert refusal(upload, awaited.of_step(FIRST, ["a"], {})) is None
+
+
+def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
+    sums = packed(Sums.of(np.ones((9, 2), np.float32), np.eye(2)[[0] * 9]))
+    parts = {**sums, "prototypes": torch.zeros(0)}
+    upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5, own=3)
+    awaited = Expected({"a": {}}, 2, parts, {}, complete=True)
+    assert refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 1})) is None
+    said = refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 2}))
+    assert said == "'a': counts: must add up to items, 5, found 9"
+
+
+def test_sums_that_are_held_back_need_not_add_up():
+    sums = packed(Sums.of(np.ones((4, 2), np.float32), np.eye(2)[[0, 0, 0, 0]]))
+    parts = {**sums, "prototypes": torch.zeros(0)}
+    upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5)
+    for complete, taken in ((True, False), (False, True)):
+        awaited = Expected({"a": {}}, 2, parts, {}, complete).of_step(FIRST, ["a"], {})
+        assert (refusal(upload, awaited) is None) == taken
