@@ -1,23 +1,27 @@
-"""The command line: run, resume, check, list, report, compare, bench."""
+"""The command line: run, resume, check, list, report, compare, bench, data, deploy."""
 
 import logging
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fedbridge.data_cli import data
+from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from fedbridge.bench import Job
-    from fedbridge.experiment import Experiment
+    from fedbridge.config import Config
+    from fedbridge.experiment import Connect, Experiment
+    from fedbridge.runs import Run
 
 app = typer.Typer(
     name="fedbridge",
@@ -26,6 +30,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
+app.add_typer(data, name="data")
+app.add_typer(deploy)
 Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
 Settings = Annotated[Path, typer.Argument(help="A TOML file.", metavar="CONFIG")]
 Overrides = Annotated[
@@ -41,6 +47,10 @@ def run(
     out: Annotated[
         Path | None, typer.Option(help="The run's folder; runs/NAME by default.", metavar="DIR")
     ] = None,
+    engine: Annotated[
+        Literal["local", "flower"] | None,
+        typer.Option(help="local, or flower for Flower's simulation; as the config says."),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment from a config file."""
@@ -48,11 +58,14 @@ def run(
     from fedbridge.experiment import Experiment
     from fedbridge.runs import Run
 
-    settings = load_config(config, overrides)
+    chosen = [f"engine.kind={engine}"] if engine else []
+    settings = load_config(config, (overrides or []) + chosen)
+    connect = engine_of(settings)
     folder = out or Path("runs") / config.stem
     _clear_unstarted(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    experiment = Experiment(Run.create(folder, settings))
+    opened = Run.create(folder, settings)
+    experiment = Experiment(opened, connect=connect(opened))
     try:
         _conduct(experiment, quiet)
     except UserError:
@@ -74,7 +87,7 @@ def resume(folder: Folder, quiet: Quiet = False) -> None:
     if (folder / SUMMARY).is_file():
         _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
     else:
-        _conduct(Experiment(opened), quiet)
+        _conduct(Experiment(opened, connect=engine_of(opened.config)(opened)), quiet)
 
 
 @app.command()
@@ -250,6 +263,24 @@ def _follow(experiment: "Experiment", console: "Console") -> None:
             )
             if not console.is_terminal:
                 console.print(f"{place}: {progress.accuracy()}")
+
+
+def engine_of(config: "Config") -> "Callable[[Run], Connect]":
+    """Return what connects a run to its clients; raise UserError if what it needs is missing."""
+    from functools import partial
+
+    from fedbridge.experiment import connect_locally
+
+    if config.engine.kind == "local":
+        return lambda run: connect_locally
+    try:
+        from fedbridge.simulation import connect_simulated
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'engine.kind: "flower" needs the extra of that name, and {error.name} is not there: '
+            "pip install 'fedbridge[flower]'"
+        ) from error
+    return lambda run: partial(connect_simulated, run)
 
 
 @contextmanager

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.config import TARGET, Config, Data, FedProto
+from fedbridge.config import SITE, TARGET, Config, Data, FedProto
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, public_set
@@ -86,6 +86,11 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     unless it may be downloaded.
     """
     require_pictures(config)
+    if config.data.name == SITE:
+        raise UserError(
+            "data.name: what a run costs cannot be told where the data lie at sites, found 'site'; "
+            "look at each site's data there with fedbridge data inspect site.toml"
+        )
     device = device_of(config.engine.device)
     large = config.large
     fm = None
@@ -237,7 +242,7 @@ def _upload(commons: Commons, client: ClientStream, step: Step, starts: bool) ->
     size, classes = commons.lift.dimension, len(commons.classes)
     large, fusion = commons.config.large, commons.config.fusion
     items = len(client.tasks[number - 1].own)
-    upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items)
+    upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items, own=number)
     if isinstance(fusion, FedProto):
         table = torch.zeros(classes, commons.config.small.dimension + 1)
         upload = replace(upload, prototypes=table)

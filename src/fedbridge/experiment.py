@@ -5,7 +5,7 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,15 +16,17 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
-from fedbridge.config import Config
+from fedbridge.config import SITE, Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
-from fedbridge.data.scenario import Streams, build_scenario
+from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
+from fedbridge.data.site.preparing import Frame
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
-from fedbridge.engine.local import Crew, LocalTransport
-from fedbridge.engine.loop import federate, steps
+from fedbridge.engine.hosts import Crew
+from fedbridge.engine.local import LocalTransport
+from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
@@ -113,10 +115,16 @@ def workers_of(config: Config, device: torch.device) -> int:
 
 
 def plan(config: Config) -> tuple[Dataset, Streams]:
-    """Load the data set and build the streams; raise UserError before anything costly."""
+    """Load the data set and build the streams; raise UserError before anything costly.
+
+    Where the data lie at sites, the data set is empty and the streams are names.
+    """
     check_public(config.data)
     require_tunable(config.large)
     require_pictures(config)
+    if config.data.clients is not None:
+        clients = tuple(Elsewhere(name, ()) for name in config.data.clients)
+        return Frame.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
     dataset = load_dataset(config.data.name, config.data.domains, hub=config.data.hub)
     require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
@@ -159,7 +167,7 @@ def _encoded(
     own = used_items(streams, same)
     if large.tuning != "none":  # clients encode theirs themselves, in every round
         own = np.intersect1d(own, streams.public)
-    store = encoded(dataset, own)
+    store = encoded(dataset, own) if len(dataset) else no_embeddings(0)
     about = store if same else encoded(public.dataset, public.rows)
     return replace(store, public=about[public.rows])
 
@@ -187,12 +195,24 @@ def used_items(streams: Streams, public: bool = True) -> Indices:
     """Return every item that some stream uses, or this data set's public set, ascending."""
     tasks = [task for client in streams.clients for task in client.tasks]
     parts = [part for t in tasks for part in (t.train, t.validation, t.test)]
-    return np.unique(np.concatenate([streams.public, *parts] if public else parts))
+    common = streams.public if public else streams.public[:0]
+    return np.unique(np.concatenate([common, *parts]))
 
 
 def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
-    """Build some of the clients with their private data, in any process."""
-    site = prepare(config, store)
+    """Build some of the clients with their private data, in any process.
+
+    Raises UserError if the data lie at sites, each of which builds its own client.
+    """
+    if config.data.name == SITE:
+        raise UserError(
+            "data.name: must be a data set that is here for the local engine, found 'site'"
+        )
+    return crew_of(prepare(config, store), names)
+
+
+def crew_of(site: Site, names: tuple[str, ...]) -> Crew:
+    """Build some of the clients of an experiment whose data are all here."""
     clients = {}
     for stream in site.streams.clients:
         if stream.name in names:
@@ -207,11 +227,25 @@ def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) ->
     return Crew(site.commons, clients)
 
 
+Connect = Callable[[Site], AbstractContextManager[Transport]]
+"""Gives the transport to an experiment's clients, which it may have to start."""
+
+
+def connect_locally(site: Site) -> LocalTransport:
+    """Host all clients on this machine, as the settings say."""
+    build = partial(build_crew, site.config, site.store)
+    workers = workers_of(site.config, site.commons.device)
+    return LocalTransport(build, tuple(site.models), workers, site.config.engine.threads)
+
+
 class Experiment:
     """One run, from its start or from its newest checkpoint."""
 
-    def __init__(self, run: Run, tell: Tell | None = None) -> None:
+    def __init__(
+        self, run: Run, tell: Tell | None = None, connect: Connect = connect_locally
+    ) -> None:
         self.run = run
+        self.connect = connect
         self.config = run.config
         self.tell = tell
         self.rows: list[AccuracyRow] = []
@@ -220,6 +254,7 @@ class Experiment:
         self.bytes_down = 0
         self.prepared = False
         """Whether the data and models have been accepted, so that the run could begin."""
+        self.refused = 0
         self._mark = time.monotonic()
 
     def conduct(self) -> Iterator[Progress]:
@@ -235,20 +270,17 @@ class Experiment:
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
-        build = partial(build_crew, self.config, site.store)
-        workers = workers_of(self.config, site.commons.device)
-        names = tuple(site.models)
-        with LocalTransport(build, names, workers, self.config.engine.threads) as transport:
+        with self.connect(site) as transport:
+            self._lap("prepare")
             server = Server(site.commons, site.models, transport.spread, site.present)
             done = self._restore(server, transport)
             if not done:
                 server.states = self._warm(site)
-                self._evaluate(server, transport, 0)
+                self._evaluate(server, transport, Step(0, self.config.training.rounds))
             for step in federate(server, transport, todo[done:]):
                 done += 1
                 self._log(step, server, transport)
-                if step.round == self.config.training.rounds:
-                    self._evaluate(server, transport, step.task)
+                self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
                 yield Progress(step, done, len(todo), self.rows)
             self._summarise(site, transport)
@@ -260,15 +292,19 @@ class Experiment:
         self._lap("warm")
         return {client: states[model] for client, model in site.models.items()}
 
-    def _evaluate(self, server: Server, transport: LocalTransport, after: int) -> None:
-        broadcasts = server.broadcast(Step(after, self.config.training.rounds))
-        for evaluation in transport.evaluate(broadcasts):
-            name, when = evaluation.client, evaluation.after_task
-            self.rows += [AccuracyRow(name, when, *row) for row in evaluation.rows]
-        self.run.write_accuracy(self.rows)
+    def _evaluate(self, server: Server, transport: Transport, step: Step) -> None:
+        """Have clients measure when a task has ended, and take in what has been measured."""
+        if step.round == self.config.training.rounds:
+            last = step.task == self.config.scenario.slots
+            transport.evaluate(server.broadcast(step), last)
+        if taken := transport.take_evaluations():
+            self.rows += [
+                AccuracyRow(e.client, e.after_task, *row) for e in taken for row in e.rows
+            ]
+            self.run.write_accuracy(self.rows)
         self._lap("evaluate")
 
-    def _log(self, step: Step, server: Server, transport: LocalTransport) -> None:
+    def _log(self, step: Step, server: Server, transport: Transport) -> None:
         bytes_up, bytes_down, learning = transport.take_traffic()
         total = self._lap("learn")
         self.seconds["learn"] -= total - learning
@@ -280,17 +316,22 @@ class Experiment:
         self.run.event("round", **place, seconds=round(total, 3), **traffic)
         for record in server.taught:
             self.run.event("taught", **place, **record._asdict())
+        refused = [*transport.take_refused(), *server.refused]
+        self.refused += len(refused)
+        for one in refused:
+            self.run.event("refused", **place, **one._asdict())
 
-    def _checkpoint(self, done: int, server: Server, transport: LocalTransport) -> None:
+    def _checkpoint(self, done: int, server: Server, transport: Transport) -> None:
         with self.run.checkpoint(done) as folder:
             server.save(folder)
             transport.save(folder)
-            state = {"done": done, "bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
-            text = json.dumps(state | {"seconds": self.seconds})
+            traffic = {"bytes_up": self.bytes_up, "bytes_down": self.bytes_down}
+            state = {"done": done, **traffic, "refused": self.refused, "seconds": self.seconds}
+            text = json.dumps(state)
             (folder / "experiment.json").write_text(text, encoding="utf-8")
         self._lap("save")
 
-    def _restore(self, server: Server, transport: LocalTransport) -> int:
+    def _restore(self, server: Server, transport: Transport) -> int:
         folder = self.run.latest_checkpoint()
         if folder is None:
             return 0
@@ -298,12 +339,12 @@ class Experiment:
         transport.load(folder)
         state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
         self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
-        self.seconds = state["seconds"]
+        self.refused, self.seconds = state.get("refused", 0), state["seconds"]
         self.rows = read_accuracy(folder)
         self._lap("prepare")
         return int(state["done"])
 
-    def _summarise(self, site: Site, transport: LocalTransport) -> None:
+    def _summarise(self, site: Site, transport: Transport) -> None:
         results = summarise(self.rows)
         large = results.get("large", {}).get("class-incremental", {})
         summary = {
@@ -319,6 +360,7 @@ class Experiment:
             "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
+            "refused": self.refused,
             "seconds": {phase: round(s, 3) for phase, s in self.seconds.items()},
             "peak_memory_mib": round(transport.peak_memory_mib(), 1),
         }

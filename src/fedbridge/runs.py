@@ -6,24 +6,24 @@ size and sha256 of every file in it.
 """
 
 import csv
-import errno
-import hashlib
 import io
 import json
 import math
 import os
 import platform
-import shutil
+import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from importlib import metadata
 from pathlib import Path
 from typing import Any, Self
 
+from fedbridge.checkpoints import Checkpoints
 from fedbridge.config import Config, dump_config, load_config
 from fedbridge.errors import UserError
+from fedbridge.files import json_text, write_text, writing
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
 
 CONFIG = "config.toml"
@@ -31,12 +31,8 @@ ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
-MANIFEST = "manifest.json"
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
-PARTIAL = ".partial"
-FULL = (errno.ENOSPC, errno.EDQUOT)
-REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
 
 
 class Run:
@@ -56,10 +52,13 @@ class Run:
                 f"{folder}: a run needs a new or empty folder, and this one is in use; choose "
                 f"another with --out, or go on with it: fedbridge resume {folder}"
             )
-        with _writing(folder):
+        with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        _write(folder / ENVIRONMENT, _json(environment(config.seed)))
-        _write(folder / CONFIG, dump_config(config))  # last: a folder with settings is a run
+        write_text(
+            folder / ENVIRONMENT,
+            json_text({**environment(config.seed), "run": secrets.token_hex(8)}),
+        )
+        write_text(folder / CONFIG, dump_config(config))  # last: a folder with settings is a run
         return cls(folder, config)
 
     @classmethod
@@ -78,7 +77,7 @@ class Run:
         seconds = round(time.monotonic() - self._zero, 3)
         line = json.dumps({"time": seconds, "kind": kind, **fields}, allow_nan=False) + "\n"
         path = self.folder / EVENTS
-        with _writing(path), path.open("a+b") as file:
+        with writing(path), path.open("a+b") as file:
             _drop_torn_line(file)
             file.write(line.encode())
 
@@ -98,37 +97,20 @@ class Run:
         for row in sort_rows(rows):
             # repr of a float is exact, so that reading gives the count of right items back
             lines.writerow((*row.place, repr(row.accuracy), row.n))
-        _write(self.folder / ACCURACY, table.getvalue())
+        write_text(self.folder / ACCURACY, table.getvalue())
 
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace summary.json; numbers must be finite, None stands for undefined."""
-        _write(self.folder / SUMMARY, _json(summary))
+        write_text(self.folder / SUMMARY, json_text(summary))
 
-    @contextmanager
-    def checkpoint(self, step: int) -> Iterator[Path]:
+    def checkpoint(self, step: int) -> AbstractContextManager[Path]:
         """Give a folder to write a step's state into; it counts only if the block succeeds.
 
         The accuracy table as it stands is kept with it. Only the newest
         ``engine.checkpoints`` are kept. Raises UserError when the disk is full; what was
         there before stays whole.
         """
-        final = self.folder / "checkpoints" / f"step-{step:04d}"
-        partial = final.with_name(final.name + PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
-        try:
-            with _writing(partial):
-                partial.mkdir(parents=True)
-                yield partial
-                if (self.folder / ACCURACY).exists():
-                    shutil.copyfile(self.folder / ACCURACY, partial / ACCURACY)
-                _write(partial / MANIFEST, _json({"step": step, "files": _digests(partial)}))
-                shutil.rmtree(final, ignore_errors=True)  # only a damaged one is written again
-                partial.replace(final)
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
-        for old in self._checkpoints()[self.config.engine.checkpoints :]:
-            shutil.rmtree(old)
+        return self._checkpoints.write(step, also=[self.folder / ACCURACY])
 
     def latest_checkpoint(self) -> Path | None:
         """Return the newest whole checkpoint, or None before the first.
@@ -137,8 +119,9 @@ class Run:
         is raised, naming the files.
         """
         damage: list[str] = []
-        for folder in self._checkpoints():
-            found = _damage(folder)
+        for step in reversed(self._checkpoints.steps()):
+            folder = self._checkpoints.folder_of(step)
+            found = self._checkpoints.damage(step)
             if not found:
                 for message in damage:
                     self.event("warning", message=f"checkpoint passed over: {message}")
@@ -148,14 +131,15 @@ class Run:
             raise UserError(f"no checkpoint of this run is whole: {'; '.join(damage)}")
         return None
 
-    def _checkpoints(self) -> list[Path]:
-        """Newest first."""
-        found = {
-            int(path.name.removeprefix("step-")): path
-            for path in (self.folder / "checkpoints").glob("step-*")
-            if path.name.removeprefix("step-").isdecimal()
-        }
-        return [found[step] for step in sorted(found, reverse=True)]
+    @property
+    def token(self) -> str:
+        """Return what tells this run from all others, however alike."""
+        token = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))["run"]
+        return str(token)
+
+    @property
+    def _checkpoints(self) -> Checkpoints:
+        return Checkpoints(self.folder / "checkpoints", self.config.engine.checkpoints)
 
 
 def environment(seed: int) -> dict[str, Any]:
@@ -203,38 +187,6 @@ def _commit() -> str | None:
     return answer.stdout.split()[0]
 
 
-def _json(value: dict[str, Any]) -> str:
-    return json.dumps(value, indent=2, allow_nan=False) + "\n"
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(path.name + PARTIAL)
-    with _writing(path):
-        try:
-            partial.write_text(text, encoding="utf-8", newline="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)  # half a file only takes up space
-
-
-@contextmanager
-def _writing(path: Path) -> Iterator[None]:
-    """Turn the system's refusal to write into a UserError that names the path."""
-    try:
-        yield
-    except Exception as error:
-        reason = getattr(error, "errno", None)
-        # safetensors reports a full disk in words only
-        if reason in FULL or "No space left on device" in str(error):
-            raise UserError(
-                f"{path}: cannot be written: disk full; what was written before is whole: free "
-                f"some space, then use fedbridge resume"
-            ) from error
-        if reason in REFUSED:
-            raise UserError(f"{path}: cannot be written: {os.strerror(reason)}") from error
-        raise
-
-
 def _drop_torn_line(file: io.BufferedRandom) -> None:
     """Cut off what a kill left after the last line feed, so that the next event is a line."""
     size = file.seek(0, os.SEEK_END)
@@ -272,31 +224,3 @@ def _parse_row(path: Path, number: int, line: list[str]) -> AccuracyRow:
             f"found {','.join(line)}"
         ) from error
     return row
-
-
-def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and sha256 of every file in a checkpoint but its manifest."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            name = path.relative_to(folder).as_posix()
-            digests[name] = {"bytes": path.stat().st_size, "sha256": sha256}
-    return digests
-
-
-def _damage(folder: Path) -> list[str]:
-    """Return what is wrong with each file of a checkpoint, nothing if it is whole."""
-    try:
-        listed = json.loads((folder / MANIFEST).read_bytes())["files"].items()
-    except FileNotFoundError:
-        return [f"{MANIFEST} is missing"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        return [f"{MANIFEST} cannot be read"]
-    found = _digests(folder)
-    return [
-        f"{name} " + ("has changed" if name in found else "is missing")
-        for name, digest in listed
-        if found.get(name) != digest
-    ]

@@ -12,7 +12,7 @@ import typer.main
 from documents import ROOT, Snippet, documents, snippets
 
 from fedbridge.cli import app
-from fedbridge.config import load_config
+from fedbridge.config import load_config, load_site
 
 PYTHON = {name: found for name in documents() if (found := snippets("python", name))}
 OWN = PYTHON.pop("README.md")  # they belong together and have a test of their own
@@ -53,7 +53,8 @@ def test_toml_snippets_are_configs(snippet, tmp_path):
     shutil.copytree(ROOT / "configs", tmp_path / "configs")  # a snippet may extend one of them
     path = tmp_path / "configs" / "snippet.toml"
     path.write_text(snippet.text, encoding="utf-8")
-    load_config(path)
+    load = load_site if snippet.name == "site.toml" else load_config
+    load(path)
 
 
 @pytest.mark.parametrize("snippet", snippets("bash"), ids=str)
@@ -85,6 +86,9 @@ def check_fedbridge(snippet: Snippet, words: list[str]) -> None:
     commands = typer.main.get_group(app).commands
     name, *arguments = words
     assert name in commands, f"{snippet}: there is no command {name}"
+    if hasattr(commands[name], "commands"):  # such as deploy, which has commands of its own
+        commands, (name, *arguments) = commands[name].commands, arguments
+        assert name in commands, f"{snippet}: there is no command {name}"
     # parses as the real command line would, without running it
     context = commands[name].make_context(name, list(arguments))
     config = context.params.get("config")

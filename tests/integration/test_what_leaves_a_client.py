@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from safetensors.torch import load_file
 from tiny_runs import conduct, tiny
 
@@ -128,7 +129,7 @@ def test_search_for_private_items_would_find_one(traffic):
     row = site.streams.clients[0].tasks[0].train[0]
     lifted = site.commons.lift(site.store[np.array([row])])[0]
     upload = next(u for u in heard.uploads if u.round == 1)
-    upload.cross[: len(lifted), 0] = local.torch.from_numpy(lifted)
+    upload.cross[: len(lifted), 0] = torch.from_numpy(lifted)
     column = upload.cross[:, 0].contiguous()
     leaked = local.encode(Upload("a", 1, 1, {}, (0,), cross=column))
     assert lifted[:STRETCH].tobytes() in leaked
@@ -149,7 +150,8 @@ def test_checkpoints_hold_private_rows_only_as_exemplars(tmp_path, memory):
     for number, checkpoint in enumerate(checkpoints):
         for stream in site.streams.clients:
             state = json.loads((checkpoint / f"{stream.name}.json").read_text())
-            assert set(state) == {"task", "memory"}
+            assert set(state) == {"task", "memory", "stream"}
+            assert state["stream"] == []
             tasks = stream.tasks[: (number + 1) // 2]
             kept = {str(c) for t in tasks for c in t.classes} if memory else set()
             assert set(state["memory"]) == kept

@@ -260,7 +260,7 @@ def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
         (["run", "."], ".: cannot read this config file"),
         (["run", "broken.toml"], "broken.toml: not valid TOML"),
         (["run"], "Missing argument 'CONFIG'; see fedbridge run --help"),
-        (["run", "tiny.toml", "--sett", "a=1"], "No such option: --sett"),
+        (["run", "tiny.toml", "--sett", "a=1"], "No such option"),
         (["check", "tiny.toml", "more"], "unexpected extra argument"),
         (["list", "toys"], "'toys' is not one of 'learners'"),
         (["walk"], "No such command 'walk'"),
@@ -346,6 +346,13 @@ def no_room_for(name, save_file, time):
         save_file(arrays, path)
 
     return failing
+
+
+def test_an_extra_that_is_missing_is_named(call, tmp_path, monkeypatch):
+    monkeypatch.delitem(sys.modules, "fedbridge.simulation", raising=False)
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = call("run", "tiny.toml", "--engine", "flower")
+    assert code == 2 and "pip install 'fedbridge[flower]'" in only_line(err)
 
 
 def test_interrupt_says_how_to_go_on(call, tmp_path, monkeypatch):

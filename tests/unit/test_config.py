@@ -71,7 +71,8 @@ def test_settings_cannot_be_changed_later():
         ),
         (
             "[data]\nqqq = 1",
-            "data.qqq: unknown key (known: domains, hub, name, public, public_items)",
+            "data.qqq: unknown key (known: classes, clients, domains, hub, modality, name, "
+            "public, public_items, size)",
         ),
     ],
 )

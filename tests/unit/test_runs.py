@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import re
 from pathlib import Path
 
 import pytest
@@ -83,6 +84,7 @@ def test_invalid_settings_are_refused_on_opening(run):
 
 def test_environment_says_what_numbers_may_depend_on(run):
     found = json.loads((run.folder / "environment.json").read_text())
+    assert found.pop("run") == run.token
     assert found == environment(5)
     assert found["seed"] == 5
     assert found["python"].startswith("3.")
@@ -419,3 +421,10 @@ def test_other_errors_of_the_block_are_not_disguised(run):
         Path(run.folder / "nothing").read_text()
     with pytest.raises(ZeroDivisionError), run.checkpoint(1):
         _ = 1 / 0
+
+
+def test_runs_are_told_apart_however_alike_they_are(tmp_path):
+    config = Config(seed=5)
+    tokens = {Run.create(tmp_path / name, config).token for name in "ab"}
+    assert len(tokens) == 2 and all(re.fullmatch("[0-9a-f]{16}", token) for token in tokens)
+    assert Run.open(tmp_path / "a").token in tokens

@@ -1,6 +1,8 @@
 import dataclasses
 import json
 import pickle
+import struct
+import tracemalloc
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,9 +16,11 @@ from torch import Tensor
 from fedbridge.errors import UserError
 from fedbridge.wire import (
     KINDS,
+    MOST_WORDS,
     UPLOAD_FIELDS,
     Broadcast,
     Evaluation,
+    Hello,
     Message,
     State,
     Upload,
@@ -51,7 +55,8 @@ uploads = st.builds(
     Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, states, numbers
 )  # fmt: skip
 evaluations = st.builds(Evaluation, texts, numbers, rows)
-messages = st.one_of(broadcasts, uploads, evaluations)
+hellos = st.builds(Hello, texts, numbers, *[texts] * 9)
+messages = st.one_of(broadcasts, uploads, evaluations, hellos)
 
 
 def alike(one: Any, other: Any) -> bool:
@@ -114,7 +119,7 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 def test_what_may_leave_a_client_is_exactly_this():
     allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts"}
-    allowed |= {"items", "prototypes", "adapter"}
+    allowed |= {"items", "own", "prototypes", "adapter"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
 
@@ -124,8 +129,26 @@ def test_what_a_client_tells_of_its_evaluation_is_exactly_this():
     assert fields == {"client", "after_task", "rows"}
 
 
+def test_a_hello_holds_words_and_one_number_and_no_array():
+    kinds = {name: field.type for name, field in Hello.__dataclass_fields__.items()}
+    assert kinds.pop("protocol") is int
+    assert set(kinds) == {
+        "client", "fedbridge", "torch", "python", "foundation", "fingerprint", "classes",
+        "anchors", "public", "config",
+    }  # fmt: skip
+    assert set(kinds.values()) == {str}
+
+
+@pytest.mark.parametrize("field", sorted(Hello.__dataclass_fields__))
+def test_a_hello_with_a_field_of_another_type_is_refused(field: str):
+    scalars = {name: "x" for name in Hello.__dataclass_fields__} | {"protocol": 1, "kind": "Hello"}
+    assert isinstance(decode(packed(scalars), "Hello"), Hello)
+    with pytest.raises(UserError, match=field):
+        decode(packed(scalars | {field: [1]}), "Hello")
+
+
 def test_there_are_no_other_messages():
-    assert set(KINDS) == {"Broadcast", "Upload", "Evaluation"}
+    assert set(KINDS) == {"Broadcast", "Upload", "Evaluation", "Hello"}
 
 
 def test_the_bytes_of_an_upload_hold_its_fields_and_nothing_else():
@@ -236,12 +259,109 @@ def test_evaluations_with_other_rows_are_refused(found: Any):
         decode(packed(scalars), "Evaluation")
 
 
+# what is too large is not even read
+
+
+def test_more_bytes_than_allowed_are_refused():
+    data = encode(upload())
+    assert decode(data, "Upload", most=len(data))
+    with pytest.raises(UserError, match=f"message must have at most {len(data) - 1} bytes, found"):
+        decode(data, "Upload", most=len(data) - 1)
+
+
+def forged(header: bytes, data: bytes = b"", length: int | None = None) -> bytes:
+    """Return a buffer as safetensors has it: the header's length, the header, the data."""
+    return struct.pack("<Q", len(header) if length is None else length) + header + data
+
+
+def test_a_header_may_be_as_long_as_names_need_and_no_longer():
+    header = json.dumps({"a" * 100: {"dtype": "U8", "shape": [0], "data_offsets": [0, 0]}})
+    for spare, said in ((0, "KeyError|scalars"), (1, "its header must have at most")):
+        padded = header.ljust(MOST_WORDS + spare).encode()
+        with pytest.raises(UserError, match=said):
+            decode(forged(padded), "Upload")
+    with pytest.raises(UserError, match="not a readable Upload"):
+        decode(forged(b"{}", length=2**63), "Upload")
+
+
+def test_scalars_may_be_as_long_as_words_need_and_no_longer():
+    text = json.dumps({"kind": "Evaluation", "client": "a", "after_task": 1, "rows": []})
+    assert decode(packed(text.ljust(MOST_WORDS).encode()), "Evaluation")
+    with pytest.raises(UserError, match=f"scalars must have at most {MOST_WORDS} bytes, found"):
+        decode(packed(text.ljust(MOST_WORDS + 1).encode()), "Evaluation")
+
+
+def test_errors_do_not_repeat_all_that_they_complain_about():
+    long = "x" * 10_000
+    for data in (packed({"kind": long}), packed({"kind": "Upload", long: 1})):
+        with pytest.raises(UserError) as error:
+            decode(data, "Upload")
+        assert len(str(error.value)) < 200
+    with pytest.raises(UserError) as error:
+        decode(packed({"kind": "Upload", "task": long}), "Upload")
+    assert len(str(error.value)) < 200
+
+
+sizes = st.one_of(st.integers(0, 4), st.sampled_from([-1, 2**31, 2**40, 2**62, 2**63, 2**64]))
+headers = st.dictionaries(
+    st.sampled_from(["scalars", "gram", "state/a", "x", "__metadata__"]),
+    st.fixed_dictionaries(
+        {
+            "dtype": st.sampled_from(["U8", "F32", "F64", "I64", "BOOL", "C64", "F8_E4M3", "F4"]),
+            "shape": st.lists(sizes, max_size=4),
+            "data_offsets": st.tuples(sizes, sizes),
+        }
+    ),
+    max_size=4,
+)
+
+
+@settings(max_examples=300)
+@given(headers, st.binary(max_size=40), st.integers(-9, 9), st.sampled_from(sorted(KINDS)))
+@example(
+    {"x": {"dtype": "U8", "shape": [0, 2**62, 2**62], "data_offsets": (0, 0)}}, b"", 0, "Upload"
+)
+@example({"x": {"dtype": "U8", "shape": [2**40], "data_offsets": (0, 2**40)}}, b"", 0, "Upload")
+@example({"x": {"dtype": "U8", "shape": [2], "data_offsets": (0, 2)}}, b"{", 0, "Upload")
+def test_headers_that_promise_too_much_are_never_more_than_a_users_error(
+    header: dict[str, Any], data: bytes, longer: int, kind: str
+):
+    text = json.dumps(header).encode()
+    tracemalloc.start()
+    survives(forged(text, data, max(0, len(text) + longer)), kind)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 2**20
+
+
+def test_arrays_that_overlap_are_refused():
+    places = {"gram": (0, 8), "cross": (4, 12)}
+    header = {k: {"dtype": "F32", "shape": [2], "data_offsets": p} for k, p in places.items()}
+    with pytest.raises(UserError, match="not a readable Upload"):
+        decode(forged(json.dumps(header).encode(), bytes(12)), "Upload")
+
+
+@settings(max_examples=300)
+@given(messages, st.data())
+def test_flipped_bits_are_never_more_than_a_users_error(message: Message, data: st.DataObject):
+    whole = bytearray(encode(message))
+    for _ in range(data.draw(st.integers(1, 3))):
+        whole[data.draw(st.integers(0, len(whole) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    cut = data.draw(st.integers(0, len(whole)))
+    kind = type(message).__name__
+    survives(bytes(whole), kind)
+    survives(bytes(whole[:cut]), kind)
+
+
 def survives(data: bytes, kind: str) -> None:
     try:
         message = decode(data, kind)
     except UserError:
         return
     assert type(message).__name__ == kind
+    parts = [part if isinstance(part, dict) else {"": part} for part in vars(message).values()]
+    arrays = [array for part in parts for array in part.values() if isinstance(array, Tensor)]
+    assert sum(array.nbytes for array in arrays) <= len(data)  # no more than what came
 
 
 @settings(max_examples=200)

@@ -19,11 +19,13 @@ from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
 from fedbridge.client.private import Indices, Private
 from fedbridge.config import SMCF
+from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
 from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
+from fedbridge.models.states import infinity, misfit
 from fedbridge.rng import seed_for
 from fedbridge.wire import Broadcast, Evaluation, State, Step, Upload
 
@@ -47,14 +49,18 @@ class Client:
         self._features: dict[str, Tensor] = {}
 
     def learn(self, broadcast: Broadcast) -> Upload:
-        """Take in what the server sent, train for one round and return the upload."""
+        """Take in what the server sent, train for one round and return the upload.
+
+        Where nothing new is there to be learnt, the upload has no state.
+        """
         step = Step(broadcast.task, broadcast.round)
         self._take(broadcast)
-        number = self.private.stream.own_task(step.task)
-        starts = number != self.task
-        if starts:
+        if not self.private.stream.takes_part(*step, self.commons.config.training.rounds):
+            return Upload(self.name, *step, state={}, seen=tuple(self._seen(self.task).tolist()))
+        number, before = self.private.stream.own_task(step.task), self.task
+        if number != before:
             self._begin(number)
-        lesson = self._lesson(step, broadcast, starts)
+        lesson = self._lesson(step, broadcast, starts=number != before)
         options = self.commons.config.learner
         learner = LEARNERS[options.name]
         self.model.train()
@@ -63,7 +69,7 @@ class Client:
             learner.close(lesson, options)
             self._remember()
         self.model.eval()
-        return self._upload(step, starts)
+        return self._upload(step, before, broadcast.acknowledged)
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
         """Measure every predictor there is on every past task and on the next one."""
@@ -99,7 +105,8 @@ class Client:
         arrays = {k: v.contiguous().cpu() for k, v in arrays.items()}
         save_file(arrays, folder / f"{self.name}.safetensors")
         memory = {str(c): rows.tolist() for c, rows in self.memory.items()}
-        text = json.dumps({"task": self.task, "memory": memory})
+        stream = self.private.stream.state()
+        text = json.dumps({"task": self.task, "memory": memory, "stream": stream})
         (folder / f"{self.name}.json").write_text(text, encoding="utf-8")
 
     def load(self, folder: Path) -> None:
@@ -115,12 +122,17 @@ class Client:
         self.notes = parts["notes"]
         self.head.load(parts["head"])
         state = json.loads((folder / f"{self.name}.json").read_text(encoding="utf-8"))
+        self.private.stream.load(state["stream"])
         self.task = int(state["task"])
         self.memory = {int(c): np.array(r, np.int64) for c, r in state["memory"].items()}
         self._shares, self._features = {}, {}
 
     def _take(self, broadcast: Broadcast) -> None:
-        """Go on with what the server sent, and settle what is left to this client's choice."""
+        """Go on with what the server sent, and settle what is left to this client's choice.
+
+        Raises UserError, before anything has changed, if it does not fit or is not finite.
+        """
+        self._check(broadcast)
         adapter = broadcast.adapter
         self.large.take({name: part for name, part in adapter.items() if name != "head"})
         self.head.take(adapter)
@@ -132,6 +144,18 @@ class Client:
             fused = accepted(self.offered, fused, partial(self._loss, rows))
         if fused:
             self.model.load_state_dict(fused)
+
+    def _check(self, broadcast: Broadcast) -> None:
+        state = broadcast.state
+        faults = {
+            "state": misfit(state, self.model.state_dict()) if state else None,
+            "adapter": infinity(broadcast.adapter),
+            "shared": infinity(broadcast.shared),
+        }
+        for part, fault in faults.items():
+            if fault:
+                place = f"broadcast of task {broadcast.task}, round {broadcast.round}"
+                raise UserError(f"{self.name}: {place}: {part}: {fault}")
 
     @property
     def _chooses(self) -> bool:
@@ -251,7 +275,8 @@ class Client:
         else:
             self.memory = balanced(offered, capacity, *place)
 
-    def _upload(self, step: Step, starts: bool) -> Upload:
+    def _upload(self, step: Step, before: int, acknowledged: int) -> Upload:
+        """Return what to upload; own tasks through ``before`` are in the client's own head."""
         self.offered = self._state()
         upload = Upload(
             self.name,
@@ -259,6 +284,7 @@ class Client:
             state={k: v.cpu() for k, v in self.offered.items()},
             seen=tuple(self._seen(self.task).tolist()),
             items=len(self.private.task(self.task).own),
+            own=self.task,
         )
         if getattr(self.commons.config.fusion, "pull", 0.0):
             upload = replace(upload, prototypes=self._prototypes(self.task))
@@ -267,20 +293,22 @@ class Client:
             rows, seen = self.private.task(self.task).train, self._seen(self.task)
             trained = self.large.train(rows, seen, self.head.weights, step)
             return replace(upload, adapter=trained)
-        if not starts or not large.from_sums:
+        if not large.from_sums:
             return upload
-        sums = self._sums(self.task)
-        self.head.add(sums)
-        if large.scope == "client":
+        own = self.private.released(before, self.task, least=1)
+        sums = self._sums(own)
+        if len(own):
+            self.head.add(sums)
+        if large.scope == "client" or acknowledged >= self.task:
             return upload
-        parts = packed(sums)
+        rows = self.private.released(acknowledged, self.task, large.least)
+        parts = packed(sums if np.array_equal(rows, own) else self._sums(rows))
         gram = parts["gram"] if large.head == "analytic" else upload.gram
         return replace(upload, gram=gram, cross=parts["cross"], counts=parts["counts"])
 
-    def _sums(self, task: int) -> Sums:
-        own = self.private.task(task).own
-        targets = one_hot(self.private.labels[own], len(self.commons.classes))
-        return Sums.of(self.private.features_of(own), targets)
+    def _sums(self, rows: Indices) -> Sums:
+        targets = one_hot(self.private.labels[rows], len(self.commons.classes))
+        return Sums.of(self.private.features_of(rows), targets)
 
     def _prototypes(self, task: int) -> Tensor:
         """Return per class the sum of the task's embeddings and their number, ``(C, P + 1)``."""
@@ -288,7 +316,8 @@ class Client:
         embedding = self._embed(own).cpu()
         rows = torch.cat([embedding, torch.ones(len(own), 1)], 1)
         table = torch.zeros(len(self.commons.classes), rows.shape[1])
-        return table.index_add(0, torch.from_numpy(self.private.labels[own]), rows)
+        table = table.index_add(0, torch.from_numpy(self.private.labels[own]), rows)
+        return table * (table[:, -1:] >= self.commons.config.large.least)
 
     def _mixture(self, after: int) -> Mixture:
         rows = self.private.validation(after)

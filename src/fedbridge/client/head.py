@@ -12,6 +12,9 @@ from fedbridge.models.head import Sums, packed, unpacked
 from fedbridge.wire import State
 
 Choice = tuple[int, int]  # places in large.regularisation and large.own
+PERFECT = 1e-3
+"""A loss that is as good as none: the least loss of a head that is always right is 0, and what is
+left of it only tells where the search for the best sharpness ended."""
 
 
 class Head(Protocol):
@@ -73,8 +76,9 @@ class Solved:
 
     G and H are everybody's sums, G_k and H_k the client's own, which count ``v`` times more.
     Lambda and v have the least class-balanced loss on the client's validation items, found by
-    climbing from the choice in force: v is large where clients are domains of their own, 0 where
-    they are shards of one. Columns of classes that the client has no sums of are everybody's.
+    climbing: at first from the best v for the middle lambda, later from the choice in force. v is
+    large where clients are domains of their own, 0 where they are shards of one. Columns of
+    classes that the client has no sums of are everybody's.
     """
 
     def __init__(self, commons: Commons) -> None:
@@ -82,7 +86,7 @@ class Solved:
         self.device = commons.device
         nothing = Sums.zero(commons.lift.dimension, len(commons.classes))
         self.total, self.own = nothing, nothing
-        self.choice: Choice = (len(self.settings.regularisation) // 2, 0)
+        self.choice = self._first
         self._solved: dict[tuple[int, float], Tensor] = {}
         self.settled = self.settings.head == "nearest-mean"
 
@@ -103,7 +107,7 @@ class Solved:
 
     def add(self, sums: Sums) -> None:
         """Add the client's own sums of a new task."""
-        self.own = unpacked(packed(self.own + sums))  # as exact as what a checkpoint keeps
+        self.own = (self.own + sums).rounded()  # as exact as what a checkpoint keeps
         self._forget()
 
     def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
@@ -114,10 +118,14 @@ class Solved:
         def loss(choice: Choice) -> float:
             if choice not in losses:
                 scores = features @ self._head(choice)[:, seen]
-                losses[choice] = sharpened_loss(scores, columns)
+                losses[choice] = max(PERFECT, sharpened_loss(scores, columns))
             return losses[choice]
 
-        self.choice = _climb(self.choice, self._limits, loss)
+        starts = [self.choice]
+        if self.choice == self._first:  # a small own weight may be worse than none, a large better
+            starts = [(self._first[0], own) for own in range(self._limits[1])]
+        if loss(self.choice) > PERFECT:  # else none can be better
+            self.choice = _climb(starts, self._limits, loss)
         self.settled = True
 
     def state(self) -> State:
@@ -135,6 +143,10 @@ class Solved:
             setattr(self, name, unpacked(parts))
         i, j, settled = state["choice"].tolist()
         self.choice, self.settled, self._solved = (i, j), bool(settled), {}
+
+    @property
+    def _first(self) -> Choice:
+        return len(self.settings.regularisation) // 2, 0
 
     @property
     def _limits(self) -> Choice:
@@ -171,14 +183,13 @@ HEADS: dict[str, Callable[[Commons], Head]] = {
 """By ``large.head``."""
 
 
-def _climb(start: Choice, limits: Choice, loss: Callable[[Choice], float]) -> Choice:
-    """Return the place from which no step in one setting lowers the loss."""
-    here = start
-    while True:
+def _climb(starts: list[Choice], limits: Choice, loss: Callable[[Choice], float]) -> Choice:
+    """Return where no step in one setting lowers the loss, coming from the best of ``starts``."""
+    here, best = (-1, -1), min(starts, key=loss)
+    while best != here:
+        here = best
         i, j = here
         steps = [(i - 1, j), (i + 1, j), (i, j - 1), (i, j + 1)]
         inside = [s for s in steps if 0 <= s[0] < limits[0] and 0 <= s[1] < limits[1]]
         best = min([here, *inside], key=loss)
-        if best == here:
-            return here
-        here = best
+    return here

@@ -27,7 +27,8 @@ class LargePart:
 
     def take(self, adapter: State) -> None:
         """Go on with the trained part of the FM that the server sent."""
-        self._part = adapter if self.tuned else {}
+        if self.tuned and adapter:
+            self._part = adapter
 
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""

@@ -1,11 +1,17 @@
 """The federated continual loop: it exists once, and every engine runs it."""
 
-from collections.abc import Iterable, Iterator
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
 
 from fedbridge.config import Config
+from fedbridge.models.commons import Commons
+from fedbridge.server.admission import Refused
 from fedbridge.server.server import Server
-from fedbridge.wire import Broadcast, Step, Upload
+from fedbridge.wire import Broadcast, Evaluation, Step, Upload
+
+J = TypeVar("J")
+R = TypeVar("R")
 
 
 class Transport(Protocol):
@@ -13,6 +19,38 @@ class Transport(Protocol):
 
     def exchange(self, broadcasts: dict[str, Broadcast]) -> Iterator[Upload]:
         """Let every client learn for one round; yield uploads in the order of ``broadcasts``."""
+        ...
+
+    def evaluate(self, broadcasts: dict[str, Broadcast], last: bool = False) -> None:
+        """Have clients measure what they are sent: at once, or along with the next exchange.
+
+        With ``last`` no exchange follows.
+        """
+
+    def take_evaluations(self) -> list[Evaluation]:
+        """Return what was measured since the last call."""
+        ...
+
+    def take_refused(self) -> list[Refused]:
+        """Return what could not be taken for an answer since the last call."""
+        ...
+
+    def take_traffic(self) -> tuple[int, int, float]:
+        """Return bytes up, bytes down and seconds of learning since the last call."""
+        ...
+
+    def spread(self, function: Callable[[Commons, J], R], jobs: list[J], /) -> list[R]:
+        """Run a pure function on every job, in one or more processes, and keep the order."""
+        ...
+
+    def save(self, folder: Path) -> None:
+        """Write all that the next round needs into the folder."""
+
+    def load(self, folder: Path) -> None:
+        """Take up what ``save`` wrote."""
+
+    def peak_memory_mib(self) -> float:
+        """Return the largest resident size of the processes it knows of."""
         ...
 
 

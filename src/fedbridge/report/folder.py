@@ -82,12 +82,22 @@ class Alarm(Record):
     message: str
 
 
+class Refusal(Record):
+    """An upload that the server did not take in, and why."""
+
+    task: int
+    round: int
+    client: str
+    reason: str
+
+
 class Events(NamedTuple):
     """A run's events by kind, in the order in which they happened."""
 
     rounds: tuple[Round, ...]
     lessons: tuple[Lesson, ...]
     alarms: tuple[Alarm, ...]
+    refusals: tuple[Refusal, ...]
 
 
 @dataclass(frozen=True)
@@ -136,6 +146,7 @@ def _sort(events: list[dict[str, Any]], path: Path) -> Events:
     """Sort the events by kind; a round that a resumed run repeated counts once, as it last was."""
     rounds: dict[tuple[int, int], Round] = {}
     lessons: dict[tuple[int, int, str, str], Lesson] = {}
+    refusals: dict[Refusal, None] = {}
     alarms = []
     for number, event in enumerate(events, start=1):
         try:
@@ -145,11 +156,14 @@ def _sort(events: list[dict[str, Any]], path: Path) -> Events:
             elif event.get("kind") == "taught":
                 lesson = Lesson.model_validate(event)
                 lessons[lesson.task, lesson.round, lesson.student, lesson.teacher] = lesson
+            elif event.get("kind") == "refused":
+                refusals[Refusal.model_validate(event)] = None
             elif event.get("kind") == "warning":
                 alarms.append(Alarm.model_validate(event))
         except ValidationError as error:
             raise UserError(f"{path}, line {number}: {_first_problem(error)}") from error
-    return Events(tuple(rounds.values()), tuple(lessons.values()), tuple(alarms))
+    kept = tuple(rounds.values()), tuple(lessons.values())
+    return Events(*kept, tuple(alarms), tuple(refusals))
 
 
 def _first_problem(error: ValidationError) -> str:

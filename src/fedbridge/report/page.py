@@ -51,6 +51,7 @@ def render(run: Run) -> str:
         figures=_figures(run),
         shown=list(figures.curves_of(run, MAIN)),
         alarms=_alarms(run),
+        refusals=run.events.refusals,
         METRICS=METRICS,
     )
 

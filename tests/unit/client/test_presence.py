@@ -53,6 +53,33 @@ def test_who_comes_late_begins_with_its_first_task_and_everybodys_sums():
     assert set(classes(world, 0, 1)) <= set(known.nonzero()[:, 0].tolist())
 
 
+def test_sums_that_the_server_does_not_have_are_sent_with_the_next_tasks():
+    world = unequal()
+    client = world.client(0)
+    lost = client.learn(Broadcast(1, 1))
+    again = client.learn(Broadcast(1, 2))
+    held = client.learn(Broadcast(1, 2, acknowledged=1))
+    both = client.learn(Broadcast(2, 1))
+    assert [u.own for u in (lost, again, held, both)] == [1, 1, 1, 2]
+    one, two = own_sums(world, 0, 1), own_sums(world, 0, 2)
+    np.testing.assert_array_equal(lost.cross, again.cross)
+    np.testing.assert_allclose(lost.cross, one.cross, rtol=1e-5, atol=1e-5)
+    assert not len(held.gram) and not len(held.cross) and not len(held.counts)
+    np.testing.assert_allclose(both.cross, one.cross + two.cross, rtol=1e-5, atol=1e-5)
+    np.testing.assert_array_equal(both.counts, one.counts + two.counts)
+    # whatever the server has, a client's own head has each of its tasks once
+    np.testing.assert_allclose(client.head.own.counts, one.counts + two.counts)
+
+
+def test_a_task_that_was_missed_is_made_up_for():
+    world = unequal()
+    client = world.client(0)
+    upload = client.learn(Broadcast(2, 1))
+    expected = own_sums(world, 0, 1).counts + own_sums(world, 0, 2).counts
+    np.testing.assert_array_equal(upload.counts, expected)
+    np.testing.assert_allclose(client.head.own.counts, expected)
+
+
 def test_who_comes_late_is_measured_by_its_own_tasks():
     world = unequal(joins=(1, 2))
     played = play(world)

@@ -136,6 +136,25 @@ def test_remembered_items_have_a_mean_and_a_weight_of_their_own(rehearsal: float
         assert loss(lesson(), chosen, kept=kept) == pytest.approx(expected, rel=1e-5)
 
 
+def relation_term(weights: Table, item: Share) -> float:
+    """Classes 0 and 1 are old: there the earlier self is aimed at, for class 2 the label."""
+    aims = [*(1 / (1 + np.exp(-TAU * answer(item, "previous")[:2]))), float(item.labels == 2)]
+    p = 1 / (1 + np.exp(-TAU * embedding(weights, item)))
+    return -float(
+        sum(a * math.log(q) + (1 - a) * math.log(1 - q) for a, q in zip(aims, p, strict=True))
+    )
+
+
+@pytest.mark.parametrize("relation", [0.25, 2.0])
+def test_private_items_and_exemplars_are_also_judged_class_by_class(relation: float):
+    weights = np.array(WEIGHTS)
+    chosen = options(previous=0, large=0, rehearsal=0, relation=relation)
+    kept = dataclasses.replace(MEMORY, previous=torch.tensor([[0.0, 0.6, 0.8]]))
+    both = relation_term(weights, PRIVATE) + relation_term(weights, kept)
+    expected = entropy_term(weights, PRIVATE) + relation * both / 2
+    assert loss(lesson(), chosen, kept=kept) == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.parametrize("on", ["public", "private", "both"])
 def test_remembered_items_are_distilled_on_like_private_ones(on: str):
     weights = np.array(WEIGHTS)

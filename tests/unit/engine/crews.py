@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from fedbridge.engine.local import Crew
+from fedbridge.engine.hosts import Crew
 from fedbridge.errors import UserError
 from fedbridge.wire import Broadcast, Evaluation, Upload
 
@@ -19,25 +19,33 @@ class Echo:
 
     name: str
     sum: float = 0.0
+    held: float = 0.0
+    """What it was last sent; a message may leave out what it already has."""
 
     def learn(self, broadcast: Broadcast) -> Upload:
         if broadcast.task == 13:
             os.kill(os.getpid(), signal.SIGKILL)
         if broadcast.task == 12:
             raise UserError(f"{self.name}: no twelfth task, found 12")
-        self.sum += float(broadcast.state["x"].sum())
+        self._take(broadcast)
+        self.sum += self.held
         state = {"x": torch.full((3,), self.sum)}
         return Upload(self.name, broadcast.task, broadcast.round, state, (1, 2))
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
+        self._take(broadcast)
         rows = ((1, "small", "task-aware", int(self.sum), os.getpid()),)
         return Evaluation(self.name, broadcast.task, rows)
 
     def save(self, folder: Path) -> None:
-        (folder / self.name).write_text(str(self.sum))
+        (folder / self.name).write_text(f"{self.sum} {self.held}")
 
     def load(self, folder: Path) -> None:
-        self.sum = float((folder / self.name).read_text())
+        self.sum, self.held = map(float, (folder / self.name).read_text().split())
+
+    def _take(self, broadcast: Broadcast) -> None:
+        if broadcast.state:
+            self.held = float(broadcast.state["x"].sum())
 
 
 def build(names: tuple[str, ...]) -> Crew:

@@ -5,7 +5,7 @@ import pytest
 import torch
 from crews import build, build_nothing, join, send
 
-from fedbridge.engine import local
+from fedbridge.engine import hosts, local
 from fedbridge.engine.local import LocalTransport
 from fedbridge.errors import UserError
 from fedbridge.wire import encode
@@ -32,7 +32,7 @@ def transport(request, shared, tmp_path):
     """A transport whose clients remember nothing."""
     if request.param:
         for name in NAMES:
-            (tmp_path / name).write_text("0")
+            (tmp_path / name).write_text("0 0")
         shared.load(tmp_path)
         shared.take_traffic()
         yield shared
@@ -68,16 +68,19 @@ def test_bytes_are_counted_as_encoded_and_taken_once(transport):
 def test_measuring_is_no_traffic(transport):
     list(transport.exchange(send(1, a=1.0)))
     before = transport.bytes_down
-    found = list(transport.evaluate(send(1, a=1.0, b=1.0)))
+    transport.evaluate(send(1, a=1.0, b=1.0))
+    found = transport.take_evaluations()
     assert [(e.client, e.rows[0][3]) for e in found] == [("a", 1), ("b", 0)]
+    assert transport.take_evaluations() == []
     assert transport.bytes_down == before
 
 
 def test_client_k_lives_in_worker_k_mod_workers(transport):
-    a, b, c = (e.rows[0][4] for e in transport.evaluate(send(1, a=0.0, b=0.0, c=0.0)))
+    transport.evaluate(send(1, a=0.0, b=0.0, c=0.0))
+    a, b, c = (e.rows[0][4] for e in transport.take_evaluations())
     assert a == c
     here = os.getpid()
-    assert (a == b == here) if transport._workers == set() else (len({a, b, here}) == 3)
+    assert (a == b == here) if transport.hosts.workers == set() else (len({a, b, here}) == 3)
 
 
 def test_spread_jobs_keep_their_order(transport):
@@ -93,7 +96,7 @@ def test_two_in_one_process_keep_their_clients_apart(tmp_path):
             assert sums(one.exchange(send(1, 2, a=1.0, b=5.0))) == [("a", 2.0), ("b", 5.0)]
             assert sums(other.exchange(send(1, 2, a=10.0))) == [("a", 20.0)]
             one.save(tmp_path)
-        assert (tmp_path / "a").read_text() == "2.0"
+        assert (tmp_path / "a").read_text() == "2.0 1.0"
         assert sums(one.exchange(send(1, 3, a=1.0))) == [("a", 3.0)]
 
 
@@ -106,7 +109,7 @@ def test_state_is_saved_and_taken_up(transport, tmp_path):
 
 
 def test_memory_is_counted(transport):
-    processes = 1 + len(transport._workers)
+    processes = 1 + len(transport.hosts.workers)
     assert 50.0 * processes < transport.peak_memory_mib() < 20_000.0
 
 
@@ -120,7 +123,7 @@ def test_user_error_while_clients_are_built_arrives(workers):
     transport = LocalTransport(build_nothing, NAMES, workers, 1)
     with pytest.raises(UserError, match="data: nothing for a"), transport:
         pass
-    assert not [p for p in transport._workers if p.is_alive()]
+    assert not [p for p in transport.hosts.workers if p.is_alive()]
 
 
 def test_worker_that_dies_is_told_from_then_on():
@@ -145,6 +148,6 @@ def test_upload_that_is_no_upload_is_refused(monkeypatch):
 def test_interrupts_are_held_back_only_for_a_moment():
     import signal
 
-    with local._interrupts_held_back():
+    with hosts.interrupts_held_back():
         assert signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
     assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, ())

@@ -6,6 +6,7 @@ import pytest
 
 from fedbridge.errors import UserError
 from fedbridge.report.folder import read_run
+from fedbridge.runs import Run
 
 MakeRun = Callable[..., Path]
 
@@ -34,6 +35,14 @@ def test_a_round_that_was_repeated_counts_as_it_last_was(make_run: MakeRun) -> N
         again = {"time": 9, "kind": "round", "task": 2, "round": 1, "bytes_up": 7, "bytes_down": 8}
         file.write(json.dumps(again) + "\n")
     assert [r.bytes_up for r in read_run(folder).events.rounds] == [2048, 7, 2048]
+
+
+def test_a_refusal_that_was_repeated_counts_once(make_run: MakeRun) -> None:
+    folder = make_run()
+    for number in (1, 2, 1):
+        what = {"task": number, "round": 1, "client": "a", "reason": "a: gram: must ..."}
+        Run.open(folder).event("refused", **what)
+    assert [(r.task, r.client) for r in read_run(folder).events.refusals] == [(1, "a"), (2, "a")]
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:

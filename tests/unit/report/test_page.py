@@ -197,3 +197,13 @@ def test_importing_the_report_is_cheap() -> None:
     )
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == "[]"
+
+
+def test_refused_uploads_are_listed_with_their_reasons(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert "Refused" not in words(read(folder))
+    Run.open(folder).event("refused", task=2, round=1, client=EVIL, reason=f"{EVIL}: seen: must")
+    page = read(folder)
+    assert "Refused uploads: 1" in words(page)
+    assert f"{EVIL}, task 2, round 1: {EVIL}: seen: must" in words(page)
+    assert "script" not in page.tags

@@ -8,6 +8,7 @@ from rich.table import Table
 from fedbridge.errors import UserError
 from fedbridge.report.comparison import mean_and_deviation
 from fedbridge.report.tables import compare_markdown, compare_table, result_table
+from fedbridge.runs import Run
 
 MakeRun = Callable[..., Path]
 
@@ -37,6 +38,14 @@ def test_results_of_one_run(make_run: MakeRun) -> None:
     assert lines_with(text, "large")[0] == ["large", "55.0", "55.0", "0.0", "0.0", "0.0"]
     assert "class-incremental" in text
     assert "task-aware" in text
+
+
+def test_refused_uploads_are_counted_where_there_are_any(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert "refused" not in printed(result_table(folder))
+    for number, said in ((1, "seed 0, 1 upload refused"), (2, "seed 0, 2 uploads refused")):
+        Run.open(folder).event("refused", task=number, round=1, client="a", reason="a: state")
+        assert said in printed(result_table(folder))
 
 
 def test_an_unfinished_run_has_dashes(make_run: MakeRun) -> None:

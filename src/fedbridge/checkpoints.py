@@ -1,0 +1,88 @@
+"""Folders of state by step, each of which counts only once its manifest, written last, is there."""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedbridge.files import PARTIAL, json_text, write_text, writing
+
+MANIFEST = "manifest.json"
+
+
+class Checkpoints:
+    """The newest ``keep`` states in a folder, by step."""
+
+    def __init__(self, folder: Path, keep: int) -> None:
+        self.folder = folder
+        self.keep = keep
+
+    def folder_of(self, step: int) -> Path:
+        """Return where the state of a step lies, or would lie."""
+        return self.folder / f"step-{step:04d}"
+
+    def steps(self) -> list[int]:
+        """Return the steps of which there are states, whole or damaged, ascending."""
+        names = [path.name.removeprefix("step-") for path in self.folder.glob("step-*")]
+        return sorted(int(name) for name in names if name.isdecimal())
+
+    @contextmanager
+    def write(self, step: int, also: Sequence[Path] = ()) -> Iterator[Path]:
+        """Give a folder to write a step's state into; it counts only if the block succeeds.
+
+        Files named in ``also`` are copied into it if they are there. States of later steps, which
+        came from another past, go, and all but the newest. Raises UserError when the disk is
+        full; what was there before stays whole.
+        """
+        final = self.folder_of(step)
+        partial = final.with_name(final.name + PARTIAL)
+        shutil.rmtree(partial, ignore_errors=True)
+        try:
+            with writing(partial):
+                partial.mkdir(parents=True)
+                yield partial
+                for path in also:
+                    if path.exists():
+                        shutil.copyfile(path, partial / path.name)
+                listed = {"step": step, "files": _digests(partial)}
+                write_text(partial / MANIFEST, json_text(listed))
+                shutil.rmtree(final, ignore_errors=True)  # what is written again is written anew
+                partial.replace(final)
+        except BaseException:
+            shutil.rmtree(partial, ignore_errors=True)
+            raise
+        steps = self.steps()
+        before = steps[: steps.index(step) + 1]
+        for old in {*steps} - {*before[-self.keep :]}:
+            shutil.rmtree(self.folder_of(old))
+
+    def damage(self, step: int) -> list[str]:
+        """Return what is wrong with each file of a state, nothing if it is whole."""
+        folder = self.folder_of(step)
+        try:
+            listed = json.loads((folder / MANIFEST).read_bytes())["files"].items()
+        except FileNotFoundError:
+            return [f"{MANIFEST} is missing"]
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return [f"{MANIFEST} cannot be read"]
+        found = _digests(folder)
+        return [
+            f"{name} " + ("has changed" if name in found else "is missing")
+            for name, digest in listed
+            if found.get(name) != digest
+        ]
+
+
+def _digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return size and sha256 of every file in a checkpoint but its manifest."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MANIFEST:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            name = path.relative_to(folder).as_posix()
+            digests[name] = {"bytes": path.stat().st_size, "sha256": sha256}
+    return digests

@@ -1,0 +1,157 @@
+"""A client whose state outlives its process: what it learns and answers is kept on its disk."""
+
+import fcntl
+import hashlib
+import json
+import logging
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from fedbridge.checkpoints import Checkpoints
+from fedbridge.client.client import Client
+from fedbridge.errors import UserError
+from fedbridge.files import json_text, write_text, writing
+from fedbridge.wire import Answer, Broadcast, Request, decode, encode
+
+log = logging.getLogger(__name__)
+RUN = re.compile("[0-9a-f]{16}")
+RECORD = "exchange.json"
+
+
+@dataclass(frozen=True)
+class Kept:
+    """One exchange as it lies on the disk, with the client's state after it."""
+
+    folder: Path
+    number: int
+    request: str
+    """sha256 of all that was asked."""
+    measure: str
+    """sha256 of what was to be measured."""
+    first: int
+    """Number of the run's first exchange with this client."""
+
+    @classmethod
+    def read(cls, folder: Path, number: int) -> "Kept":
+        """Return the exchange in a folder."""
+        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        return cls(folder, number, record["request"], record["measure"], record["first"])
+
+    def part(self, name: str) -> bytes:
+        """Return the ``evaluation`` or the ``upload`` that was answered."""
+        return (self.folder / name).read_bytes()
+
+
+class Resident:
+    """Answers requests; the state after the last ``keep`` exchanges of every run stays on disk.
+
+    A request is answered from the state before its exchange. The same one asked again gets the
+    same answer, whether a process died in between or a message came twice.
+    """
+
+    def __init__(self, name: str, build: Callable[[], Client], folder: Path, keep: int) -> None:
+        self.name = name
+        self.folder = folder
+        self.keep = keep
+        self._build = build
+        self._client: Client | None = None
+        self._stands: Kept | None = None  # the exchange after which the client in memory stands
+
+    def answer(self, request: Request) -> Answer:
+        """Measure and learn as asked; raise UserError if what was before is no longer kept."""
+        if not RUN.fullmatch(request.run) or request.number < 1:
+            raise UserError(
+                f"request: must name a run by 16 hexadecimal digits and an exchange from 1, found "
+                f"{request.run!r} and {request.number}"
+            )
+        with _alone(self.folder):
+            checkpoints = Checkpoints(self.folder / request.run, self.keep)
+            past = self._past(checkpoints)
+            known = past.get(request.number)
+            if known is None or known.request != _digest(request.measure, request.learn):
+                known = self._carry_out(request, past, checkpoints)
+            return Answer(self.name, request.number, known.part("evaluation"), known.part("upload"))
+
+    def _past(self, checkpoints: Checkpoints) -> dict[int, Kept]:
+        past = {}
+        for number in checkpoints.steps():
+            folder = checkpoints.folder_of(number)
+            if damage := checkpoints.damage(number):
+                log.warning("%s: passed over: %s", folder, ", ".join(damage))
+            else:
+                past[number] = Kept.read(folder, number)
+        return past
+
+    def _carry_out(self, request: Request, past: dict[int, Kept], checkpoints: Checkpoints) -> Kept:
+        first = min((kept.first for kept in past.values()), default=request.number)
+        earlier = [number for number in past if number < request.number]
+        if request.number > first and not earlier:
+            raise UserError(
+                f"{self.name}: exchange {request.number} is too long ago to be answered; the "
+                f"states that are kept here are those after {min(past)} to {max(past)}"
+            )
+        before = past[max(earlier)] if earlier else None
+        client = self._client_after(before)
+        evaluation, upload = _measured(client, request.measure, before), b""
+        if request.learn:
+            upload = encode(client.learn(_broadcast(request.learn)))
+        kept = Kept(
+            checkpoints.folder_of(request.number),
+            request.number,
+            request=_digest(request.measure, request.learn),
+            measure=_digest(request.measure),
+            first=min(first, request.number),
+        )
+        with checkpoints.write(request.number) as folder:
+            client.save(folder)
+            (folder / "evaluation").write_bytes(evaluation)
+            (folder / "upload").write_bytes(upload)
+            record = {"request": kept.request, "measure": kept.measure, "first": kept.first}
+            write_text(folder / RECORD, json_text(record))
+        self._stands = kept
+        return kept
+
+    def _client_after(self, before: Kept | None) -> Client:
+        """Return the client in the state after an exchange, or as it was before the first."""
+        if before is None:
+            self._client = self._build()
+        elif self._client is None or self._stands != before:
+            self._client = self._client or self._build()
+            self._client.load(before.folder)
+        self._stands = None  # until it has carried out what it is about to do
+        return self._client
+
+
+def _measured(client: Client, measure: bytes, before: Kept | None) -> bytes:
+    """Return what the client measures; what it measured the last time it does not do again."""
+    if not measure:
+        return b""
+    if before is not None and before.measure == _digest(measure):
+        return before.part("evaluation")
+    return encode(client.evaluate(_broadcast(measure)))
+
+
+def _broadcast(data: bytes) -> Broadcast:
+    message = decode(data, "Broadcast")
+    assert isinstance(message, Broadcast)
+    return message
+
+
+def _digest(*parts: bytes) -> str:
+    digest = hashlib.sha256()
+    for part in parts:
+        digest.update(hashlib.sha256(part).digest())
+    return digest.hexdigest()
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Wait until no other process answers for this client; a process that dies gives way."""
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / "lock").open("ab") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield

@@ -1,0 +1,208 @@
+"""Processes that hold what the server or the clients need, and work for whoever asks."""
+
+import multiprocessing
+import os
+import resource
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing.context import SpawnContext
+from multiprocessing.util import get_temp_dir
+from typing import Any, Self, TypeVar, Union
+
+import torch
+from threadpoolctl import threadpool_limits
+
+from fedbridge.client.client import Client
+from fedbridge.errors import UserError
+from fedbridge.models.commons import Commons
+
+J = TypeVar("J")
+R = TypeVar("R")
+
+
+@dataclass(frozen=True)
+class Crew:
+    """What one process holds: the commons, and the clients that live there."""
+
+    commons: Commons
+    clients: dict[str, Client]
+
+
+Build = Callable[[tuple[str, ...]], Crew]
+Host = Union["_Worker", "_Here"]
+Pending = Union["Future[Any]", "_Later"]
+
+
+class Hosts:
+    """This process, with 0 workers, or worker processes; name k lives in worker k mod workers."""
+
+    def __init__(self, build: Build, names: tuple[str, ...], workers: int, threads: int) -> None:
+        self.names = names
+        use_threads(threads)
+        get_temp_dir()  # workers then use this process's, which goes even if they are terminated
+        context = multiprocessing.get_context("spawn")
+        self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
+        self._hosts = self._hosts or [_Here()]
+        others = set(multiprocessing.active_children())
+        with interrupts_held_back():  # for good in workers: this process decides how to end
+            self._built = [
+                host.build(build, names[w :: len(self._hosts)])
+                for w, host in enumerate(self._hosts)
+            ]
+        self.workers = set(multiprocessing.active_children()) - others
+
+    def submit(self, name: str, function: Callable[..., Any], *args: Any) -> Pending:
+        """Call ``function(crew, ...)`` where a name lives; see ``result``."""
+        host = self._hosts[self.names.index(name) % len(self._hosts)]
+        return host.submit(function, *args)
+
+    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+        """Run a pure function on every job, shared out among the hosts, and keep the order."""
+        hosts = self._hosts
+        pending = [
+            hosts[i % len(hosts)].submit(_apply, function, job) for i, job in enumerate(jobs)
+        ]
+        return [result(one) for one in pending]
+
+    def peak_memory_mib(self) -> float:
+        """Return the sum of all processes' largest resident sizes."""
+        peaks: list[float] = [result(host.submit(_peak)) for host in self._hosts]
+        return sum(peaks) + (_resident_mib() if self.workers else 0.0)
+
+    def __enter__(self) -> Self:
+        try:
+            for pending in self._built:
+                result(pending)
+        except BaseException as error:
+            self.__exit__(type(error))
+            raise
+        return self
+
+    def __exit__(self, *failure: object) -> None:
+        hurry = failure[0] is not None
+        for host in self._hosts:
+            host.shutdown(hurry)
+        if hurry:
+            for process in self.workers:
+                process.terminate()
+                process.join()
+
+
+def result(pending: Pending) -> Any:
+    """Wait for what was asked for; raise UserError if the process died over it."""
+    with _dead_worker_told():
+        return pending.result()
+
+
+def use_threads(count: int) -> None:
+    """Bound torch's and BLAS's threads: processes side by side must not fight for the cores."""
+    torch.set_num_threads(count)
+    threadpool_limits(count)
+
+
+@contextmanager
+def interrupts_held_back() -> Iterator[None]:
+    """Hold Ctrl-C back meanwhile; processes that are started inherit this."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+class _Worker:
+    """Hosts its crew in a process of its own; a task gets the crew and then its arguments."""
+
+    def __init__(self, context: SpawnContext, threads: int) -> None:
+        self._threads = threads
+        self._process = ProcessPoolExecutor(1, context)
+
+    def build(self, build: Build, names: tuple[str, ...]) -> "Future[Any]":
+        return self._process.submit(_move_in, build, names, self._threads)
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> "Future[Any]":
+        with _dead_worker_told():
+            return self._process.submit(_in_worker, task, *args)
+
+    def shutdown(self, hurry: bool) -> None:
+        self._process.shutdown(wait=not hurry, cancel_futures=True)
+
+
+class _Here:
+    """Hosts its crew in this process, and works only when a result is asked for."""
+
+    _crew: Crew
+
+    def build(self, build: Build, names: tuple[str, ...]) -> "_Later":
+        return _Later(self._move_in, (build, names))
+
+    def submit(self, task: Callable[..., Any], *args: Any) -> "_Later":
+        return _Later(lambda *given: task(self._crew, *given), args)
+
+    def shutdown(self, hurry: bool) -> None:
+        """Nothing runs that could be ended."""
+
+    def _move_in(self, build: Build, names: tuple[str, ...]) -> None:
+        self._crew = build(names)
+
+
+@dataclass(frozen=True)
+class _Later:
+    function: Callable[..., Any]
+    args: tuple[Any, ...]
+
+    def result(self) -> Any:
+        return self.function(*self.args)
+
+
+_crew: Crew  # of a worker process, which has one
+
+
+def _move_in(build: Build, names: tuple[str, ...], threads: int) -> None:
+    """Build the clients of a worker process."""
+    global _crew  # noqa: PLW0603 - the one thing a worker process owns
+    use_threads(threads)
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    _crew = build(names)
+
+
+def _in_worker(task: Callable[..., Any], *args: Any) -> Any:
+    return task(_crew, *args)
+
+
+def _leave_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _apply(crew: Crew, function: Callable[[Commons, J], R], job: J) -> R:
+    return function(crew.commons, job)
+
+
+def _peak(crew: Crew) -> float:
+    return _resident_mib()
+
+
+def _resident_mib() -> float:
+    """Return the largest size that this process has had."""
+    unit = 2**20 if sys.platform == "darwin" else 2**10
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+@contextmanager
+def _dead_worker_told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenProcessPool as error:
+        raise UserError(
+            "engine.workers: a worker process died (out of memory?); go on with fedbridge "
+            "resume, perhaps with fewer workers"
+        ) from error

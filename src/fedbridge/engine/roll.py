@@ -1,0 +1,117 @@
+"""Which Flower node is which client: node ids are random and change, clients keep their names."""
+
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+
+from fedbridge.server.admission import Refused
+
+WHO = "who"
+Doubts = Callable[[bytes], list[str]]
+"""Says in words what speaks against a client, from the bytes with which it presents itself."""
+TTL = 600.0
+AGAIN = 30.0
+"""Seconds until a node that was refused is asked again: its site may have set things right."""
+
+
+class Clock(Protocol):
+    """What the module ``time`` offers."""
+
+    def monotonic(self) -> float:
+        """Return seconds since some time in the past."""
+        ...
+
+    def sleep(self, seconds: float, /) -> None:
+        """Wait."""
+
+
+class Grid(Protocol):
+    """What is used of Flower's ``Grid``."""
+
+    def get_node_ids(self) -> Iterable[int]:
+        """Return the nodes that are there."""
+        ...
+
+    def push_messages(self, messages: Iterable[Message], /) -> Iterable[str]:
+        """Send messages and return their ids."""
+        ...
+
+    def pull_messages(self, message_ids: Iterable[str], /) -> Iterable[Message]:
+        """Return the replies to some messages that have come and were not returned before."""
+        ...
+
+
+class Roll:
+    """The clients that are there; ``refuse`` is told of nodes that are none of them.
+
+    Of two nodes with one name the one that came first is the client as long as it is there: a
+    process that was started anew may be another node, and the old one is only missed after a while.
+    """
+
+    def __init__(
+        self,
+        grid: Grid,
+        names: tuple[str, ...],
+        refuse: Callable[[Refused], None],
+        doubts: Doubts,
+        clock: Clock,
+    ) -> None:
+        self.grid = grid
+        self.names = names
+        self.refuse = refuse
+        self.doubts = doubts
+        self.clock = clock
+        self._names: dict[int, str] = {}  # by node, in the order in which they said it
+        self._asked: dict[str, int] = {}  # node by the id of the message that asks who it is
+        self._refused: dict[int, Refused] = {}
+        self._due: dict[int, float] = {}  # when a refused node is asked again
+
+    def call(self) -> dict[str, int]:
+        """Ask nodes that are new who they are; return the node of every client that is there."""
+        here, now = set(self.grid.get_node_ids()), self.clock.monotonic()
+        later = {node for node, due in self._due.items() if due > now}
+        for node in sorted(here - {*self._names, *self._asked.values()} - later):
+            message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
+            self._asked |= {number: node for number in self.grid.push_messages([message]) if number}
+        for reply in self.grid.pull_messages(list(self._asked)) if self._asked else ():
+            node = self._asked.pop(reply.metadata.reply_to_message_id)
+            if not reply.has_error():  # else it is asked again
+                self._admit(node, *_said_in(reply.content))
+        first: dict[str, int] = {}
+        for node, name in self._names.items():
+            if node in here:
+                first.setdefault(name, node)
+        return {name: first[name] for name in self.names if name in first}
+
+    def _admit(self, node: int, name: str, presented: bytes, refusal: str) -> None:
+        """Keep a node's name, or tell why it may not take part."""
+        reasons = [refusal] if refusal else self.doubts(presented)
+        if name not in self.names:
+            reasons = ["no client of this run has this name"]
+        if not reasons:
+            self._names[node] = name
+            return
+        refused = Refused(name, "; ".join(reasons))
+        if self._refused.get(node) != refused:
+            self.refuse(refused)
+        self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN
+
+
+def trusting(presented: bytes) -> list[str]:
+    """Doubt nobody."""
+    return []
+
+
+def introduction(client: str, presented: bytes = b"", refusal: str = "") -> RecordDict:
+    """Return who a client is, with what it presents itself, or why it cannot take part."""
+    record = ConfigRecord()
+    record["client"], record["hello"], record["refusal"] = client, presented, refusal
+    return RecordDict({WHO: record})
+
+
+def _said_in(content: RecordDict) -> tuple[str, bytes, str]:
+    record = content.config_records.get(WHO, ConfigRecord())
+    hello = record.get("hello")
+    presented = hello if isinstance(hello, bytes) else b""
+    return str(record.get("client", "")), presented, str(record.get("refusal", ""))

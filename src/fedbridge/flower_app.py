@@ -1,0 +1,164 @@
+"""The two apps that Flower runs: one at the server, one at every client."""
+
+import functools
+import logging
+import tomllib
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+
+from flwr.app import Context, Message, UserConfig
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+
+from fedbridge.agreement import agreement, doubts
+from fedbridge.client.client import Client
+from fedbridge.client.disk import Resident
+from fedbridge.config import Config, parse_config
+from fedbridge.engine.flower import FlowerTransport
+from fedbridge.engine.hosts import Crew, Hosts, use_threads
+from fedbridge.engine.records import to_record, to_request
+from fedbridge.engine.roll import introduction
+from fedbridge.errors import UserError
+from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
+from fedbridge.models.embeddings import EmbeddingStore
+from fedbridge.runs import CONFIG, SUMMARY, Run
+from fedbridge.site import site_client, site_of
+from fedbridge.wire import Answer, encode
+
+log = logging.getLogger(__name__)
+
+
+class Place(NamedTuple):
+    """Which client lives here, where its state is kept, and the experiment's config as TOML."""
+
+    client: str
+    folder: Path
+    config: str
+    site: Path | None = None
+    """The site's own config, where the site has one."""
+    deployed: bool = False
+    """Whether the client is on a machine of its own, and must show that both sides agree."""
+
+
+def serve(grid: Grid, context: Context) -> None:
+    """Carry out an experiment, from its start or its newest checkpoint; clients are SuperNodes.
+
+    The run config has the experiment's ``config`` as TOML and the ``run``'s folder.
+    """
+    config = _config(_setting(context.run_config, "config", "run config"))
+    folder = Path(_setting(context.run_config, "run", "run config"))
+    run = Run.open(folder) if (folder / CONFIG).is_file() else Run.create(folder, config)
+    if run.config != config:
+        raise UserError(f"{folder}: this run has other settings; choose another folder")
+    if (folder / SUMMARY).is_file():
+        log.info("%s: this run is finished", folder)
+        return
+    connect = partial(connect_by, grid, run)
+    for progress in Experiment(run, connect=connect).conduct():
+        print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
+
+
+def connect_by(grid: Grid, run: Run, site: Site) -> FlowerTransport:
+    """Return the transport over a grid to a deployment's clients."""
+    check = partial(doubts, site.config)
+    return FlowerTransport(grid, run, site.config.engine, server_hosts(site), doubts=check)
+
+
+def server_hosts(site: Site) -> Hosts:
+    """Return the processes in which the server fuses."""
+    build = partial(server_crew, site.config, site.store)
+    workers = workers_of(site.config, site.commons.device)
+    return Hosts(build, tuple(site.models), workers, site.config.engine.threads)
+
+
+def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
+    """Return the app of a client; ``place_of`` tells who it is and where it lives."""
+    app = ClientApp()
+
+    @app.query()
+    def who(message: Message, context: Context) -> Message:
+        place = place_of(context)
+        try:
+            said = introduction(place.client, _presented(place))
+        except UserError as error:
+            said = introduction(place.client, refusal=str(error))
+        return Message(said, reply_to=message)
+
+    @app.train()
+    def exchange(message: Message, context: Context) -> Message:
+        place = place_of(context)
+        request = to_request(message.content)
+        try:
+            answer = _resident(place).answer(request)
+        except UserError as error:  # it would come again; anything else may be worth a try
+            answer = Answer(place.client, request.number, refusal=str(error))
+        return Message(to_record(answer), reply_to=message)
+
+    return app
+
+
+def deployed(context: Context) -> Place:
+    """Return a SuperNode's place, as its own node config says.
+
+    That has its ``client`` and its ``state`` folder, and the ``site``'s config if there is one.
+    """
+    client = _setting(context.node_config, "client", "node config")
+    folder = Path(_setting(context.node_config, "state", "node config"))
+    site = context.node_config.get("site")
+    own = Path(_setting(context.node_config, "site", "node config")) if site is not None else None
+    config = _setting(context.run_config, "config", "run config")
+    return Place(client, folder, config, own, deployed=True)
+
+
+@functools.cache
+def _resident(place: Place) -> Resident:
+    """Return the client of this process; what it needs is built when it is first asked."""
+    config = _config(place.config)
+    use_threads(config.engine.threads)
+
+    def build() -> Client:
+        if place.site is not None:
+            return site_client(config, place.client, place.site)
+        return crew_of(_site(place.config), (place.client,)).clients[place.client]
+
+    return Resident(place.client, build, place.folder, config.engine.checkpoints + 1)
+
+
+def _presented(place: Place) -> bytes:
+    if not place.deployed:
+        return b""
+    config = _config(place.config)
+    site_of(config, place.client, place.site)
+    return encode(replace(agreement(config)[0], client=place.client))
+
+
+@functools.cache
+def _site(text: str) -> Site:
+    return prepare(_config(text))
+
+
+def _config(text: str) -> Config:
+    try:
+        return parse_config(tomllib.loads(text), "run config")
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"run config: config must be TOML: {error}") from error
+
+
+def _setting(settings: UserConfig, key: str, where: str) -> str:
+    value = settings.get(key)
+    if not isinstance(value, str) or not value:
+        raise UserError(f"{where}: {key} must be given as a text, found {value!r}")
+    return value
+
+
+def server_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
+    """Build what the server's processes hold: the commons and no client."""
+    return Crew(prepare(config, store).commons, {})
+
+
+server_app = ServerApp()
+server_app.main()(serve)
+client_app = client_app_of(deployed)

@@ -1,0 +1,122 @@
+"""Flower's engine gives the local engine's table, and leaves nothing behind."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+import pytest
+from tiny_runs import conduct, table, tiny
+
+from fedbridge import flower_app
+from fedbridge.config import dump_config
+from fedbridge.engine.flower import FlowerTransport
+from fedbridge.experiment import Experiment
+from fedbridge.runs import Run
+from grids import Clock, FakeGrid, misfortunes
+
+
+@pytest.fixture(scope="module")
+def alike(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """Return the table of the local engine."""
+    return conduct(tmp_path_factory.mktemp("local") / "run", tiny())
+
+
+@pytest.fixture
+def scratch():
+    """Give a folder for temporary files; its path is short, as sockets need it."""
+    folder = tempfile.mkdtemp(prefix="t-", dir="/tmp")
+    yield Path(folder)
+    shutil.rmtree(folder)
+
+
+def started(arguments: list[str], scratch: Path) -> "subprocess.Popen[str]":
+    # what is started in the background of a shell inherits that Ctrl-C is ignored
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
+    code += f"import sys; sys.argv = ['fedbridge', *{arguments!r}]\n"
+    code += "from fedbridge.cli import main; main()"
+    return subprocess.Popen(
+        [sys.executable, "-c", code],
+        env=os.environ | {"TMPDIR": str(scratch)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def left_behind(scratch: Path) -> list[str]:
+    """Return processes and folders of a run that has ended."""
+    found = [str(path) for path in scratch.iterdir()]
+    for process in psutil.process_iter():
+        try:
+            if process.environ().get("TMPDIR") == str(scratch):
+                found.append(process.name())
+        except psutil.Error:
+            continue
+    return found
+
+
+def test_a_simulation_gives_the_same_table_and_leaves_nothing(tmp_path, scratch, alike):
+    config = tmp_path / "tiny.toml"
+    config.write_text(dump_config(tiny(engine={"workers": 2, "device": "cpu"})))
+    arguments = ["run", str(config), "--out", str(tmp_path / "run"), "--engine", "flower"]
+    process = started(arguments, scratch)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert "task 3 round 2: small" in said and "Error" not in said
+    assert table(tmp_path / "run") == alike
+    assert left_behind(scratch) == []
+    summary = json.loads((tmp_path / "run" / "summary.json").read_text())
+    assert summary["refused"] == 0
+
+
+def test_a_simulation_that_is_stopped_leaves_nothing_and_goes_on(tmp_path, scratch, alike):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny(engine={"kind": "flower", "workers": 1, "device": "cpu"}))
+    process = started(["resume", str(folder)], scratch)
+    while not (folder / "checkpoints" / "step-0002").exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.1)
+    process.send_signal(signal.SIGINT)
+    said, _ = process.communicate()
+    assert process.returncode == 130, said
+    assert said.endswith(f"stopped; go on with: fedbridge resume {folder}\n")
+    assert left_behind(scratch) == []
+    process = started(["resume", str(folder), "--quiet"], scratch)
+    said, _ = process.communicate()
+    assert process.returncode == 0, said
+    assert table(folder) == alike
+    assert left_behind(scratch) == []
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_clients_that_restart_and_messages_that_are_lost_change_no_number(
+    tmp_path, monkeypatch, alike, seed
+):
+    config = tiny(engine={"kind": "flower", "workers": 0, "device": "cpu"})
+    run = Run.create(tmp_path / "run", config)
+    clock, text = Clock(), dump_config(config)
+
+    def place(context):
+        client = context.node_config["client"]
+        return flower_app.Place(client, tmp_path / "state" / client, text)
+
+    def connect(site):
+        names = tuple(site.models)
+        grid = FakeGrid(flower_app.client_app_of(place), names, clock)
+        grid.fate = misfortunes(seed, 2)
+        # a new process knows nothing of the old one's clients
+        grid.restarted = lambda name: flower_app._resident.cache_clear()
+        hosts = flower_app.server_hosts(site)
+        return FlowerTransport(grid, run, config.engine, hosts, clock)
+
+    for _ in Experiment(run, connect=connect).conduct():
+        pass
+    assert table(tmp_path / "run") == alike
+    assert {e["kind"] for e in run.events()} > {"round", "failed"}

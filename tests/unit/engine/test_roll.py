@@ -1,0 +1,110 @@
+import pytest
+from flwr.app import Message, RecordDict
+from flwr.clientapp import ClientApp
+
+from fedbridge import flower_app
+from fedbridge.config import dump_config, parse_config
+from fedbridge.engine.roll import AGAIN, Roll, introduction
+from fedbridge.server.admission import Refused
+from grids import Clock, FakeGrid
+
+NAMES = ("a", "b")
+AGREED, OTHER = b"agreed", b"another public set"
+
+
+class Door:
+    """A roll over nodes that introduce themselves as they are told to."""
+
+    def __init__(self, app: ClientApp | None = None) -> None:
+        self.said: dict[str, RecordDict] = {n: introduction(n, AGREED) for n in NAMES}
+        self.refused: list[Refused] = []
+        self.asked: list[str] = []
+        self.clock = Clock()
+        self.grid = FakeGrid(app or self._introduce, NAMES, self.clock)
+        self.roll = Roll(self.grid, NAMES, self.refused.append, self._doubts, self.clock)
+
+    def here(self, seconds: float = 1.0) -> list[str]:
+        """Return who is there when all who were asked have had time to say who they are."""
+        self.roll.call()
+        self.clock.now += seconds
+        return list(self.roll.call())
+
+    def _introduce(self, message: Message, context: object) -> Message:
+        name = self.grid.nodes[message.metadata.dst_node_id]
+        self.asked.append(name)
+        return Message(self.said[name], reply_to=message)
+
+    @staticmethod
+    def _doubts(presented: bytes) -> list[str]:
+        return [] if presented == AGREED else ["the public set differs", "the classes differ"]
+
+
+def test_who_agrees_is_there_and_is_asked_once():
+    door = Door()
+    assert door.here() == door.here(10 * AGAIN) == ["a", "b"]
+    assert door.asked == ["a", "b"]
+    assert door.refused == []
+
+
+@pytest.mark.parametrize(
+    "said, reason",
+    [
+        (introduction("b", OTHER), "the public set differs; the classes differ"),
+        (introduction("b"), "the public set differs; the classes differ"),
+        (introduction("b", AGREED, "large.model: no file"), "large.model: no file"),
+    ],
+)
+def test_who_differs_is_refused_with_every_reason_and_is_not_there(said, reason):
+    door = Door()
+    door.said["b"] = said
+    assert door.here() == ["a"]
+    assert door.refused == [Refused("b", reason)]
+
+
+def test_a_name_that_the_run_does_not_know_is_the_first_reason():
+    door = Door()
+    door.said["b"] = introduction("c", OTHER)
+    assert door.here() == ["a"]
+    assert door.refused == [Refused("c", "no client of this run has this name")]
+
+
+@pytest.mark.parametrize("said", [RecordDict(), introduction("", OTHER)])
+def test_who_says_no_name_is_refused(said):
+    door = Door()
+    door.said["b"] = said
+    assert door.here() == ["a"]
+    assert door.refused == [Refused("", "no client of this run has this name")]
+
+
+def test_who_was_refused_is_asked_again_and_comes_in_when_all_is_well():
+    door = Door()
+    door.said["b"] = introduction("b", OTHER)
+    assert door.here() == ["a"]
+    assert door.here(AGAIN) == ["a"]
+    assert door.here() == ["a"]
+    assert len(door.refused) == 1  # told once, since the reason is the same
+    door.said["b"] = introduction("b", AGREED)
+    assert door.here(AGAIN) == ["a"]
+    assert door.here() == ["a", "b"]
+
+
+def test_another_reason_is_told_again():
+    door = Door()
+    door.said["b"] = introduction("b", OTHER)
+    door.here()
+    door.said["b"] = introduction("b", refusal="large.model: no file")
+    door.here(AGAIN)
+    door.here()
+    assert [one.reason[:12] for one in door.refused] == ["the public s", "large.model:"]
+
+
+def test_a_site_whose_own_config_contradicts_the_common_one_says_so_itself(tmp_path):
+    site = tmp_path / "site.toml"
+    site.write_text('client = "b"\n[data]\nkind = "images"\npath = "pictures"\n')
+    common = dump_config(parse_config({"data": {"name": "digits"}}, "test"))
+    place = flower_app.Place("b", tmp_path / "state", common, site, deployed=True)
+    door = Door(flower_app.client_app_of(lambda context: place))
+    assert door.here() == []
+    refused, _ = door.refused  # both nodes are at this place
+    assert refused.client == "b"
+    assert refused.reason.startswith(f"{site}: data.kind: must be 'experiment' unless")

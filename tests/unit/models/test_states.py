@@ -1,0 +1,57 @@
+import pytest
+import torch
+from torch import Tensor
+
+from fedbridge.models.states import infinity, misfit
+
+WANTED = {"weight": torch.empty(2, 3, device="meta"), "count": torch.empty((), dtype=torch.int64)}
+FITTING = {"weight": torch.ones(2, 3), "count": torch.tensor(4)}
+MISFITS: dict[str, tuple[dict[str, Tensor], str]] = {
+    "missing": ({"weight": torch.ones(2, 3)}, "'count' must be there, found 1 arrays without it"),
+    "unknown": ({**FITTING, "x": torch.ones(1)}, "must have 2 arrays, found one more: 'x'"),
+    "shape": (
+        {**FITTING, "weight": torch.ones(3, 2)},
+        "'weight' must have shape (2, 3), found (3, 2)",
+    ),
+    "absurd shape": (
+        {**FITTING, "weight": torch.ones([1] * 60)},
+        "'weight' must have shape (2, 3), found (1, 1, 1, 1, 1, 1, ...)",
+    ),
+    "type": (
+        {**FITTING, "count": torch.tensor(4.0)},
+        "'count' must be torch.int64, found torch.float32",
+    ),
+    "nan": (
+        {**FITTING, "weight": torch.ones(2, 3).index_fill(0, torch.tensor(1), torch.nan)},
+        "'weight' must be finite, found nan",
+    ),
+    "infinite": (
+        {**FITTING, "weight": torch.full((2, 3), -torch.inf)},
+        "'weight' must be finite, found -inf",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", MISFITS)
+def test_what_does_not_fit_is_said(case: str):
+    found, said = MISFITS[case]
+    assert misfit(found, WANTED) == said
+
+
+def test_what_fits_fits():
+    assert misfit(FITTING, WANTED) is None
+    assert misfit({}, {}) is None
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float8_e4m3fn, torch.float8_e5m2, torch.float16, torch.bfloat16, torch.float64]
+)
+def test_values_that_are_no_numbers_are_found_in_all_types(dtype: torch.dtype):
+    array = torch.tensor([1.0, torch.nan]).to(dtype)
+    said = infinity({"a": torch.ones(2, dtype=dtype), "b": array})
+    assert said == "'b' must be finite, found nan"
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
+def test_types_without_such_values_are_finite(dtype: torch.dtype):
+    assert infinity({"a": torch.ones(2, dtype=dtype), "b": torch.zeros(0, dtype=dtype)}) is None
