@@ -301,6 +301,8 @@ class Experiment:
             self.rows += [
                 AccuracyRow(e.client, e.after_task, *row) for e in taken for row in e.rows
             ]
+            names = list(server.models)
+            self.rows.sort(key=lambda row: names.index(row.client))  # whoever came first
             self.run.write_accuracy(self.rows)
         self._lap("evaluate")
 

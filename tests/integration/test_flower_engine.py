@@ -9,13 +9,14 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 from tiny_runs import conduct, table, tiny
 
 from fedbridge import flower_app
-from fedbridge.config import dump_config
+from fedbridge.config import Config, dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.experiment import Experiment
 from fedbridge.runs import Run
@@ -95,28 +96,44 @@ def test_a_simulation_that_is_stopped_leaves_nothing_and_goes_on(tmp_path, scrat
     assert left_behind(scratch) == []
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_clients_that_restart_and_messages_that_are_lost_change_no_number(
-    tmp_path, monkeypatch, alike, seed
-):
-    config = tiny(engine={"kind": "flower", "workers": 0, "device": "cpu"})
-    run = Run.create(tmp_path / "run", config)
-    clock, text = Clock(), dump_config(config)
+UNLIKE = {
+    "late, early and rarely": {
+        "scenario": {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 1, 2]}
+    },
+    "a head trained by gradient": {"large": {"head": "probe"}, "learner": {"memory": 0}},
+    "own sums alone": {"large": {"scope": "client"}},
+    "never choosing": {"fusion": {"accept": False}},
+}
+
+
+def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[dict[str, Any]]:
+    """Carry out a run with clients in this process over a bad line; return its events."""
+    run, clock, text = Run.create(folder, config), Clock(), dump_config(config)
 
     def place(context):
         client = context.node_config["client"]
-        return flower_app.Place(client, tmp_path / "state" / client, text)
+        return flower_app.Place(client, folder / "clients" / client, text)
 
     def connect(site):
-        names = tuple(site.models)
-        grid = FakeGrid(flower_app.client_app_of(place), names, clock)
+        grid = FakeGrid(flower_app.client_app_of(place), tuple(site.models), clock)
         grid.fate = misfortunes(seed, 2)
         # a new process knows nothing of the old one's clients
         grid.restarted = lambda name: flower_app._resident.cache_clear()
-        hosts = flower_app.server_hosts(site)
-        return FlowerTransport(grid, run, config.engine, hosts, clock)
+        return FlowerTransport(grid, run, config.engine, flower_app.server_hosts(site), clock)
 
     for _ in Experiment(run, connect=connect).conduct():
         pass
+    return run.events()
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+def test_clients_that_restart_and_messages_that_are_lost_change_no_number(tmp_path, alike, seed):
+    events = conduct_amid_misfortunes(tmp_path / "run", tiny(), seed)
     assert table(tmp_path / "run") == alike
-    assert {e["kind"] for e in run.events()} > {"round", "failed"}
+    assert {e["kind"] for e in events} > {"round", "failed"}
+
+
+@pytest.mark.parametrize("case", UNLIKE)
+def test_every_kind_of_run_gives_the_same_table(cache, tmp_path, case):
+    conduct_amid_misfortunes(tmp_path / "run", tiny(**UNLIKE[case]), 3)
+    assert table(tmp_path / "run") == conduct(tmp_path / "local", tiny(**UNLIKE[case]))
