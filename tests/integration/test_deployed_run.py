@@ -4,7 +4,7 @@ import os
 from pathlib import Path
 
 import pytest
-from deployments import CLIENTS, deployed, of_kind
+from deployed_sites import CLIENTS, deployed, of_kind
 from tiny_runs import TREE, conduct, table, tiny
 
 TASKS = {"scenario": {**TREE["scenario"], "tasks": 2}}
