@@ -79,7 +79,7 @@ TREE: Tree = {
         "own": [0.0, 1.0, 10.0],
         "absorb": 0.0,
     },
-    "small": {"models": ["mlp"], "dimension": 32, "temperature": 16.0, "start": "scratch"},
+    "small": {"models": ["mlp"], "dimension": 32, "temperature": 16.0, "warm_epochs": 0},
     "training": {"rounds": 2, "epochs": 2, "batch": 16, "rate": 0.005, "weight_decay": 0.001},
     "learner": SMCF,
     "fusion": OBOD,

@@ -182,7 +182,7 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     """
     config, totals = commons.config, [0, 0]
     side = LARGE_SIDES[config.large.head](commons, tuple(c.name for c in streams.clients))
-    begins = config.small.start == "warm" or FUSIONS[config.fusion.name].common_start
+    begins = config.starts_warm or FUSIONS[config.fusion.name].common_start
     fused: set[str] = {c.name for c in streams.clients} if begins else set()
     shared: State = {}
     lengths: dict[tuple[object, ...], tuple[int, int]] = {}

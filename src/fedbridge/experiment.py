@@ -275,7 +275,7 @@ class Experiment:
             server = Server(site.commons, site.models, transport.spread, site.present)
             done = self._restore(server, transport)
             if not done:
-                server.states = self._warm(site)
+                server.states = self._warm(site, transport)
                 self._evaluate(server, transport, Step(0, self.config.training.rounds))
             for step in federate(server, transport, todo[done:]):
                 done += 1
@@ -285,10 +285,11 @@ class Experiment:
                 yield Progress(step, done, len(todo), self.rows)
             self._summarise(site, transport)
 
-    def _warm(self, site: Site) -> dict[str, State]:
-        if self.config.small.start == "scratch":
+    def _warm(self, site: Site, transport: Transport) -> dict[str, State]:
+        if not self.config.starts_warm:
             return {}
-        states = {m: warm_start(site.commons, m) for m in sorted(set(site.models.values()))}
+        models = sorted(set(site.models.values()))
+        states = dict(zip(models, transport.spread(warm_start, models), strict=True))
         self._lap("warm")
         return {client: states[model] for client, model in site.models.items()}
 

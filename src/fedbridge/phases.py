@@ -60,9 +60,9 @@ def phases(
             )
         ),
     }
-    if config.small.start == "warm":
+    if config.starts_warm:
         batches = -(-public // config.training.batch) * config.small.warm_epochs
-        found["warm up"] = batches * sum(pace.learn for pace in paces.values())
+        found["warm up"] = _divided([batches * pace.learn for pace in paces.values()], commons)
     return found
 
 

@@ -68,7 +68,7 @@ SETTINGS: dict[str, Any] = {
         "models": ["mlp"],
         "dimension": 64,
         "temperature": 16.0,
-        "start": "scratch",
+        "warm_epochs": 0,
     },
     "training": {"rounds": 2, "epochs": 3, "batch": 16, "rate": 0.002, "weight_decay": 0.001},
     "engine": {"workers": 0, "threads": 1, "device": "cpu", "precision": "float32"},

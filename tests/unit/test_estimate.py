@@ -60,14 +60,14 @@ def run(tmp_path):
     [
         {},
         {"fusion": {"name": "none"}, "learner": {"name": "finetune"}},
-        {"small": {"start": "warm", "warm_epochs": 1}},
+        {"small": {"warm_epochs": 1}},
         {"large": {"projection": 64, "head": "nearest-mean"}},
         {"large": {"head": "probe"}},
         {"large": {"head": "none"}, "data": {"public": "none", "public_items": 30}},
         {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
         {"large": {"absorb": 0.3}},
         {"scenario": UNEQUAL},
-        {"scenario": UNEQUAL, "small": {"start": "warm", "warm_epochs": 1}},
+        {"scenario": UNEQUAL, "small": {"warm_epochs": 1}},
         {"scenario": UNEQUAL, "large": {"head": "probe"}},
         {"scenario": UNEQUAL, "fusion": {"name": "fedavg", "groups": True}},
         {"scenario": {"effort": [1], "repeats": 1, "blur": 0.2}, "fusion": {"name": "fedproto"}},
@@ -112,11 +112,11 @@ def test_items_are_encoded_at_most_once_and_counted_as_long_as_they_are_not(monk
 def test_time_and_memory_grow_with_the_work():
     once = estimate(settings())
     longer = estimate(settings(training={"epochs": 40}))
-    assert set(once.seconds) == {"encode", "learn", "fuse", "evaluate"}
+    assert set(once.seconds) == {"encode", "learn", "fuse", "evaluate", "warm up"}
     assert longer.seconds["learn"] > 4 * once.seconds["learn"] > 0.0
     assert once.seconds["fuse"] > 0.0 and once.seconds["evaluate"] > 0.0
-    warm = estimate(settings(small={"start": "warm"}))
-    assert warm.seconds["warm up"] > 0.0
+    assert once.seconds["warm up"] > 0.0
+    assert "warm up" not in estimate(settings(small={"warm_epochs": 0})).seconds
     two = estimate(settings(engine={"workers": 2}))
     assert once.memory_mib > 100 and two.memory_mib > 2.5 * once.memory_mib
 

@@ -29,6 +29,11 @@ class Config(Section):
     fusion: Fusion = OBOD()
     engine: Engine = Engine()
 
+    @property
+    def starts_warm(self) -> bool:
+        """Whether small models learn the FM's embeddings of ``U`` before the first task."""
+        return self.large.head != "none" and self.small.warm_epochs > 0
+
     @model_validator(mode="before")
     @classmethod
     def _name_what_is_configured(cls, tree: Any) -> Any:

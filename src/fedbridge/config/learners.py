@@ -128,7 +128,7 @@ class SMCF(Section):
     """Exemplars per step."""
     rehearsal: Weight = 1.0
     """Weight of cross entropy on them."""
-    relation: Weight = 0.0
+    relation: Weight = 0.25
     """Weight of GLFC's class-semantic relation distillation on private items and exemplars."""
 
 

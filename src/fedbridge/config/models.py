@@ -83,10 +83,11 @@ class Small(Section):
     """Dimension ``P`` of the shared space."""
     temperature: Scale = 16.0
     """Factor ``tau`` in the logits ``tau * <e, a_c>``."""
-    start: Literal["scratch", "warm"] = "scratch"
-    """``warm``: each architecture first learns the FM's embeddings of ``U`` (no labels)."""
-    warm_epochs: Positive = 20
-    """Passes over ``U`` of the warm start."""
+    warm_epochs: Count = 15
+    """Passes over ``U`` of the warm start, in which each architecture learns the FM's embeddings
+    of it (no labels) before the first task; 0 leaves it out, and so does ``large.head = "none"``."""
+    warm_rate: Rate = 0.01
+    """Highest learning rate of AdamW in the warm start; it rises and falls once."""
 
 
 class Training(Section):

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch.nn import functional as F
+from torch.optim.lr_scheduler import OneCycleLR
 
 from fedbridge.losses import distance
 from fedbridge.models.commons import Commons
@@ -15,12 +16,14 @@ def warm_start(commons: Commons, model: str) -> State:
     """Distil the FM's embeddings of U into one architecture; no labels, no private data.
 
     The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
-    on the unit sphere.
+    on the unit sphere. The rate rises and falls once (1cycle, arXiv 1708.07120).
     """
     settings = commons.config
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
     student = commons.small_model(model, model)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=settings.training.rate)
+    optimiser = torch.optim.AdamW(student.parameters())
+    steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
+    course = OneCycleLR(optimiser, settings.small.warm_rate, total_steps=steps)
     generator = torch.Generator().manual_seed(seed_for(settings.seed, "warm", model))
     for _ in range(settings.small.warm_epochs):
         order = torch.randperm(len(targets), generator=generator)
@@ -32,6 +35,7 @@ def warm_start(commons: Commons, model: str) -> State:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
+            course.step()
     return {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
 
 

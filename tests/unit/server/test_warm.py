@@ -11,7 +11,7 @@ from worlds import World, make_world, same_state, tiny_config
 
 
 def warm_world(epochs: int = 20, projection: int = 0, **small: object) -> World:
-    small = {"start": "warm", "warm_epochs": epochs} | small
+    small = {"warm_epochs": epochs} | small
     return make_world(tiny_config(small=small, large={"projection": projection}))
 
 
@@ -62,7 +62,8 @@ def test_the_warm_start_is_a_function_of_settings_and_architecture():
 
     assert same_state(one, again)
     assert torch.equal(torch.rand(2), drawn)  # the global generator was left alone
-    other = warm_start(make_world(tiny_config(seed=1)).commons, "mlp")
+    changed = make_world(tiny_config(seed=1, small={"warm_epochs": 2}))
+    other = warm_start(changed.commons, "mlp")
     assert not same_state(one, other)
 
 
