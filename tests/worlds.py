@@ -38,6 +38,7 @@ SMCF: Tree = {
     "memory": 5,
     "memory_batch": 8,
     "rehearsal": 1.0,
+    "relation": 0.0,
 }
 OBOD: Tree = {
     "name": "obod",

@@ -58,7 +58,8 @@ def test_baseline_has_the_split_of_the_quickstart(path):
     assert config.name == path.stem
     assert config.data == QUICKSTART.data
     assert split_of(config) == split_of(QUICKSTART)
-    assert (config.small, config.seed) == (QUICKSTART.small, QUICKSTART.seed)
+    cold = QUICKSTART.small.model_copy(update={"warm_epochs": 0})  # the warm start is of ours
+    assert (config.small, config.seed) == (cold, QUICKSTART.seed)
     assert (config.large.model, config.large.size) == ("lite0", QUICKSTART.large.size)
 
 
@@ -70,7 +71,7 @@ def test_baselines_use_nothing_of_the_method():
     for path in BASELINES:
         config = load_config(path)
         assert config.learner.name == "finetune" and config.fusion.name == "none", path
-        assert config.large.absorb == 0.0, path
+        assert config.large.absorb == 0.0 and not config.starts_warm, path
 
 
 def test_upper_bounds_train_as_long_as_the_quickstart():
@@ -85,7 +86,8 @@ def test_method_states_itself_and_no_scenario(path):
     tree = tomllib.loads(path.read_text(encoding="utf-8"))
     assert tree["name"] == path.stem
     assert {"name", "learner", "fusion"} <= set(tree)
-    assert set(tree) <= {"name", "learner", "fusion", "large", "training"}
+    assert set(tree) <= {"name", "learner", "fusion", "large", "small", "training"}
+    assert set(tree.get("small", {})) <= {"warm_epochs"}  # which models there are is the scenario's
     assert "name" in tree["learner"] and "name" in tree["fusion"]
 
 
@@ -100,7 +102,7 @@ def test_method_may_be_laid_over_every_scenario(path, tmp_path):
         assert (config.data, config.scenario, config.small) == (
             base.data,
             base.scenario,
-            base.small,
+            base.small.model_copy(update=stated.get("small", {})),
         )
         found = config.model_dump(mode="json")
         for section in ("learner", "fusion", "large", "training"):

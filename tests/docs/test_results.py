@@ -64,7 +64,7 @@ def test_every_suite_can_be_run_as_it_is(path, tmp_path):
         assert roles == {"ours", "part"}
     elif path.stem != "smoke":
         assert len(suite.seeds) >= 3
-        assert {"ours", "part", "baseline", "bound", "equal"} <= roles
+        assert {"ours", "part", "baseline", "bound"} <= roles
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)

@@ -85,7 +85,7 @@ class Small(Section):
     """Factor ``tau`` in the logits ``tau * <e, a_c>``."""
     warm_epochs: Count = 15
     """Passes over ``U`` of the warm start, in which each architecture learns the FM's embeddings
-    of it (no labels) before the first task; 0 leaves it out, and so does ``large.head = "none"``."""
+    of it (no labels) before the first task; 0 leaves it out, as does ``large.head = "none"``."""
     warm_rate: Rate = 0.01
     """Highest learning rate of AdamW in the warm start; it rises and falls once."""
 

@@ -28,6 +28,7 @@ def options(**changes: object) -> SMCF:
         "memory": 5,
         "memory_batch": 1,
         "rehearsal": 1.0,
+        "relation": 0.0,
     }
     return SMCF(**{**explicit, **changes})
 
