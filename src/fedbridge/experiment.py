@@ -36,7 +36,9 @@ from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.runs import CONFIG, Run, read_accuracy
+from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
+from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
 from fedbridge.wire import State, Step
@@ -248,7 +250,6 @@ class Experiment:
         self.connect = connect
         self.config = run.config
         self.tell = tell
-        self.rows: list[AccuracyRow] = []
         self.seconds: dict[str, float] = {}
         self.bytes_up = 0
         self.bytes_down = 0
@@ -273,6 +274,7 @@ class Experiment:
         with self.connect(site) as transport:
             self._lap("prepare")
             server = Server(site.commons, site.models, transport.spread, site.present)
+            self.measured = Measurements(self.config, site.models)
             done = self._restore(server, transport)
             if not done:
                 server.states = self._warm(site)
@@ -282,7 +284,7 @@ class Experiment:
                 self._log(step, server, transport)
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
-                yield Progress(step, done, len(todo), self.rows)
+                yield Progress(step, done, len(todo), self.measured.rows)
             self._summarise(site, transport)
 
     def _warm(self, site: Site) -> dict[str, State]:
@@ -298,12 +300,9 @@ class Experiment:
             last = step.task == self.config.scenario.slots
             transport.evaluate(server.broadcast(step), last)
         if taken := transport.take_evaluations():
-            self.rows += [
-                AccuracyRow(e.client, e.after_task, *row) for e in taken for row in e.rows
-            ]
-            names = list(server.models)
-            self.rows.sort(key=lambda row: names.index(row.client))  # whoever came first
-            self.run.write_accuracy(self.rows)
+            self._refuse(step, self.measured.take(taken, step.task))
+            self.run.write_accuracy(self.measured.rows)
+        self._refuse(step, transport.take_refused())
         self._lap("evaluate")
 
     def _log(self, step: Step, server: Server, transport: Transport) -> None:
@@ -318,10 +317,12 @@ class Experiment:
         self.run.event("round", **place, seconds=round(total, 3), **traffic)
         for record in server.taught:
             self.run.event("taught", **place, **record._asdict())
-        refused = [*transport.take_refused(), *server.refused]
+        self._refuse(step, [*transport.take_refused(), *server.refused])
+
+    def _refuse(self, step: Step, refused: list[Refused]) -> None:
         self.refused += len(refused)
         for one in refused:
-            self.run.event("refused", **place, **one._asdict())
+            self.run.event("refused", **step._asdict(), **one._asdict())
 
     def _checkpoint(self, done: int, server: Server, transport: Transport) -> None:
         with self.run.checkpoint(done) as folder:
@@ -342,13 +343,15 @@ class Experiment:
         state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
         self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
         self.refused, self.seconds = state.get("refused", 0), state["seconds"]
-        self.rows = read_accuracy(folder)
+        self.measured.rows = read_accuracy(folder)
         self._lap("prepare")
         return int(state["done"])
 
     def _summarise(self, site: Site, transport: Transport) -> None:
-        results = summarise(self.rows)
-        large = results.get("large", {}).get("class-incremental", {})
+        results = summarise(self.measured.rows)
+        small, large = (
+            results.get(side, {}).get("class-incremental", {}) for side in ("small", "large")
+        )
         summary = {
             "method": self.config.name,
             "seed": self.config.seed,
@@ -358,7 +361,7 @@ class Experiment:
             "large": self.config.large.model if large else "none",
             "data": self.config.data.name,
             "results": results,
-            "temporal_retention": results["small"]["class-incremental"]["temporal_retention"],
+            "temporal_retention": small.get("temporal_retention"),
             "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,

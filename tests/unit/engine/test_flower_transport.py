@@ -249,6 +249,25 @@ def test_what_is_no_answer_is_refused_and_holds_nobody_up(world, change, reason)
     assert here.clock.now < 10.0
 
 
+@pytest.mark.parametrize(
+    "evaluation, reason",
+    [
+        (b"rubbish", "not a readable Evaluation"),
+        (encode(Evaluation("b", 1, ())), "must be of 'a', found 'b'"),
+        (encode(Upload("a", 1, 1, {}, (0,))), "expected Evaluation, found Upload"),
+    ],
+)
+def test_what_is_no_evaluation_is_refused_and_the_upload_beside_it_taken(world, evaluation, reason):
+    here = world()
+    here.grid.answer = liar(lambda truth: to_record(truth._replace(evaluation=evaluation)))
+    with here.transport as transport:
+        transport.evaluate(send(1, 1, a=1.0))
+        assert [u.client for u in transport.exchange(send(2, 1, a=1.0))] == ["a"]
+        assert transport.take_evaluations() == []
+        (refused,) = transport.take_refused()
+    assert refused.client == "a" and reason in refused.reason
+
+
 def test_an_answer_for_another_exchange_is_told_and_asked_again(world):
     here, seen = world(), []
 
