@@ -20,6 +20,7 @@ from fedbridge.config import Config, parse_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, use_threads
 from fedbridge.engine.records import to_record, to_request
+from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
@@ -46,7 +47,8 @@ class Place(NamedTuple):
 def serve(grid: Grid, context: Context) -> None:
     """Carry out an experiment, from its start or its newest checkpoint; clients are SuperNodes.
 
-    The run config has the experiment's ``config`` as TOML and the ``run``'s folder.
+    The run config has the experiment's ``config`` as TOML, the ``run``'s folder, and as ``nodes``
+    the folder that tells whose key is whose; without it clients' names are taken on trust.
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
@@ -56,14 +58,19 @@ def serve(grid: Grid, context: Context) -> None:
     if (folder / SUMMARY).is_file():
         log.info("%s: this run is finished", folder)
         return
-    connect = partial(connect_by, grid, run)
+    nodes = str(context.run_config.get("nodes") or "")
+    connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
     for progress in Experiment(run, connect=connect).conduct():
         print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
 
 
-def connect_by(grid: Grid, run: Run, site: Site) -> FlowerTransport:
-    """Return the transport over a grid to a deployment's clients."""
-    check = partial(doubts, site.config)
+def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:
+    """Return the transport over a grid to a deployment's clients; ``nodes`` tells their keys."""
+
+    def check(node: int, name: str, presented: bytes) -> list[str]:
+        foreign = impostor(nodes, node, name) if nodes else []
+        return foreign or doubts(site.config, presented)
+
     return FlowerTransport(grid, run, site.config.engine, server_hosts(site), doubts=check)
 
 

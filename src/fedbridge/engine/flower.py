@@ -44,7 +44,7 @@ class FlowerTransport:
     """Carries messages to clients that Flower runs, known by their names.
 
     ``hosts`` holds the commons alone, in as many processes as the server may fuse in; ``doubts``
-    says what speaks against a client, from the bytes with which it presents itself.
+    says what speaks against a node that says it is a client.
     """
 
     def __init__(
