@@ -1,14 +1,12 @@
 """The composition root: build all parts, drive the loop, evaluate, store."""
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,7 +33,7 @@ from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
-from fedbridge.runs import CONFIG, Run, read_accuracy
+from fedbridge.runs import Run, alone, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
 from fedbridge.server.measurements import Measurements
@@ -258,12 +256,12 @@ class Experiment:
         self.refused = 0
         self._mark = time.monotonic()
 
-    def conduct(self) -> Iterator[Progress]:
+    def conduct(self, patience: float = 0.0) -> Iterator[Progress]:
         """Carry the run out; yield after every step, when its state is safe on disk.
 
-        Raises UserError if another process is at it.
+        Raises UserError if another process is still at it after ``patience`` seconds.
         """
-        with alone(self.run.folder):
+        with alone(self.run.folder, patience):
             yield from self._conduct()
 
     def _conduct(self) -> Iterator[Progress]:
@@ -377,19 +375,3 @@ class Experiment:
         spent, self._mark = now - self._mark, now
         self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
         return spent
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process at work in a run's folder; the lock goes when the process does.
-
-    Raises UserError if another one is at work.
-    """
-    with (folder / CONFIG).open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is carrying out this run; let it end first"
-            ) from error
-        yield

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr.app import Context, Message, UserConfig
+from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -19,6 +19,7 @@ from fedbridge.client.disk import Resident
 from fedbridge.config import Config, parse_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, use_threads
+from fedbridge.engine.post import IDLE
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
@@ -30,6 +31,10 @@ from fedbridge.site import site_client, site_of
 from fedbridge.wire import Answer, encode
 
 log = logging.getLogger(__name__)
+
+
+PATIENCE = 60.0
+"""Seconds that an app whose SuperLink was killed has to end, before another goes on for it."""
 
 
 class Place(NamedTuple):
@@ -60,7 +65,7 @@ def serve(grid: Grid, context: Context) -> None:
         return
     nodes = str(context.run_config.get("nodes") or "")
     connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
-    for progress in Experiment(run, connect=connect).conduct():
+    for progress in Experiment(run, connect=connect).conduct(PATIENCE):
         print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
 
 
@@ -93,6 +98,10 @@ def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
         except UserError as error:
             said = introduction(place.client, refusal=str(error))
         return Message(said, reply_to=message)
+
+    @app.query(IDLE)
+    def idle(message: Message, context: Context) -> Message:
+        return Message(RecordDict(), reply_to=message)
 
     @app.train()
     def exchange(message: Message, context: Context) -> Message:

@@ -195,8 +195,7 @@ class FlowerTransport:
 
     def _require(self, missing: list[str], asked: int) -> None:
         """Raise UserError if too few clients are there."""
-        quorum = self.settings.quorum
-        needed = asked if quorum == "all" else min(quorum, asked)
+        needed = self._post.needed(asked)
         if asked - len(missing) < needed:
             raise UserError(
                 f"engine.quorum: {needed} of {asked} clients must answer within engine.deadline = "
