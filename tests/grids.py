@@ -58,6 +58,7 @@ class FakeGrid:
         TaskIdentity.run_id, TaskIdentity.task_id, TaskIdentity.node_id = 1, 1, 1
         self._ids = itertools.count(100)
         self._due: list[tuple[float, int, Message]] = []
+        self._busy: dict[int, float] = {}  # until when a node works on what it was sent
         for name in self.names:
             self.join(name)
 
@@ -90,12 +91,15 @@ class FakeGrid:
         name = self.nodes.get(message.metadata.dst_node_id)
         if name is None:
             return number
+        node = message.metadata.dst_node_id
         if message.metadata.message_type != "train":
-            self._reply(self._work(name, message), 0.1)
+            busy = max(0.0, self._busy.get(node, 0.0) - self.clock.now)
+            self._reply(self._work(name, message), busy + 0.1)
             return number
         self.sent.append((name, message))
         fate = self.fate(name, message)
         if fate.works:
+            self._busy[node] = self.clock.now + min(fate.replies, default=0.0)
             for delay in fate.replies:
                 self._reply(self._work(name, message), delay)
         if fate.error is not None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedbridge.config import SITE, TARGET, Config, Data, FedProto
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.public import PublicSet, check_public, public_set
+from fedbridge.data.public import PublicSet, check_public, name_here, public_set
 from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
@@ -134,7 +134,7 @@ def _require_cached(config: Config) -> None:
     wanted = {"data.name": config.data}
     if config.data.public not in ("same", "none"):
         check_public(config.data)
-        wanted["data.public"] = Data(name=config.data.public)
+        wanted["data.public"] = Data(name=name_here(config.data.public))
     for field, data in wanted.items():
         if missing := to_download(data):
             size = DATASETS[data.name].megabytes if data.name in DATASETS else 0.0

@@ -1,14 +1,12 @@
 """The composition root: build all parts, drive the loop, evaluate, store."""
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -35,8 +33,10 @@ from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
-from fedbridge.runs import CONFIG, Run, read_accuracy
+from fedbridge.runs import Run, alone, read_accuracy
+from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
+from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
 from fedbridge.wire import State, Step
@@ -248,7 +248,6 @@ class Experiment:
         self.connect = connect
         self.config = run.config
         self.tell = tell
-        self.rows: list[AccuracyRow] = []
         self.seconds: dict[str, float] = {}
         self.bytes_up = 0
         self.bytes_down = 0
@@ -257,12 +256,12 @@ class Experiment:
         self.refused = 0
         self._mark = time.monotonic()
 
-    def conduct(self) -> Iterator[Progress]:
+    def conduct(self, patience: float = 0.0) -> Iterator[Progress]:
         """Carry the run out; yield after every step, when its state is safe on disk.
 
-        Raises UserError if another process is at it.
+        Raises UserError if another process is still at it after ``patience`` seconds.
         """
-        with alone(self.run.folder):
+        with alone(self.run.folder, patience):
             yield from self._conduct()
 
     def _conduct(self) -> Iterator[Progress]:
@@ -273,6 +272,7 @@ class Experiment:
         with self.connect(site) as transport:
             self._lap("prepare")
             server = Server(site.commons, site.models, transport.spread, site.present)
+            self.measured = Measurements(self.config, site.models)
             done = self._restore(server, transport)
             if not done:
                 server.states = self._warm(site, transport)
@@ -282,7 +282,7 @@ class Experiment:
                 self._log(step, server, transport)
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
-                yield Progress(step, done, len(todo), self.rows)
+                yield Progress(step, done, len(todo), self.measured.rows)
             self._summarise(site, transport)
 
     def _warm(self, site: Site, transport: Transport) -> dict[str, State]:
@@ -299,12 +299,9 @@ class Experiment:
             last = step.task == self.config.scenario.slots
             transport.evaluate(server.broadcast(step), last)
         if taken := transport.take_evaluations():
-            self.rows += [
-                AccuracyRow(e.client, e.after_task, *row) for e in taken for row in e.rows
-            ]
-            names = list(server.models)
-            self.rows.sort(key=lambda row: names.index(row.client))  # whoever came first
-            self.run.write_accuracy(self.rows)
+            self._refuse(step, self.measured.take(taken, step.task))
+            self.run.write_accuracy(self.measured.rows)
+        self._refuse(step, transport.take_refused())
         self._lap("evaluate")
 
     def _log(self, step: Step, server: Server, transport: Transport) -> None:
@@ -319,10 +316,12 @@ class Experiment:
         self.run.event("round", **place, seconds=round(total, 3), **traffic)
         for record in server.taught:
             self.run.event("taught", **place, **record._asdict())
-        refused = [*transport.take_refused(), *server.refused]
+        self._refuse(step, [*transport.take_refused(), *server.refused])
+
+    def _refuse(self, step: Step, refused: list[Refused]) -> None:
         self.refused += len(refused)
         for one in refused:
-            self.run.event("refused", **place, **one._asdict())
+            self.run.event("refused", **step._asdict(), **one._asdict())
 
     def _checkpoint(self, done: int, server: Server, transport: Transport) -> None:
         with self.run.checkpoint(done) as folder:
@@ -343,13 +342,15 @@ class Experiment:
         state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
         self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
         self.refused, self.seconds = state.get("refused", 0), state["seconds"]
-        self.rows = read_accuracy(folder)
+        self.measured.rows = read_accuracy(folder)
         self._lap("prepare")
         return int(state["done"])
 
     def _summarise(self, site: Site, transport: Transport) -> None:
-        results = summarise(self.rows)
-        large = results.get("large", {}).get("class-incremental", {})
+        results = summarise(self.measured.rows)
+        small, large = (
+            results.get(side, {}).get("class-incremental", {}) for side in ("small", "large")
+        )
         summary = {
             "method": self.config.name,
             "seed": self.config.seed,
@@ -359,7 +360,7 @@ class Experiment:
             "large": self.config.large.model if large else "none",
             "data": self.config.data.name,
             "results": results,
-            "temporal_retention": results["small"]["class-incremental"]["temporal_retention"],
+            "temporal_retention": small.get("temporal_retention"),
             "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,
             "bytes_down": self.bytes_down,
@@ -375,19 +376,3 @@ class Experiment:
         spent, self._mark = now - self._mark, now
         self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
         return spent
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process at work in a run's folder; the lock goes when the process does.
-
-    Raises UserError if another one is at work.
-    """
-    with (folder / CONFIG).open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is carrying out this run; let it end first"
-            ) from error
-        yield

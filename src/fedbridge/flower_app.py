@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from flwr.app import Context, Message, UserConfig
+from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
@@ -19,7 +19,9 @@ from fedbridge.client.disk import Resident
 from fedbridge.config import Config, parse_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, use_threads
+from fedbridge.engine.post import IDLE
 from fedbridge.engine.records import to_record, to_request
+from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
@@ -29,6 +31,10 @@ from fedbridge.site import site_client, site_of
 from fedbridge.wire import Answer, encode
 
 log = logging.getLogger(__name__)
+
+
+PATIENCE = 60.0
+"""Seconds that an app whose SuperLink was killed has to end, before another goes on for it."""
 
 
 class Place(NamedTuple):
@@ -46,7 +52,8 @@ class Place(NamedTuple):
 def serve(grid: Grid, context: Context) -> None:
     """Carry out an experiment, from its start or its newest checkpoint; clients are SuperNodes.
 
-    The run config has the experiment's ``config`` as TOML and the ``run``'s folder.
+    The run config has the experiment's ``config`` as TOML, the ``run``'s folder, and as ``nodes``
+    the folder that tells whose key is whose; without it clients' names are taken on trust.
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
@@ -56,14 +63,19 @@ def serve(grid: Grid, context: Context) -> None:
     if (folder / SUMMARY).is_file():
         log.info("%s: this run is finished", folder)
         return
-    connect = partial(connect_by, grid, run)
-    for progress in Experiment(run, connect=connect).conduct():
+    nodes = str(context.run_config.get("nodes") or "")
+    connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
+    for progress in Experiment(run, connect=connect).conduct(PATIENCE):
         print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
 
 
-def connect_by(grid: Grid, run: Run, site: Site) -> FlowerTransport:
-    """Return the transport over a grid to a deployment's clients."""
-    check = partial(doubts, site.config)
+def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:
+    """Return the transport over a grid to a deployment's clients; ``nodes`` tells their keys."""
+
+    def check(node: int, name: str, presented: bytes) -> list[str]:
+        foreign = impostor(nodes, node, name) if nodes else []
+        return foreign or doubts(site.config, presented)
+
     return FlowerTransport(grid, run, site.config.engine, server_hosts(site), doubts=check)
 
 
@@ -86,6 +98,10 @@ def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
         except UserError as error:
             said = introduction(place.client, refusal=str(error))
         return Message(said, reply_to=message)
+
+    @app.query(IDLE)
+    def idle(message: Message, context: Context) -> Message:
+        return Message(RecordDict(), reply_to=message)
 
     @app.train()
     def exchange(message: Message, context: Context) -> Message:

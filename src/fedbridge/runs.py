@@ -6,6 +6,7 @@ size and sha256 of every file in it.
 """
 
 import csv
+import fcntl
 import io
 import json
 import math
@@ -14,11 +15,11 @@ import platform
 import secrets
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, BinaryIO, Self
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.config import Config, dump_config, load_config
@@ -167,6 +168,31 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+
+
+@contextmanager
+def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
+    """Be the only process at work in a run's folder; the lock goes when the process does.
+
+    Raises UserError if another one is still at work after ``patience`` seconds.
+    """
+    with (folder / CONFIG).open("r+b") as file:
+        end = time.monotonic() + patience
+        while not _locked(file):
+            if time.monotonic() >= end:
+                raise UserError(
+                    f"{folder}: another process is carrying out this run; let it end first"
+                )
+            time.sleep(0.2)
+        yield
+
+
+def _locked(file: BinaryIO) -> bool:
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def _version(package: str) -> str | None:

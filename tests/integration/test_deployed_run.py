@@ -1,70 +1,166 @@
-"""Whole runs over a deployment: the local engine's table, whoever dies and comes back."""
+"""Whole runs over a deployment: the local engine's table, whoever dies, lies, comes or goes."""
 
+import json
 import os
+import shutil
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from deployed_sites import CLIENTS, deployed, of_kind
+from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from tiny_runs import TREE, conduct, table, tiny
 
+from fedbridge.config import Config
+from fedbridge.runs import read_accuracy
+from sites import common, site_file, task
+
 TASKS = {"scenario": {**TREE["scenario"], "tasks": 2}}
+ONE_ROUND = {**TASKS, "training": {**TREE["training"], "rounds": 1}}
 
 
 @pytest.fixture(scope="module")
-def alike(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
-    """Return the table of the local engine."""
-    return conduct(tmp_path_factory.mktemp("local") / "run", tiny(**TASKS))
+def deployment(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """A server for all runs here; who is there changes."""
+    base = tmp_path_factory.mktemp("deployed")
+    path = _installed(base / "by-4", 4)
+    (base / "by-4" / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
+    with deployed(base, tiny(), PYTHONPATH=path) as deployment:
+        yield deployment
 
 
-def test_a_deployment_gives_the_local_engines_table(tmp_path: Path, alike: bytes):
-    with deployed(tmp_path, tiny(**TASKS)) as deployment:
-        for name in CLIENTS:
-            deployment.start_client(name)
-        run = deployment.start_run("run")
-        deployment.wait_for_end(run)
-        assert table(run) == alike
-
-
-def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(tmp_path: Path):
-    config = tiny(**TASKS, training={**TREE["training"], "rounds": 1})
+def test_a_deployment_gives_the_local_engines_table_and_no_key_speaks_for_another_client(
+    deployment: Deployment, tmp_path: Path
+):
+    config = tiny(**TASKS)
     alike = conduct(tmp_path / "local", config)
-    with deployed(tmp_path, config) as deployment:
-        for name in CLIENTS:
-            deployment.start_client(name)
-        run = deployment.start_run("run")
-        deployment.wait_for(run, "round", 1)
-        deployment.kill("client-2")
-        deployment.start_client("client-2")
-        deployment.wait_for(run, "round", 2)
-        deployment.kill("superlink")
-        deployment.kill("run")
-        assert not (run / "summary.json").exists()
-        deployment.start_server()
-        assert deployment.start_run("run") == run
-        deployment.wait_for_end(run)
-        assert table(run) == alike
+    deployment.configure(config)
+    thief = tmp_path / "thief"  # who has the third client's key and says to be the second
+    shutil.copytree(deployment.site("client-3"), thief)
+    for name in ("client.env", "site.toml"):
+        text = (thief / name).read_text(encoding="utf-8")
+        (thief / name).write_text(text.replace("client-3", "client-2"), encoding="utf-8")
+    deployment.start_clients("client-3", folder=thief)
+    deployment.start_clients("client-1", "client-2")
+    run = deployment.start_run("alike")
+    event = deployment.wait_for(run, "turned-away")
+    assert event["client"] == "client-2"
+    assert event["reason"].endswith("of 'client-2', found that its key is that of 'client-3'")
+    assert not of_kind(run, "round")
+    deployment.stop_client("client-3")
+    deployment.start_clients("client-3")
+    deployment.wait_for_end(run)
+    assert table(run) == alike
+    assert len(of_kind(run, "turned-away")) == 1
+    assert json.loads((run / "summary.json").read_text())["refused"] == 0
+
+
+def live(root: Path, deployment: Deployment) -> Config:
+    """Have each client look for tasks in a folder of its own; return the common config."""
+    for name in CLIENTS:
+        (root / name).mkdir(parents=True)
+        layout = {"layout": "task/class/file", "live": True}
+        own = site_file(deployment.site(name), name, kind="images", path=str(root / name), **layout)
+        assert own == deployment.site(name) / "site.toml"
+    return common(
+        data={"clients": list(CLIENTS)},
+        scenario={"clients": 3, "tasks": 3},
+        training={"rounds": 1},
+        engine={"quorum": 2, "deadline": 200.0},
+    )
+
+
+def arrives(site: Path, name: str, labels: list[str], seed: int) -> None:
+    """Bring a task to a site, complete with the mark of it."""
+    task(site / name, labels, seed=seed)
+    (site / name / "_DONE").touch()
+
+
+def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
+    deployment: Deployment, tmp_path: Path
+):
+    first, second, third = (tmp_path / name for name in CLIENTS)
+    sites = [deployment.site(name) / "site.toml" for name in CLIENTS]
+    before = [path.read_bytes() for path in sites]
+    deployment.configure(live(tmp_path, deployment))
+    arrives(first, "a", ["cat", "dog"], 0)
+    arrives(first, "b", ["eel", "fox"], 0)
+    arrives(second, "a", ["cat", "eel"], 1)
+    arrives(third, "a", ["dog", "fox"], 2)
+    deployment.only("client-1", "client-2")
+    run = deployment.start_run("live")
+    deployment.wait_for(run, "round", 1)
+    arrives(second, "b", ["dog", "fox"], 1)
+    deployment.start_clients("client-3")
+    deployment.wait_for(run, "round", 2)
+    deployment.stop_client("client-1")  # two are needed from here on, the second and the third
+    deployment.wait_for_end(run)
+    for path, text in zip(sites, before, strict=True):
+        path.write_bytes(text)
+    rows = read_accuracy(run)
+    assert {(row.client, row.after_task, row.on_task) for row in rows} == {
+        ("client-1", 1, 1),  # what it had come to after its second task it did not stay to say
+        ("client-2", 1, 1),
+        ("client-2", 2, 1),
+        ("client-2", 2, 2),
+        ("client-3", 1, 1),
+    }
+    right = {
+        (r.client, r.after_task, r.on_task): r.accuracy for r in rows if r.predictor == "large"
+    }
+    assert min(right.values()) > 0.9
+    assert [event["client"] for event in of_kind(run, "joined")] == ["client-3"]
+    assert {event["client"] for event in of_kind(run, "absent")} >= {"client-1"}
+    summary = json.loads((run / "summary.json").read_text())
+    assert summary["refused"] == 0 and summary["results"]["large"]["class-incremental"]
 
 
 def test_a_site_with_another_foundation_model_is_turned_away_until_it_has_the_right_one(
-    tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
+    deployment: Deployment, tmp_path: Path
 ):
-    right, wrong = (_installed(tmp_path / f"by-{side}", side) for side in (4, 2))
-    monkeypatch.syspath_prepend(tmp_path / "by-4")
-    one_round = {"training": {**TREE["training"], "rounds": 1}}
-    config = tiny(**TASKS, **one_round, large={"model": "callable:pooling:encode", "size": 16})
-    with deployed(tmp_path, config, PYTHONPATH=right) as deployment:
-        deployment.start_client("client-1")
-        deployment.start_client("client-3", PYTHONPATH=wrong)
-        run = deployment.start_run("run")
-        event = deployment.wait_for(run, "turned-away")
-        assert event["client"] == "client-3"
-        assert event["reason"].startswith("the foundation model differs: here callable:pooling")
-        deployment.start_client("client-2")
-        deployment.processes["client-3"].end()
-        assert not of_kind(run, "round")
-        deployment.start_client("client-3")
-        deployment.wait_for(run, "round")
-        assert len(of_kind(run, "turned-away")) == 1
+    wrong = _installed(tmp_path / "by-2", 2)
+    one_task = {"scenario": {**TREE["scenario"], "tasks": 1}}
+    large = {"model": "callable:pooling:encode", "size": 16}
+    deployment.configure(tiny(**{**ONE_ROUND, **one_task}, large=large))
+    deployment.only("client-1", "client-2")
+    deployment.start_clients("client-3", PYTHONPATH=wrong)
+    run = deployment.start_run("models")
+    event = deployment.wait_for(run, "turned-away")
+    assert event["client"] == "client-3"
+    assert event["reason"].startswith("the foundation model differs: here callable:pooling")
+    deployment.stop_client("client-3")
+    assert not of_kind(run, "round")
+    deployment.start_clients("client-3")
+    deployment.wait_for_end(run)
+    assert len(of_kind(run, "turned-away")) == 1
+
+
+def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
+    deployment: Deployment, tmp_path: Path
+):
+    config = tiny(**ONE_ROUND)
+    alike = conduct(tmp_path / "local", config)
+    deployment.configure(config)
+    deployment.only(*CLIENTS)
+    before = deployment.processes["client-2"].said.count(TRAIN)
+    run = deployment.start_run("killed")
+    deployment.wait_for(run, "round", 1)
+    deployment.wait_for_word("client-2", TRAIN, before + 2)
+    deployment.kill("client-2")  # amid the second exchange
+    deployment.start_clients("client-2")
+    deployment.wait_for(run, "round", 2)
+    deployment.kill("superlink")
+    deployment.kill("run")
+    assert not (run / "summary.json").exists()
+    deployment.start_server()
+    assert deployment.start_run("killed") == run
+    deployment.wait_for_end(run)
+    assert table(run) == alike
+    assert {event["client"] for event in of_kind(run, "failed") + of_kind(run, "lost")} >= {
+        "client-2"
+    }
+
+
+TRAIN = "Receiving: train"
 
 
 def _installed(folder: Path, side: int) -> str:

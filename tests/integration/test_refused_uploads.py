@@ -1,4 +1,4 @@
-"""A whole run in which one client sends rubbish: it goes on, and says so."""
+"""Whole runs in which one client sends rubbish: they go on, and say so."""
 
 import json
 from collections.abc import Callable
@@ -7,12 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_runs import conduct, tiny
+from tiny_runs import conduct, table, tiny
 
 from fedbridge.engine import local
 from fedbridge.report import result_table, write_page
 from fedbridge.runs import Run
-from fedbridge.wire import Message, Upload, encode
+from fedbridge.wire import Evaluation, Message, Upload, encode
 
 Change = Callable[[Upload], Upload]
 CHANGES: dict[str, tuple[Change, str]] = {
@@ -49,8 +49,30 @@ def test_it_is_logged_counted_and_shown(
     assert (event["task"], event["round"], event["client"]) == (2, 1, "client-2")
     assert event["reason"].startswith("'client-2': ") and said in event["reason"]
     assert json.loads((folder / "summary.json").read_text())["refused"] == 1
-    assert str(result_table(folder).title).endswith("seed 0, 1 upload refused")
-    assert "Refused uploads: 1" in write_page(folder).read_text()
+    assert str(result_table(folder).title).endswith("seed 0, 1 message refused")
+    assert "Refused messages: 1" in write_page(folder).read_text()
+
+
+def boastful(message: Message) -> bytes:
+    """Let one client count more right items than there are, after its first task."""
+    if isinstance(message, Evaluation) and (message.client, message.after_task) == ("client-2", 1):
+        message = replace(message, rows=tuple((*row[:3], 99999, row[4]) for row in message.rows))
+    return encode(message)
+
+
+def test_measurements_that_cannot_be_are_left_out_and_all_else_stays(
+    tmp_path: Path, whole: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(local, "encode", boastful)
+    folder = tmp_path / "run"
+    found = conduct(folder, tiny()).splitlines()
+    (event,) = (e for e in Run.open(folder).events() if e["kind"] == "refused")
+    assert (event["task"], event["round"], event["client"]) == (1, 2, "client-2")
+    assert "correct must be from 0 to" in event["reason"]
+    assert json.loads((folder / "summary.json").read_text())["refused"] == 1
+    others = [line for line in table(whole).splitlines() if not line.startswith(b"client-2,1,")]
+    assert found == others and len(found) < len(table(whole).splitlines())
+    assert "Refused messages: 1" in write_page(folder).read_text()
 
 
 def test_where_nothing_was_refused_nothing_is_said(whole: Path) -> None:

@@ -2,6 +2,7 @@ import errno
 import json
 import os
 import re
+import threading
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from fedbridge import runs
 from fedbridge.config import Config, Engine
 from fedbridge.errors import UserError
 from fedbridge.metrics import AccuracyRow
-from fedbridge.runs import Run, environment, read_accuracy
+from fedbridge.runs import Run, alone, environment, read_accuracy
 
 ROW = AccuracyRow("client-1", 1, 1, "small", "class-incremental", 1, 3)
 
@@ -428,3 +429,28 @@ def test_runs_are_told_apart_however_alike_they_are(tmp_path):
     tokens = {Run.create(tmp_path / name, config).token for name in "ab"}
     assert len(tokens) == 2 and all(re.fullmatch("[0-9a-f]{16}", token) for token in tokens)
     assert Run.open(tmp_path / "a").token in tokens
+
+
+# -- one process at a time
+
+
+def test_a_second_process_waits_for_as_long_as_it_is_told_to(run):
+    held, free = threading.Event(), threading.Event()
+
+    def old_process():
+        with alone(run.folder):
+            held.set()
+            free.wait()
+
+    old = threading.Thread(target=old_process)
+    old.start()
+    held.wait()
+    with (
+        pytest.raises(UserError, match="another process is carrying out this run"),
+        alone(run.folder),
+    ):
+        pass
+    threading.Timer(0.3, free.set).start()
+    with alone(run.folder, patience=60.0):
+        assert free.is_set()
+    old.join()

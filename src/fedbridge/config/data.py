@@ -47,7 +47,8 @@ class Data(Section):
     public: str = "same"
     """What the public set ``U`` is made of: items of the same data set that no client holds
     (``same``); random shapes or words, hence no data at all (``none``); or unlabelled items of
-    another data set, by its name."""
+    another data set, by its name, or as ``set:NAME``: whoever takes part has put it under that
+    name into the folder ``public`` of their own cache."""
     public_items: Positive | None = None
     """Number of public items where they are not of the ``same`` data set; by default as many as
     would be of it."""
@@ -80,8 +81,9 @@ class Data(Section):
                 raise ValueError(f"data.{field} must name each once, found {list(names)}")
         if self.public == "same" or self.public.startswith("hf:"):
             raise ValueError(
-                f"data.public must be 'none' or a built-in data set with data.name = 'site', since "
-                f"a common config must not name what lies at a site, found {self.public!r}"
+                f"data.public must be 'none', a built-in data set or 'set:NAME' with data.name = "
+                f"'site', since a common config must not name what lies at a site, found "
+                f"{self.public!r}"
             )
         if self.public_items is None:
             raise ValueError("data.public_items must be given with data.name = 'site'")

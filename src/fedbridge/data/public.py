@@ -1,8 +1,10 @@
 """The public set ``U``: of the clients' own data set, of another one, or of no data at all."""
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,11 +16,14 @@ from fedbridge.data.hub import PREFIX
 from fedbridge.data.scenario import Streams
 from fedbridge.data.shapes import dead_leaves
 from fedbridge.data.splits import Indices
-from fedbridge.data.store import Images, Texts, content_fingerprint
+from fedbridge.data.store import Images, Texts, cache_folder, content_fingerprint
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
+SET = "set:"
+"""What the name of a public set begins with that each side has put where it keeps such sets."""
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 LETTERS = np.array(list("abcdefghijklmnopqrstuvwxyz"))
 
 
@@ -39,11 +44,35 @@ class PublicSet:
 def check_public(settings: Data) -> None:
     """Raise UserError if ``data.public`` names nothing, before any work is done."""
     name = settings.public
-    if name not in ("same", "none", *DATASETS) and not name.startswith(PREFIX):
+    if name.startswith(SET):
+        _set_here(name)
+    elif name not in ("same", "none", *DATASETS) and not name.startswith(PREFIX):
         raise UserError(
-            f"data.public: must be same, none, {', '.join(DATASETS)}, hf:OWNER/NAME or hf:DIR, "
-            f"found {name!r}"
+            f"data.public: must be same, none, {', '.join(DATASETS)}, set:NAME, hf:OWNER/NAME or "
+            f"hf:DIR, found {name!r}"
         )
+
+
+def name_here(public: str) -> str:
+    """Return the name by which another data set of public items is loaded on this machine."""
+    return PREFIX + str(_set_here(public)) if public.startswith(SET) else public
+
+
+def _set_here(public: str) -> Path:
+    """Return the folder of a set; raise UserError if the name is unfit or there is none."""
+    name = public.removeprefix(SET)
+    if not NAME.fullmatch(name):
+        raise UserError(
+            f"data.public: the name after {SET!r} must be letters, digits, dots, hyphens and "
+            f"underscores, for it names no path, found {name!r}"
+        )
+    folder = cache_folder() / "public" / name
+    if not folder.is_dir():
+        raise UserError(
+            f"data.public: {public!r} must be at {folder} here, as save_to_disk of Hugging Face "
+            f"datasets has written it, found no such folder"
+        )
+    return folder
 
 
 def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) -> PublicSet:
@@ -59,7 +88,7 @@ def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) ->
     if settings.public == "none":
         drawn = _drawn(dataset, count, seed)
         return PublicSet(drawn, np.arange(count), _as_inputs(drawn.inputs, dataset))
-    other = load_dataset(settings.public)
+    other = load_dataset(name_here(settings.public))
     if other.modality != dataset.modality:
         raise UserError(
             f"data.public: must be a data set of {dataset.modality}s as {dataset.name!r} is, found "

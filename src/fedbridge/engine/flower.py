@@ -22,7 +22,18 @@ from fedbridge.errors import UserError
 from fedbridge.models.commons import Commons
 from fedbridge.runs import Run
 from fedbridge.server.admission import Refused
-from fedbridge.wire import Answer, Broadcast, Evaluation, Request, State, Upload, decode, encode
+from fedbridge.wire import (
+    Answer,
+    Broadcast,
+    Evaluation,
+    Kind,
+    Message,
+    Request,
+    State,
+    Upload,
+    decode,
+    encode,
+)
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -33,7 +44,7 @@ class FlowerTransport:
     """Carries messages to clients that Flower runs, known by their names.
 
     ``hosts`` holds the commons alone, in as many processes as the server may fuse in; ``doubts``
-    says what speaks against a client, from the bytes with which it presents itself.
+    says what speaks against a node that says it is a client.
     """
 
     def __init__(
@@ -159,29 +170,32 @@ class FlowerTransport:
     def _open(
         self, name: str, answer: Answer, broadcasts: dict[str, Broadcast]
     ) -> Iterator[Upload]:
-        """Keep an answer's evaluation and yield its upload, unless they are none."""
-        try:
-            if name in self._pending:
-                evaluation = decode(answer.evaluation, "Evaluation")
-                assert isinstance(evaluation, Evaluation)
-                _require_sender(evaluation.client, name)
+        """Keep an answer's evaluation and yield its upload, each unless it is none."""
+        if name in self._pending:
+            evaluation = self._read(name, answer.evaluation, "Evaluation")
+            if isinstance(evaluation, Evaluation):
                 self._evaluations.append(evaluation)
                 del self._pending[name]
-            if name not in broadcasts:
-                return
-            upload = decode(answer.upload, "Upload")
-            assert isinstance(upload, Upload)
-            _require_sender(upload.client, name)
+        if name in broadcasts:
+            upload = self._read(name, answer.upload, "Upload")
+            if isinstance(upload, Upload):
+                self._count(up=len(answer.upload))
+                yield upload
+
+    def _read(self, name: str, data: bytes, kind: Kind) -> Message | None:
+        """Return a client's message of a kind, None for what is refused."""
+        try:
+            message = decode(data, kind)
+            assert isinstance(message, Upload | Evaluation)
+            _require_sender(message.client, name)
         except UserError as error:
             self._post.refused.append(Refused(name, str(error)))
-            return
-        self._count(up=len(answer.upload))
-        yield upload
+            return None
+        return message
 
     def _require(self, missing: list[str], asked: int) -> None:
         """Raise UserError if too few clients are there."""
-        quorum = self.settings.quorum
-        needed = asked if quorum == "all" else min(quorum, asked)
+        needed = self._post.needed(asked)
         if asked - len(missing) < needed:
             raise UserError(
                 f"engine.quorum: {needed} of {asked} clients must answer within engine.deadline = "

@@ -85,13 +85,11 @@ class Hosts:
         return self
 
     def __exit__(self, *failure: object) -> None:
-        hurry = failure[0] is not None
-        for host in self._hosts:
-            host.shutdown(hurry)
-        if hurry:
+        if failure[0] is not None:
             for process in self.workers:
                 process.terminate()
-                process.join()
+        for host in self._hosts:  # which waits for its process; two that wait race for its end
+            host.shutdown()
 
 
 def result(pending: Pending) -> Any:
@@ -130,8 +128,8 @@ class _Worker:
         with _dead_worker_told():
             return self._process.submit(_in_worker, task, *args)
 
-    def shutdown(self, hurry: bool) -> None:
-        self._process.shutdown(wait=not hurry, cancel_futures=True)
+    def shutdown(self) -> None:
+        self._process.shutdown(cancel_futures=True)
 
 
 class _Here:
@@ -145,7 +143,7 @@ class _Here:
     def submit(self, task: Callable[..., Any], *args: Any) -> "_Later":
         return _Later(lambda *given: task(self._crew, *given), args)
 
-    def shutdown(self, hurry: bool) -> None:
+    def shutdown(self) -> None:
         """Nothing runs that could be ended."""
 
     def _move_in(self, build: Build, names: tuple[str, ...]) -> None:

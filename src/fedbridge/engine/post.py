@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from math import inf, isinf
 
 from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 
@@ -20,11 +21,16 @@ RAISED = (1, 2)
 """Flower's codes for an error in the client's own program: it would come again and again."""
 ATTEMPTS = 3
 """Times that such an error is met before the client is given up for the exchange."""
-FIRST_POLL, SLOWEST_POLL = 0.02, 2.0
+FIRST_POLL, SLOWEST_POLL = 0.02, 0.5
 ROLL_CALL = 5.0
 """Seconds between looks at who is there."""
 LONGEST_PAUSE = 60.0
 """Most seconds until a client that failed is asked again; at first it is one second."""
+IDLE = "idle"
+PROBE, PROBE_TTL = 30.0, 60.0
+"""Seconds after which a node that has not answered is asked whether it is idle, and for which this
+question waits there. A node works on one message at a time, in their order. So one that answers
+this has lost what it was asked before: its SuperNode was killed over it and started anew."""
 
 
 @dataclass
@@ -34,17 +40,22 @@ class Letter:
     request: Request
     node: int | None = None
     due: float = 0.0
-    """When it is to be sent, again."""
+    """When it is to be sent, again; never while it is expected to be worked on."""
+    sent: float = 0.0
+    probed: float = 0.0
+    """When its node was last asked whether it is idle."""
     failures: int = 0
+    raised: int = 0
     closed: bool = False
+    taken: bool = False
+    """Whether it was answered, be it by something that was no answer."""
     answer: Answer | None = None
     reason: str = ""
     """Why it was closed without an answer."""
-    refused: bool = False
 
-    def close(self, reason: str, refused: bool = False) -> None:
+    def close(self, reason: str = "", taken: bool = False) -> None:
         """Expect no answer any more."""
-        self.closed, self.reason, self.refused = True, reason, refused
+        self.closed, self.reason, self.taken = True, reason, taken
 
 
 class Post:
@@ -69,15 +80,17 @@ class Post:
         self._here: dict[str, int] = {}
         self._looked = -ROLL_CALL
         self._out: dict[str, tuple[str, int]] = {}  # client and exchange by a message's id
+        self._probes: dict[str, tuple[str, float]] = {}  # client and its letter's time, likewise
         self._answered: dict[str, int] = {}
         self._pause = FIRST_POLL
 
     def wait(self) -> list[str]:
-        """Wait until every client is there; return who still is not at the deadline."""
+        """Wait until a quorum of clients is there, or the deadline; return who is missing."""
         end = self.clock.monotonic() + self.settings.deadline
         told: list[str] = []
-        while missing := [n for n in self.names if n not in self._roll.call()]:
-            if self.clock.monotonic() >= end:
+        while missing := self._look():
+            there = len(self.names) - len(missing)
+            if there >= self.needed(len(self.names)) or self.clock.monotonic() >= end:
                 break
             if missing != told:
                 log.info("waiting for %s", ", ".join(missing))
@@ -85,30 +98,51 @@ class Post:
             self._rest()
         return missing
 
+    def needed(self, asked: int) -> int:
+        """Return how many of so many clients that are asked must answer."""
+        quorum = self.settings.quorum
+        return asked if quorum == "all" else min(quorum, asked)
+
     def gather(self, requests: dict[str, Request]) -> Iterator[tuple[str, Answer | None]]:
         """Yield the answers in the order of the requests, None for one that cannot be read.
 
-        Who has not answered by the deadline is left out, with an event ``absent``.
+        Who has not answered by the deadline is left out, with an event ``absent``. So is who is not
+        there when all who are have answered, and are a quorum.
         """
         letters = {name: Letter(request) for name, request in requests.items()}
         end = self.clock.monotonic() + self.settings.deadline
         for name, letter in letters.items():
-            while not letter.closed and self.clock.monotonic() < end:
+            while not (letter.closed or self._enough(letters) or self.clock.monotonic() >= end):
                 self._send(letters)
+                self._probe(letters)
                 if not self._receive(letters):
                     self._rest()
-            if letter.answer or letter.refused:
+            if letter.taken:
                 yield name, letter.answer
                 letter.answer = None  # a large thing, and no longer needed
             else:
                 late = f"no answer within {self.settings.deadline:g} s"
-                letter.close(letter.reason or late)
+                letter.close(letter.reason or (late if name in self._here else "it is not there"))
                 self._tell("absent", name, letter.request.number, letter.reason)
+
+    def _enough(self, letters: dict[str, Letter]) -> bool:
+        """Say whether all who are there have answered, and are a quorum."""
+        taken = sum(letter.taken for letter in letters.values())
+        open_here = [n for n in self._here if n in letters and not letters[n].closed]
+        return taken >= self.needed(len(letters)) and not open_here
+
+    def _look(self) -> list[str]:
+        """Look who is there, and return who is missing."""
+        self._here, self._looked = self._roll.call(), self.clock.monotonic()
+        return [name for name in self.names if name not in self._here]
 
     def _send(self, letters: dict[str, Letter]) -> None:
         now = self.clock.monotonic()
         if now - self._looked >= ROLL_CALL:
-            self._here, self._looked = self._roll.call(), now
+            before = set(self._here)
+            self._look()
+            for name in sorted(before ^ set(self._here)):
+                self.event("left" if name in before else "joined", client=name)
         for name, letter in letters.items():
             node = self._here.get(name)
             if letter.closed or node is None or (now < letter.due and node == letter.node):
@@ -118,24 +152,60 @@ class Post:
             for number in self.grid.push_messages([message]):
                 if number:  # Flower gives None for what it could not send
                     self._out[number] = name, letter.request.number
-            letter.node, letter.due = node, now + self.settings.deadline / 3
+            letter.node, letter.due = node, inf
+            letter.sent = letter.probed = now
             self._pause = FIRST_POLL
+
+    def _probe(self, letters: dict[str, Letter]) -> None:
+        """Ask who has not answered for a while whether it is idle.
+
+        A simulation, which waits for ever, loses nothing, and its nodes do two things at once.
+        """
+        now = self.clock.monotonic()
+        for name, letter in letters.items():
+            expected = not letter.closed and letter.due == inf
+            if isinf(self.settings.deadline) or not expected or now < letter.probed + PROBE:
+                continue
+            assert letter.node is not None
+            kind = f"{MessageType.QUERY}.{IDLE}"
+            probe = Message(RecordDict(), letter.node, kind, ttl=PROBE_TTL)
+            for number in self.grid.push_messages([probe]):
+                if number:
+                    self._probes[number] = name, letter.sent
+            letter.probed = now
 
     def _receive(self, letters: dict[str, Letter]) -> bool:
         """Take in what there is; return whether there was anything."""
-        replies = list(self.grid.pull_messages(list(self._out))) if self._out else []
+        asked = [*self._out, *self._probes]
+        replies = list(self.grid.pull_messages(asked)) if asked else []
         for reply in replies:
-            name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
-            letter = letters.get(name)
-            if letter is None or letter.closed or letter.request.number != number:
-                if not reply.has_error() and name:
-                    kind = "doubled" if self._answered.get(name) == number else "late"
-                    self._tell(kind, name, number, "an answer is not taken")
-            elif reply.has_error():
-                self._fail(name, letter, reply.error.code, reply.error.reason or "no reason given")
-            else:
-                self._open(name, letter, reply.content)
+            if reply.metadata.reply_to_message_id not in self._probes:
+                self._take(letters, reply)
+        for reply in replies:  # when the answers that came with them are taken
+            if reply.metadata.reply_to_message_id in self._probes:
+                self._miss(letters, reply)
         return bool(replies)
+
+    def _take(self, letters: dict[str, Letter], reply: Message) -> None:
+        name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
+        letter = letters.get(name)
+        if letter is None or letter.closed or letter.request.number != number:
+            if not reply.has_error() and name:
+                kind = "doubled" if self._answered.get(name) == number else "late"
+                self._tell(kind, name, number, "an answer is not taken")
+        elif reply.has_error():
+            self._fail(name, letter, reply.error.code, reply.error.reason or "no reason given")
+        else:
+            self._open(name, letter, reply.content)
+
+    def _miss(self, letters: dict[str, Letter], reply: Message) -> None:
+        """Ask again what an idle node was asked and has not answered."""
+        name, sent = self._probes.pop(reply.metadata.reply_to_message_id)
+        letter = letters.get(name)
+        if reply.has_error() or letter is None or letter.closed or letter.sent != sent:
+            return
+        self._tell("lost", name, letter.request.number, "its node is idle and has not answered")
+        self._ask_again(letter)
 
     def _open(self, name: str, letter: Letter, content: RecordDict) -> None:
         number = letter.request.number
@@ -157,18 +227,20 @@ class Post:
             self._tell("failed", name, number, answer.refusal)
             letter.close(answer.refusal)
         else:
-            letter.answer, letter.closed = answer, True
+            letter.answer = answer
+            letter.close(taken=True)
         return None
 
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
         self.refused.append(Refused(name, reason))
         self._answered[name] = letter.request.number
-        letter.close(reason, refused=True)
+        letter.close(reason, taken=True)
 
     def _fail(self, name: str, letter: Letter, code: int, reason: str) -> None:
         self._tell("failed", name, letter.request.number, reason)
         self._ask_again(letter)
-        if code in RAISED and letter.failures >= ATTEMPTS:
+        letter.raised += code in RAISED
+        if letter.raised >= ATTEMPTS:
             letter.close(reason)
 
     def _ask_again(self, letter: Letter) -> None:

@@ -8,8 +8,8 @@ from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 from fedbridge.server.admission import Refused
 
 WHO = "who"
-Doubts = Callable[[bytes], list[str]]
-"""Says in words what speaks against a client, from the bytes with which it presents itself."""
+Doubts = Callable[[int, str, bytes], list[str]]
+"""Says in words what speaks against a node, the name that it says and what it presents."""
 TTL = 600.0
 AGAIN = 30.0
 """Seconds until a node that was refused is asked again: its site may have set things right."""
@@ -86,7 +86,7 @@ class Roll:
 
     def _admit(self, node: int, name: str, presented: bytes, refusal: str) -> None:
         """Keep a node's name, or tell why it may not take part."""
-        reasons = [refusal] if refusal else self.doubts(presented)
+        reasons = [refusal] if refusal else self.doubts(node, name, presented)
         if name not in self.names:
             reasons = ["no client of this run has this name"]
         if not reasons:
@@ -98,7 +98,7 @@ class Roll:
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN
 
 
-def trusting(presented: bytes) -> list[str]:
+def trusting(node: int, name: str, presented: bytes) -> list[str]:
     """Doubt nobody."""
     return []
 

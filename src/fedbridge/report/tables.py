@@ -25,7 +25,7 @@ def result_table(run_folder: Path) -> "Table":
     run = read_run(run_folder)
     state = "" if run.summary else " (unfinished)"
     if refused := len(run.events.refusals):
-        state += f", {refused} {'upload' if refused == 1 else 'uploads'} refused"
+        state += f", {refused} {'message' if refused == 1 else 'messages'} refused"
     table = _table(escape(f"{run.config.name}, seed {run.config.seed}{state}"))
     table.add_column("in %", no_wrap=True)
     _add_numbers(table, list(METRICS.values()))

@@ -35,7 +35,7 @@ class Door:
         return Message(self.said[name], reply_to=message)
 
     @staticmethod
-    def _doubts(presented: bytes) -> list[str]:
+    def _doubts(node: int, name: str, presented: bytes) -> list[str]:
         return [] if presented == AGREED else ["the public set differs", "the classes differ"]
 
 

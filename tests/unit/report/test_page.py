@@ -204,6 +204,6 @@ def test_refused_uploads_are_listed_with_their_reasons(make_run: MakeRun) -> Non
     assert "Refused" not in words(read(folder))
     Run.open(folder).event("refused", task=2, round=1, client=EVIL, reason=f"{EVIL}: seen: must")
     page = read(folder)
-    assert "Refused uploads: 1" in words(page)
+    assert "Refused messages: 1" in words(page)
     assert f"{EVIL}, task 2, round 1: {EVIL}: seen: must" in words(page)
     assert "script" not in page.tags

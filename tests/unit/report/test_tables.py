@@ -43,7 +43,7 @@ def test_results_of_one_run(make_run: MakeRun) -> None:
 def test_refused_uploads_are_counted_where_there_are_any(make_run: MakeRun) -> None:
     folder = make_run()
     assert "refused" not in printed(result_table(folder))
-    for number, said in ((1, "seed 0, 1 upload refused"), (2, "seed 0, 2 uploads refused")):
+    for number, said in ((1, "seed 0, 1 message refused"), (2, "seed 0, 2 messages refused")):
         Run.open(folder).event("refused", task=number, round=1, client="a", reason="a: state")
         assert said in printed(result_table(folder))
 

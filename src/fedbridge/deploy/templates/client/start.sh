@@ -6,6 +6,7 @@ cd "$(dirname "$0")"
 export FLWR_HOME="$PWD/flwr"
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1
 export FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION=1
+export FLWR_SUPEREXEC_TASK_POLL_INTERVAL=0.2  # seconds until a message is worked on
 exec flower-supernode \
     --superlink "$SUPERLINK" --root-certificates ca.crt \
     --auth-supernode-private-key key \

@@ -19,6 +19,7 @@ for name in "$@"; do
         echo "$name: $answer" >&2
         exit 1
     fi
-    echo "$number" >"nodes/$name"
+    echo "$number" >"$FLWR_HOME/node"
+    mv "$FLWR_HOME/node" "nodes/$name"  # at once, for a run may be reading
     echo "$name is registered as node $number"
 done

@@ -7,6 +7,7 @@ set -eu
 mkdir -p runs
 {
     echo "run = '$PWD/runs/${1:-run}'"
+    echo "nodes = '$PWD/nodes'"
     echo "config = '''"
     cat config.toml
     echo "'''"

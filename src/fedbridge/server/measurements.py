@@ -1,0 +1,79 @@
+"""The accuracy table as clients fill it: what no honest client could have counted is refused.
+
+Only the form is looked at. Nobody can tell here whether a client counted right.
+"""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from itertools import product
+from reprlib import repr as shortened
+
+from fedbridge.config import Config
+from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
+from fedbridge.server.admission import MOST_ITEMS, Refused
+from fedbridge.wire import Evaluation
+
+MOST_TASKS = 4096
+"""Most tasks of one client; the table of its accuracies has the square of this many places."""
+
+
+class Measurements:
+    """What the clients of a run have measured, in the order of the clients."""
+
+    def __init__(self, config: Config, clients: Iterable[str]) -> None:
+        self.rows: list[AccuracyRow] = []
+        self._clients = tuple(clients)
+        self._predictors = PREDICTORS if config.large.head != "none" else PREDICTORS[:1]
+
+    def take(self, evaluations: Iterable[Evaluation], slot: int) -> list[Refused]:
+        """Take in what was measured when slot ``slot`` had ended at the latest; return the rest.
+
+        A client that measures again after the same task of its own has had no new one since:
+        what it says now takes the place of what it said then.
+        """
+        refused = []
+        for one in evaluations:
+            if reason := next(self._faults(one, slot), None):
+                refused.append(Refused(shortened(one.client)[1:-1], reason))
+                continue
+            place = one.client, one.after_task
+            kept = [row for row in self.rows if (row.client, row.after_task) != place]
+            new = [AccuracyRow(one.client, one.after_task, *row) for row in one.rows]
+            self.rows = sorted(kept + new, key=lambda row: self._clients.index(row.client))
+        return refused
+
+    def _faults(self, one: Evaluation, slot: int) -> Iterator[str]:
+        """Yield what is wrong; each rule may rely on those before it."""
+        if one.client not in self._clients:
+            yield "client: must be one of the federation's, found another"
+        last = max((row.after_task for row in self.rows if row.client == one.client), default=0)
+        if not last <= one.after_task <= slot:
+            yield f"after_task: must be from {last} to {slot}, found {shortened(one.after_task)}"
+        yield from self._misplaced(one)
+        for on, predictor, protocol, correct, n in one.rows:
+            where = f"rows: on task {on}, {predictor}, {protocol}"
+            if not 1 <= n <= MOST_ITEMS:
+                yield f"{where}: n must be from 1 to {MOST_ITEMS}, found {shortened(n)}"
+            if not 0 <= correct <= n:
+                yield f"{where}: correct must be from 0 to {n}, found {shortened(correct)}"
+        if len({(row[0], row[4]) for row in one.rows}) != len({row[0] for row in one.rows}):
+            yield "rows: n must be the same in all rows on one task, found others"
+
+    def _misplaced(self, one: Evaluation) -> Iterator[str]:
+        """Check that all predictors are measured on all tasks up to one, each once."""
+        kinds = list(product(self._predictors, PROTOCOLS))
+        if len(one.rows) > MOST_TASKS * len(kinds):
+            most = MOST_TASKS * len(kinds)
+            yield f"rows: must be at most {most}, found {len(one.rows)}"
+        tasks = len(one.rows) // len(kinds)
+        expected = Counter(product(range(1, tasks + 1), kinds))
+        found = Counter((row[0], row[1:3]) for row in one.rows)
+        for place in (found - expected) or (expected - found):
+            told = "besides" if found[place] else "none for"
+            yield (
+                f"rows: must be one for each of {', '.join(self._predictors)}, each protocol and "
+                f"each task from 1, found {told} {shortened(place)}"
+            )
+        newest = one.after_task + 1 if one.after_task else MOST_TASKS
+        if not one.after_task <= tasks <= newest:
+            yield f"rows: must be on {one.after_task} to {newest} tasks, found {tasks}"
