@@ -3,9 +3,10 @@
 import json
 import os
 import signal
+import subprocess
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -113,9 +114,11 @@ class Deployment:
         gone.popen.wait(10.0)
 
     def wait_for_end(self, run: Path) -> None:
-        """Wait until a run has its summary and Flower has taken note of its end."""
-        wait_until((run / "summary.json").is_file, SLOW, self.processes["run"].log)
-        wait_until(lambda: self.processes["run"].popen.poll() is not None, 60.0, "the run's end")
+        """Wait until a run has its summary, and give Flower time to take note of its end."""
+        process = self.processes["run"]
+        wait_until((run / "summary.json").is_file, SLOW, process.log)
+        with suppress(subprocess.TimeoutExpired):
+            process.popen.wait(30.0)
 
     def wait_for_word(self, process: str, words: str, count: int = 1) -> None:
         """Wait until a process has said something so many times."""

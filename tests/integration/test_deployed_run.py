@@ -15,6 +15,8 @@ from fedbridge.runs import read_accuracy
 from sites import common, site_file, task
 
 TASKS = {"scenario": {**TREE["scenario"], "tasks": 2}}
+TRAIN = "Receiving: train"
+"""What a SuperNode says when it begins to work on an exchange."""
 ONE_ROUND = {**TASKS, "training": {**TREE["training"], "rounds": 1}}
 
 
@@ -54,19 +56,24 @@ def test_a_deployment_gives_the_local_engines_table_and_no_key_speaks_for_anothe
     assert json.loads((run / "summary.json").read_text())["refused"] == 0
 
 
-def live(root: Path, deployment: Deployment) -> Config:
-    """Have each client look for tasks in a folder of its own; return the common config."""
+@pytest.fixture
+def live(deployment: Deployment, tmp_path: Path) -> Iterator[Config]:
+    """Have each client look for tasks in a folder of its own; give the common config."""
+    before = {
+        path: path.read_bytes() for path in (deployment.folder / "clients").glob("*/site.toml")
+    }
     for name in CLIENTS:
-        (root / name).mkdir(parents=True)
-        layout = {"layout": "task/class/file", "live": True}
-        own = site_file(deployment.site(name), name, kind="images", path=str(root / name), **layout)
-        assert own == deployment.site(name) / "site.toml"
-    return common(
+        (tmp_path / name).mkdir()
+        place = {"path": str(tmp_path / name), "layout": "task/class/file", "live": True}
+        assert site_file(deployment.site(name), name, kind="images", **place) in before
+    yield common(
         data={"clients": list(CLIENTS)},
         scenario={"clients": 3, "tasks": 3},
         training={"rounds": 1},
         engine={"quorum": 2, "deadline": 200.0},
     )
+    for path, text in before.items():
+        path.write_bytes(text)
 
 
 def arrives(site: Path, name: str, labels: list[str], seed: int) -> None:
@@ -76,12 +83,10 @@ def arrives(site: Path, name: str, labels: list[str], seed: int) -> None:
 
 
 def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
-    deployment: Deployment, tmp_path: Path
+    deployment: Deployment, live: Config, tmp_path: Path
 ):
     first, second, third = (tmp_path / name for name in CLIENTS)
-    sites = [deployment.site(name) / "site.toml" for name in CLIENTS]
-    before = [path.read_bytes() for path in sites]
-    deployment.configure(live(tmp_path, deployment))
+    deployment.configure(live)
     arrives(first, "a", ["cat", "dog"], 0)
     arrives(first, "b", ["eel", "fox"], 0)
     arrives(second, "a", ["cat", "eel"], 1)
@@ -94,8 +99,6 @@ def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
     deployment.wait_for(run, "round", 2)
     deployment.stop_client("client-1")  # two are needed from here on, the second and the third
     deployment.wait_for_end(run)
-    for path, text in zip(sites, before, strict=True):
-        path.write_bytes(text)
     rows = read_accuracy(run)
     assert {(row.client, row.after_task, row.on_task) for row in rows} == {
         ("client-1", 1, 1),  # what it had come to after its second task it did not stay to say
@@ -158,9 +161,6 @@ def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
     assert {event["client"] for event in of_kind(run, "failed") + of_kind(run, "lost")} >= {
         "client-2"
     }
-
-
-TRAIN = "Receiving: train"
 
 
 def _installed(folder: Path, side: int) -> str:

@@ -2,11 +2,14 @@
 
 A SuperLink serves one port. On it whoever comes by may also register keys and start runs, that is,
 have code executed at every site. So the SuperLink listens on its own machine only, and this passes
-on to it the calls of SuperNodes, which it authenticates by their keys, and nothing else.
+on to it the calls of SuperNodes, which it authenticates by their keys, and nothing else. Who
+asks for messages waits here until there is one, for SuperNodes come back only every three seconds.
 """
 
+import asyncio
 import os
 import ssl
+import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
@@ -35,6 +38,10 @@ CALLS = frozenset(
     }
 )
 """What a SuperNode whose key is registered says to its SuperLink."""
+PULL = "pull-messages"
+HOLD, LOOK = 20.0, 0.5
+"""Seconds for which a SuperNode waits for a message, and between looks for one. It gives up after
+30."""
 LARGEST = 1 << 30  # bytes of one call
 OF_ONE_CONNECTION = {
     "accept-encoding",
@@ -57,9 +64,21 @@ def gate(superlink: str, authority: Path) -> Starlette:
         call = request.path_params["call"]
         if call not in CALLS:
             raise HTTPException(404)
+        if call != PULL:
+            return await say(call, _body(request), request)
+        question, end = await _whole(request), time.monotonic() + HOLD
+        while True:
+            answer = await say(call, question, request)
+            if answer.status_code != 200 or answer.body or time.monotonic() >= end:
+                return answer
+            await asyncio.sleep(LOOK)
+            if await request.is_disconnected():  # a message that it does not get would be lost
+                return answer
+
+    async def say(call: str, content: bytes | AsyncIterator[bytes], request: Request) -> Response:
         try:
             answer = await client.post(
-                f"/v1/fleet/{call}", content=_body(request), headers=_passed_on(request.headers)
+                f"/v1/fleet/{call}", content=content, headers=_passed_on(request.headers)
             )
         except httpx.TransportError as error:
             raise HTTPException(503, "the SuperLink does not answer") from error
@@ -81,6 +100,10 @@ async def _body(request: Request) -> AsyncIterator[bytes]:
         yield part
 
 
+async def _whole(request: Request) -> bytes:
+    return b"".join([part async for part in _body(request)])
+
+
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
     return {key: value for key, value in headers.items() if key not in OF_ONE_CONNECTION}
 
@@ -97,5 +120,6 @@ def main(folder: Path) -> None:
         ssl_keyfile=os.fspath(folder / "server.key"),
         access_log=False,
         lifespan="off",
+        timeout_graceful_shutdown=1,  # who waits for a message would be waited for
         log_level="warning",
     )

@@ -47,6 +47,7 @@ class Roll:
 
     Of two nodes with one name the one that came first is the client as long as it is there: a
     process that was started anew may be another node, and the old one is only missed after a while.
+    A node that was away says anew who it is, since its site may have changed meanwhile.
     """
 
     def __init__(
@@ -70,6 +71,9 @@ class Roll:
     def call(self) -> dict[str, int]:
         """Ask nodes that are new who they are; return the node of every client that is there."""
         here, now = set(self.grid.get_node_ids()), self.clock.monotonic()
+        self._names = {node: name for node, name in self._names.items() if node in here}
+        self._asked = {number: node for number, node in self._asked.items() if node in here}
+        self._due = {node: due for node, due in self._due.items() if node in here}
         later = {node for node, due in self._due.items() if due > now}
         for node in sorted(here - {*self._names, *self._asked.values()} - later):
             message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
@@ -80,8 +84,7 @@ class Roll:
                 self._admit(node, *_said_in(reply.content))
         first: dict[str, int] = {}
         for node, name in self._names.items():
-            if node in here:
-                first.setdefault(name, node)
+            first.setdefault(name, node)
         return {name: first[name] for name in self.names if name in first}
 
     def _admit(self, node: int, name: str, presented: bytes, refusal: str) -> None:

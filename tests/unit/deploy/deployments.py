@@ -26,6 +26,7 @@ class Backend(ThreadingHTTPServer):
         context.load_cert_chain(folder / "server.pem", folder / "server.key")
         self.socket = context.wrap_socket(self.socket, server_side=True)
         self.statuses = statuses
+        self.silent = 0  # times that it answers with nothing yet
         self.calls: list[tuple[str, dict[str, str], bytes]] = []
 
     @property
@@ -42,11 +43,13 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         self.server.calls.append((self.path, dict(self.headers), body))
+        answer = b"" if self.server.silent > 0 else b"answer"
+        self.server.silent -= 1
         self.send_response(self.server.statuses.get(self.path, 404))
         self.send_header("X-Answer", "yes")
-        self.send_header("Content-Length", "6")
+        self.send_header("Content-Length", str(len(answer)))
         self.end_headers()
-        self.wfile.write(b"answer")
+        self.wfile.write(answer)
 
     def _chunk(self) -> bytes:
         size = int(self.rfile.readline(), 16)

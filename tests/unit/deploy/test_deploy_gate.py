@@ -77,6 +77,35 @@ def test_what_is_absurdly_large_is_not_passed_on(
     assert len([body for _, _, body in superlink.calls if body]) == 1
 
 
+def test_who_asks_for_messages_waits_until_there_is_one(
+    outside: TestClient, superlink: Backend, monkeypatch: pytest.MonkeyPatch
+):
+    monkeypatch.setattr(module, "LOOK", 0.01)
+    superlink.silent = 3
+    answer = outside.post(PULL, content=b"question", headers={"X-Key": "k"})
+    assert answer.content == b"answer"
+    assert [body for _, _, body in superlink.calls] == [b"question"] * 4
+    assert {headers["x-key"] for _, headers, _ in superlink.calls} == {"k"}
+
+
+def test_nobody_waits_for_ever_nor_for_anything_else(
+    outside: TestClient, superlink: Backend, monkeypatch: pytest.MonkeyPatch
+):
+    superlink.silent = 10**9
+    for call in CALLS - {"pull-messages"}:
+        assert outside.post(f"/v1/fleet/{call}").content == b""
+    monkeypatch.setattr(module, "HOLD", 0.0)
+    assert outside.post(PULL).content == b""
+    assert len(superlink.calls) == len(CALLS)
+
+
+def test_an_error_is_told_at_once(outside: TestClient, superlink: Backend):
+    superlink.silent = 10**9
+    superlink.statuses[PULL] = 401
+    assert outside.post(PULL).status_code == 401
+    assert len(superlink.calls) == 1
+
+
 def test_a_superlink_that_is_down_is_told(original: Path):
     with backend(original / "server", {}) as gone:
         port = gone.port

@@ -88,6 +88,20 @@ def test_who_was_refused_is_asked_again_and_comes_in_when_all_is_well():
     assert door.here() == ["a", "b"]
 
 
+def test_who_was_away_says_anew_who_it_is_and_at_once():
+    door = Door()
+    (b,) = (node for node, name in door.grid.nodes.items() if name == "b")
+    door.said["b"] = introduction("b", OTHER)
+    assert door.here() == ["a"]
+    for said, names in ((AGREED, ["a", "b"]), (OTHER, ["a"])):
+        del door.grid.nodes[b]
+        assert door.here() == ["a"]
+        door.said["b"] = introduction("b", said)
+        door.grid.nodes[b] = "b"
+        assert door.here() == names
+    assert door.asked == ["a", "b", "b", "b"]
+
+
 def test_another_reason_is_told_again():
     door = Door()
     door.said["b"] = introduction("b", OTHER)
