@@ -313,8 +313,7 @@ def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
 
 def _clear_unstarted(folder: Path) -> None:
     """Make a folder free again if its run failed before it could measure anything."""
-    from fedbridge.experiment import alone
-    from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS
+    from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, alone
 
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
