@@ -26,7 +26,7 @@ def rows_of(clients: tuple[str, ...], tasks: int) -> list[AccuracyRow]:
                 for p in PREDICTORS:
                     right = start[p] - loss[p] * (after - on) - k if on <= after else 1
                     rows += [
-                        AccuracyRow(client, after, on, p, protocol, right + step, 10)
+                        AccuracyRow(client, after, on, p, protocol, max(0, right) + step, 10)
                         for step, protocol in enumerate(PROTOCOLS)
                     ]
     return rows

@@ -40,7 +40,8 @@ FAINT = """
     const text = walker.currentNode.textContent.trim();
     const style = getComputedStyle(element);
     const drawn = element instanceof SVGElement;
-    if (!text || (!drawn && !element.checkVisibility()) || element.tagName === 'title') continue;
+    if (!text || (!drawn && !element.checkVisibility())) continue;
+    if (['style', 'title'].includes(element.tagName.toLowerCase())) continue;
     const ink = parse(drawn ? style.fill : style.color);
     ink[3] *= opacity(element) * (drawn ? style.fillOpacity : 1);
     const ground = behind(element);
