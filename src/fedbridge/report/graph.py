@@ -51,7 +51,7 @@ class Graph(NamedTuple):
     def box(self) -> str:
         """Return the viewBox: as wide as the other figures, no higher than need be."""
         places = [node.y for node in self.nodes]
-        room = 2.4 * self.radius + 4
+        room = 2 * self.radius + 14
         top, bottom = min(places) - room, max(places) + room
         return f"{-SIZE / 2:g} {top:.0f} {SIZE:g} {bottom - top:.0f}"
 
@@ -129,8 +129,9 @@ def _node(circle: Circle, name: str, gain: float | None) -> Node:
     sign = "level" if not known or text == "0.0" else "down" if text.startswith("−") else "up"
     title = f"{name}: {text} points on its validation items" if known else name
     place = round(x, 1), round(y, 1)
-    # a loop is drawn outwards, so the label stands inwards: below a node at the top, else above
-    label = place[0], round(y + (circle.node + 12 if sin(angle) < -0.3 else -circle.node - 6), 1)
+    # beyond the loop, but where that is at the side; away from the arrows in any case
+    away = 2 * circle.node if abs(sin(angle)) > 0.3 else circle.node + 5
+    label = place[0], round(y + away + 9 if sin(angle) > 0 else y - away, 1)
     return Node(*place, short(name, 12), label, text if known else "", sign, title)
 
 
