@@ -33,14 +33,17 @@ from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
+from fedbridge.plane import drawn
 from fedbridge.runs import Run, alone, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
 from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
-from fedbridge.wire import State, Step
+from fedbridge.wire import Choice, State, Step
 
+DRAWN = 600
+"""Test items whose embeddings are drawn at a run's end, shared out among the clients."""
 Tell = Callable[[int, int], None]
 """Is told (done, wanted) while the FM encodes items."""
 
@@ -283,6 +286,7 @@ class Experiment:
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
                 yield Progress(step, done, len(todo), self.measured.rows)
+            self._draw(site, transport)
             self._summarise(site, transport)
 
     def _warm(self, site: Site, transport: Transport) -> dict[str, State]:
@@ -300,9 +304,18 @@ class Experiment:
             transport.evaluate(server.broadcast(step), last)
         if taken := transport.take_evaluations():
             self._refuse(step, self.measured.take(taken, step.task))
+            for client, choice in self.measured.take_choices():
+                self.run.event("accepted", client=client, **choice._asdict())
             self.run.write_accuracy(self.measured.rows)
         self._refuse(step, transport.take_refused())
         self._lap("evaluate")
+
+    def _draw(self, site: Site, transport: Transport) -> None:
+        """Keep a picture of the shared space, where all clients are here anyway."""
+        if samples := transport.sample(max(1, DRAWN // len(site.models))):
+            anchors = site.commons.anchors.cpu().numpy()
+            if picture := drawn(samples, anchors, site.commons.classes):
+                self.run.write_embeddings(picture)
 
     def _log(self, step: Step, server: Server, transport: Transport) -> None:
         bytes_up, bytes_down, learning = transport.take_traffic()

@@ -32,6 +32,7 @@ ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
+EMBEDDINGS = "embeddings.json"
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
 
@@ -104,6 +105,10 @@ class Run:
         """Replace summary.json; numbers must be finite, None stands for undefined."""
         write_text(self.folder / SUMMARY, json_text(summary))
 
+    def write_embeddings(self, drawn: dict[str, Any]) -> None:
+        """Replace embeddings.json, a picture of the shared space in numbers, on a single line."""
+        write_text(self.folder / EMBEDDINGS, json.dumps(drawn, allow_nan=False) + "\n")
+
     def checkpoint(self, step: int) -> AbstractContextManager[Path]:
         """Give a folder to write a step's state into; it counts only if the block succeeds.
 
@@ -141,6 +146,22 @@ class Run:
     @property
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder / "checkpoints", self.config.engine.checkpoints)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process at work in a run's folder; the lock goes when the process does.
+
+    Raises UserError if another one is at work.
+    """
+    with (folder / CONFIG).open("r+b") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as error:
+            raise UserError(
+                f"{folder}: another process is carrying out this run; let it end first"
+            ) from error
+        yield
 
 
 def environment(seed: int) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from reprlib import repr as shortened
 from fedbridge.config import Config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
 from fedbridge.server.admission import MOST_ITEMS, Refused
-from fedbridge.wire import Evaluation
+from fedbridge.wire import Choice, Evaluation
 
 MOST_TASKS = 4096
 """Most tasks of one client; the table of its accuracies has the square of this many places."""
@@ -22,6 +22,7 @@ class Measurements:
 
     def __init__(self, config: Config, clients: Iterable[str]) -> None:
         self.rows: list[AccuracyRow] = []
+        self._choices: list[tuple[str, Choice]] = []
         self._clients = tuple(clients)
         self._predictors = PREDICTORS if config.large.head != "none" else PREDICTORS[:1]
 
@@ -40,7 +41,14 @@ class Measurements:
             kept = [row for row in self.rows if (row.client, row.after_task) != place]
             new = [AccuracyRow(one.client, one.after_task, *row) for row in one.rows]
             self.rows = sorted(kept + new, key=lambda row: self._clients.index(row.client))
+            if one.accepted:
+                self._choices.append((one.client, Choice(*one.accepted)))
         return refused
+
+    def take_choices(self) -> list[tuple[str, Choice]]:
+        """Return once what clients have said of the fused models that they were sent."""
+        taken, self._choices = self._choices, []
+        return taken
 
     def _faults(self, one: Evaluation, slot: int) -> Iterator[str]:
         """Yield what is wrong; each rule may rely on those before it."""
@@ -50,6 +58,10 @@ class Measurements:
         if not last <= one.after_task <= slot:
             yield f"after_task: must be from {last} to {slot}, found {shortened(one.after_task)}"
         yield from self._misplaced(one)
+        if one.accepted:  # the boundary has seen that it has the form of one
+            choice = Choice(*one.accepted)
+            if not (1 <= choice.task <= slot and choice.n <= MOST_ITEMS):
+                yield f"accepted: must be of a task up to {slot}, found {shortened(choice)}"
         for on, predictor, protocol, correct, n in one.rows:
             where = f"rows: on task {on}, {predictor}, {protocol}"
             if not 1 <= n <= MOST_ITEMS:

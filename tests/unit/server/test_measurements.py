@@ -159,3 +159,16 @@ def test_whatever_is_said_others_stay_as_they_are_and_the_table_can_be_summarise
             {evaluation.client} if evaluation.rows else set()
         )
     summarise(measured.rows)
+
+
+@pytest.mark.parametrize("accepted", [(3, 50, 1, 2, 9), (0, 50, 1, 2, 9), (1, 0, 0, 0, 2**60)])
+def test_a_choice_of_no_task_so_far_or_of_absurdly_many_items_is_refused(accepted):
+    one = Evaluation("a", 0, tuple(honest(3)), accepted)
+    assert reason(one).startswith("accepted: must be of a task up to 2")
+
+
+def test_a_choice_is_handed_out_once():
+    measured = table()
+    assert measured.take([Evaluation("b", 0, tuple(honest(3)), (1, 50, 4, 6, 9))], 1) == []
+    assert measured.take_choices() == [("b", (1, 50, 4, 6, 9))]
+    assert measured.take_choices() == []
