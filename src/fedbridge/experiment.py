@@ -1,14 +1,12 @@
 """The composition root: build all parts, drive the loop, evaluate, store."""
 
-import fcntl
 import json
 import os
 import time
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
@@ -28,14 +26,14 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
-from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
+from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
 from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
-from fedbridge.runs import CONFIG, Run, read_accuracy
+from fedbridge.runs import Run, alone, read_accuracy
 from fedbridge.server.fusions import require_pictures
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
@@ -76,19 +74,27 @@ class Progress:
     done: int
     total: int
     rows: list[AccuracyRow]
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refused: int = 0
+    """Uploads that were not taken in so far."""
+
+    def means(self, client: str | None = None) -> dict[str, float]:
+        """Return each predictor's mean class-incremental accuracy on past tasks so far.
+
+        Of all clients, or of one; nothing before the first measurement.
+        """
+        latest = {row.client: row.after_task for row in self.rows}
+        found: dict[str, list[float]] = {predictor: [] for predictor in PREDICTORS}
+        for row in self.rows:
+            past = row.after_task == latest[row.client] >= row.on_task
+            if past and row.protocol == PROTOCOLS[0] and client in (None, row.client):
+                found[row.predictor].append(row.accuracy)
+        return {p: sum(values) / len(values) for p, values in found.items() if values}
 
     def accuracy(self) -> str:
-        """Return the mean class-incremental accuracy so far on past tasks, as a line."""
-        latest = {row.client: row.after_task for row in self.rows}
-        past = [
-            r
-            for r in self.rows
-            if r.after_task == latest[r.client] >= r.on_task and r.protocol == "class-incremental"
-        ]
-        means = {
-            p: [r.accuracy for r in past if r.predictor == p] for p in dict.fromkeys(PREDICTORS)
-        }
-        parts = [f"{p} {100 * sum(a) / len(a):.1f}" for p, a in means.items() if a]
+        """Return the means of all clients as a line."""
+        parts = [f"{predictor} {100 * mean:.1f}" for predictor, mean in self.means().items()]
         return ", ".join(parts) + " %" if parts else ""
 
 
@@ -262,7 +268,7 @@ class Experiment:
 
         Raises UserError if another process is at it.
         """
-        with alone(self.run.folder):
+        with alone(self.run.folder), self.run.noting_failure():
             yield from self._conduct()
 
     def _conduct(self) -> Iterator[Progress]:
@@ -282,7 +288,8 @@ class Experiment:
                 self._log(step, server, transport)
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
-                yield Progress(step, done, len(todo), self.rows)
+                traffic = self.bytes_up, self.bytes_down
+                yield Progress(step, done, len(todo), self.rows, *traffic, self.refused)
             self._summarise(site, transport)
 
     def _warm(self, site: Site) -> dict[str, State]:
@@ -374,19 +381,3 @@ class Experiment:
         spent, self._mark = now - self._mark, now
         self.seconds[phase] = self.seconds.get(phase, 0.0) + spent
         return spent
-
-
-@contextmanager
-def alone(folder: Path) -> Iterator[None]:
-    """Be the only process at work in a run's folder; the lock goes when the process does.
-
-    Raises UserError if another one is at work.
-    """
-    with (folder / CONFIG).open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is carrying out this run; let it end first"
-            ) from error
-        yield

@@ -6,6 +6,7 @@ size and sha256 of every file in it.
 """
 
 import csv
+import fcntl
 import io
 import json
 import math
@@ -14,11 +15,11 @@ import platform
 import secrets
 import subprocess
 import time
-from collections.abc import Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, Self
+from typing import IO, Any, Self
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.config import Config, dump_config, load_config
@@ -33,6 +34,7 @@ ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
+GLANCE = 0.02  # seconds after which whoever only looked whether a run is held has let go of it
 
 
 class Run:
@@ -89,6 +91,17 @@ class Run:
         lines = path.read_bytes().split(b"\n")[:-1]  # a whole line ends in a line feed
         return [_parse_event(path, number, line) for number, line in enumerate(lines, start=1)]
 
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Add an event ``aborted`` if the block fails, and let the failure go on."""
+        try:
+            yield
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            with suppress(Exception):  # a full disk, say, which is what it failed of
+                self.event("aborted", message=f"{kind}{error}")
+            raise
+
     def write_accuracy(self, rows: Sequence[AccuracyRow]) -> None:
         """Replace the accuracy table; rows are put into the declared order of tables."""
         table = io.StringIO()
@@ -140,6 +153,33 @@ class Run:
     @property
     def _checkpoints(self) -> Checkpoints:
         return Checkpoints(self.folder / "checkpoints", self.config.engine.checkpoints)
+
+
+@contextmanager
+def alone(folder: Path) -> Iterator[None]:
+    """Be the only process at work in a run's folder; the lock goes when the process does.
+
+    Raises UserError if another one is at work.
+    """
+    with (folder / CONFIG).open("r+b") as file:
+        if not any(_locked(file, fcntl.LOCK_EX, pause) for pause in (0.0, GLANCE, 5 * GLANCE)):
+            raise UserError(f"{folder}: another process is carrying out this run; let it end first")
+        yield
+
+
+def is_held(folder: Path) -> bool:
+    """Say whether a process is at work in a run's folder; nothing is written."""
+    with (folder / CONFIG).open("rb") as file:
+        return not _locked(file, fcntl.LOCK_SH)
+
+
+def _locked(file: IO[bytes], kind: int, pause: float = 0.0) -> bool:
+    time.sleep(pause)
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def environment(seed: int) -> dict[str, Any]:

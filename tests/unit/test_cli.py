@@ -9,9 +9,8 @@ import pytest
 from fedbridge import cli
 from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
-from fedbridge.experiment import alone
 from fedbridge.listing import listing
-from fedbridge.runs import Run
+from fedbridge.runs import Run, alone
 from fedbridge.server.fusions import FUSIONS
 
 TINY = """

@@ -14,8 +14,7 @@ from pathlib import Path
 
 from fedbridge.bench.grid import Job
 from fedbridge.errors import UserError
-from fedbridge.experiment import alone
-from fedbridge.runs import CONFIG, Run
+from fedbridge.runs import CONFIG, Run, alone
 
 PAUSE = 0.1  # seconds between two looks at the processes
 PATIENCE = 20.0  # seconds that a process has to end its step in

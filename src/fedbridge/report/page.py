@@ -35,13 +35,17 @@ def write_page(run_folder: Path) -> Path:
 def render(run: Run) -> str:
     """Return the page of a run as HTML, everything that users named escaped."""
     from jinja2 import Environment, StrictUndefined
+    from markupsafe import Markup
 
     pages = Environment(
         autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
     pages.filters |= {"percent": percent, "size": size, "duration": duration}
-    source = files("fedbridge.report").joinpath("page.html").read_text(encoding="utf-8")
+    here = files("fedbridge.report")
+    source = here.joinpath("page.html").read_text(encoding="utf-8")
+    palette = here.joinpath("palette.css").read_text(encoding="utf-8")
     return pages.from_string(source).render(
+        palette=Markup(palette),
         run=run,
         summary=run.summary,
         config=run.config,
