@@ -28,8 +28,9 @@ environment: .venv/test.stamp
 	@sh scripts/environment.sh lite0,emoji
 	@touch $@
 
-.venv/test.stamp: $(PINS)
+.venv/test.stamp: $(PINS) scripts/browser.py
 	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower
+	@.venv/bin/python scripts/browser.py
 	@touch $@ .venv/run.stamp
 
 lint: environment

@@ -33,12 +33,15 @@ from fedbridge.models.foundation import load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
+from fedbridge.plane import drawn
 from fedbridge.runs import Run, alone, read_accuracy
 from fedbridge.server.fusions import require_pictures
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
-from fedbridge.wire import State, Step
+from fedbridge.wire import Choice, State, Step
 
+DRAWN = 600
+"""Test items whose embeddings are drawn at a run's end, shared out among the clients."""
 Tell = Callable[[int, int], None]
 """Is told (done, wanted) while the FM encodes items."""
 
@@ -290,6 +293,7 @@ class Experiment:
                 self._checkpoint(done, server, transport)
                 traffic = self.bytes_up, self.bytes_down
                 yield Progress(step, done, len(todo), self.rows, *traffic, self.refused)
+            self._draw(site, transport)
             self._summarise(site, transport)
 
     def _warm(self, site: Site) -> dict[str, State]:
@@ -308,10 +312,20 @@ class Experiment:
             self.rows += [
                 AccuracyRow(e.client, e.after_task, *row) for e in taken for row in e.rows
             ]
+            for e in taken:
+                if e.accepted:
+                    self.run.event("accepted", client=e.client, **Choice(*e.accepted)._asdict())
             names = list(server.models)
             self.rows.sort(key=lambda row: names.index(row.client))  # whoever came first
             self.run.write_accuracy(self.rows)
         self._lap("evaluate")
+
+    def _draw(self, site: Site, transport: Transport) -> None:
+        """Keep a picture of the shared space, where all clients are here anyway."""
+        if samples := transport.sample(max(1, DRAWN // len(site.models))):
+            anchors = site.commons.anchors.cpu().numpy()
+            if picture := drawn(samples, anchors, site.commons.classes):
+                self.run.write_embeddings(picture)
 
     def _log(self, step: Step, server: Server, transport: Transport) -> None:
         bytes_up, bytes_down, learning = transport.take_traffic()

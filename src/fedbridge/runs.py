@@ -32,6 +32,7 @@ ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
+EMBEDDINGS = "embeddings.json"
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
 GLANCE = 0.02  # seconds after which whoever only looked whether a run is held has let go of it
@@ -115,6 +116,10 @@ class Run:
     def write_summary(self, summary: dict[str, Any]) -> None:
         """Replace summary.json; numbers must be finite, None stands for undefined."""
         write_text(self.folder / SUMMARY, json_text(summary))
+
+    def write_embeddings(self, drawn: dict[str, Any]) -> None:
+        """Replace embeddings.json, a picture of the shared space in numbers, on a single line."""
+        write_text(self.folder / EMBEDDINGS, json.dumps(drawn, allow_nan=False) + "\n")
 
     def checkpoint(self, step: int) -> AbstractContextManager[Path]:
         """Give a folder to write a step's state into; it counts only if the block succeeds.

@@ -19,7 +19,7 @@ from fedbridge.errors import UserError
 
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
-PROTOCOL = 1
+PROTOCOL = 2
 """The number of this form of the messages; whoever changes it raises it."""
 MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
@@ -88,6 +88,19 @@ class Upload:
     """Number of the client's own task, counted from 1."""
 
 
+class Choice(NamedTuple):
+    """How much a client took of a fused model, and what that brought on its validation items."""
+
+    task: int
+    percent: int
+    own: int
+    """Validation items that the model it had trained itself has right."""
+    taken: int
+    """Those that the model it went on from has right."""
+    n: int
+    """Validation items in all."""
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """One client to whoever measures: counts of right answers, never the data behind them."""
@@ -96,6 +109,8 @@ class Evaluation:
     after_task: int
     rows: tuple[tuple[int, str, str, int, int], ...]
     """``(on_task, predictor, protocol, correct, n)``."""
+    accepted: tuple[int, ...] = ()
+    """How much it took of the model it was sent: a ``Choice``; empty where it had none."""
 
 
 class Request(NamedTuple):
@@ -249,6 +264,12 @@ def _is_rows(value: Any) -> bool:
     )
 
 
+def _is_choice(value: Any) -> bool:
+    if not _is_counts(value) or len(value) not in (0, 5):
+        return False
+    return not value or (value[1] <= 100 and max(value[2:4]) <= value[4])
+
+
 def _is_array(value: Any) -> bool:
     return isinstance(value, Tensor)
 
@@ -280,6 +301,7 @@ RULES: dict[str, Callable[[Any], bool]] = {
     "after_task": _is_count,
     "seen": _is_counts,
     "rows": _is_rows,
+    "accepted": _is_choice,
     "state": _is_state,
     "adapter": _is_state,
     "shared": _is_state,

@@ -54,7 +54,11 @@ broadcasts = st.builds(Broadcast, numbers, numbers, states, states, states)
 uploads = st.builds(
     Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, states, numbers
 )  # fmt: skip
-evaluations = st.builds(Evaluation, texts, numbers, rows)
+choices = st.just(()) | st.builds(
+    lambda task, percent, n, own, taken: (task, percent, min(own, n), min(taken, n), n),
+    numbers, st.integers(0, 100), numbers, numbers, numbers,
+)  # fmt: skip
+evaluations = st.builds(Evaluation, texts, numbers, rows, choices)
 hellos = st.builds(Hello, texts, numbers, *[texts] * 9)
 messages = st.one_of(broadcasts, uploads, evaluations, hellos)
 
@@ -126,7 +130,22 @@ def test_what_may_leave_a_client_is_exactly_this():
 
 def test_what_a_client_tells_of_its_evaluation_is_exactly_this():
     fields = {field.name for field in dataclasses.fields(Evaluation)}
-    assert fields == {"client", "after_task", "rows"}
+    assert fields == {"client", "after_task", "rows", "accepted"}
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        "x", [1], [1, 50, 3, 3], [1, 50, 3, 3, 4, 4], [1, 0.5, 3, 3, 4], [1, 50, -1, 3, 4],
+        [1, 101, 3, 3, 4], [1, 50, 5, 3, 4], [1, 50, 3, 5, 4],
+    ],
+)  # fmt: skip
+def test_what_a_client_says_it_took_is_five_counts_that_fit_each_other(found: Any):
+    scalars = {"kind": "Evaluation", "client": "a", "after_task": 1, "rows": []}
+    assert decode(packed(scalars | {"accepted": [1, 50, 3, 4, 4]}), "Evaluation")
+    assert decode(packed(scalars | {"accepted": []}), "Evaluation")
+    with pytest.raises(UserError, match="accepted"):
+        decode(packed(scalars | {"accepted": found}), "Evaluation")
 
 
 def test_a_hello_holds_words_and_one_number_and_no_array():

@@ -12,7 +12,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from fedbridge.client import LEARNERS
-from fedbridge.client.acceptance import accepted
+from fedbridge.client.acceptance import Verdict, accepted
 from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
 from fedbridge.client.lesson import Lesson, Share
@@ -26,8 +26,9 @@ from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.models.states import infinity, misfit
-from fedbridge.rng import seed_for
-from fedbridge.wire import Broadcast, Evaluation, State, Step, Upload
+from fedbridge.plane import Sample
+from fedbridge.rng import rng_for, seed_for
+from fedbridge.wire import Broadcast, Choice, Evaluation, State, Step, Upload
 
 
 class Client:
@@ -45,6 +46,7 @@ class Client:
         self.large = LargePart(private, commons)
         self.head = HEADS[commons.config.large.head](commons)
         self.task = 0
+        self.accepted: tuple[int, ...] = ()
         self._shares: dict[str, Share] = {}
         self._features: dict[str, Tensor] = {}
 
@@ -90,7 +92,17 @@ class Client:
                 for protocol, classes in (("class-incremental", seen), ("task-aware", own)):
                     correct = count_correct(score, labels, classes)
                     rows.append((on, predictor, protocol, correct, len(labels)))
-        return Evaluation(self.name, after, tuple(rows))
+        return Evaluation(self.name, after, tuple(rows), self.accepted)
+
+    def sample(self, most: int) -> Sample:
+        """Return class ids ``(n,)`` and embeddings ``(n, P)`` of some own test items.
+
+        For whoever has all data anyway: no message carries them.
+        """
+        parts = [task.test for task in self.private.stream.tasks]
+        rows = np.unique(np.concatenate([*parts, np.zeros(0, np.int64)]))
+        drawn = rng_for(self.commons.config.seed, "sample", self.name).permutation(rows)[:most]
+        return self.private.labels[drawn], self._embed(drawn).cpu().numpy()
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""
@@ -140,8 +152,12 @@ class Client:
         if len(rows) and not self.head.settled:
             self.head.settle(self._features_of(rows), self._labels(rows), self._seen(self.task))
         fused = {k: v.to(self.commons.device) for k, v in broadcast.state.items()}
+        self.accepted = ()
         if fused and self.offered and len(rows) and self._chooses:
-            fused = accepted(self.offered, fused, partial(self._loss, rows))
+            choice = accepted(self.offered, fused, partial(self._judge, rows))
+            right = choice.own.correct, choice.taken.correct
+            self.accepted = Choice(broadcast.task, round(100 * choice.share), *right, len(rows))
+            fused = choice.state
         if fused:
             self.model.load_state_dict(fused)
 
@@ -161,13 +177,14 @@ class Client:
     def _chooses(self) -> bool:
         return bool(getattr(self.commons.config.fusion, "accept", False))
 
-    def _loss(self, rows: Indices, state: State) -> float:
-        """Return the class-balanced loss of a small model on own validation items."""
+    def _judge(self, rows: Indices, state: State) -> Verdict:
+        """Return the class-balanced loss of a small model on own validation items, and hits."""
         self.model.load_state_dict(state)
         seen, labels = self._seen(self.task), self._labels(rows)
         logits = self.commons.logits(self._embed(rows), seen)
         columns = torch.searchsorted(seen, labels)
-        return float(cross_entropy(logits, columns, len(rows) * class_balance(columns).float()))
+        loss = cross_entropy(logits, columns, len(rows) * class_balance(columns).float())
+        return Verdict(float(loss), int((logits.argmax(1) == columns).sum()))
 
     def _begin(self, task: int) -> None:
         self.task = task

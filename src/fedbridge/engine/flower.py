@@ -16,6 +16,7 @@ import torch
 
 from fedbridge.config import Engine
 from fedbridge.engine.hosts import Hosts
+from fedbridge.engine.loop import Samples
 from fedbridge.engine.post import Post
 from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
@@ -126,6 +127,10 @@ class FlowerTransport:
             message = decode((folder / f"{name}.pending").read_bytes(), "Broadcast")
             assert isinstance(message, Broadcast)
             self._pending[name] = message
+
+    def sample(self, most: int) -> Samples:
+        """Return nothing: embeddings of single items stay where the items are."""
+        return {}
 
     def peak_memory_mib(self) -> float:
         """Return the sum of the largest resident sizes of the server's processes."""

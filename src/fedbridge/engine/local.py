@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from fedbridge.engine.hosts import Build, Crew, Hosts, result
+from fedbridge.engine.loop import Samples
 from fedbridge.models.commons import Commons
+from fedbridge.plane import Sample
 from fedbridge.server.admission import Refused
 from fedbridge.wire import Broadcast, Evaluation, Upload, decode, encode
 
@@ -76,6 +78,11 @@ class LocalTransport:
         """Let every client take up its state from the folder."""
         self._all(_load, folder)
 
+    def sample(self, most: int) -> Samples:
+        """Return class ids and embeddings of at most so many test items of each client."""
+        pending = {name: self.hosts.submit(name, _sample, name, most) for name in self.names}
+        return {name: result(one) for name, one in pending.items()}
+
     def peak_memory_mib(self) -> float:
         """Return the sum of all processes' largest resident sizes."""
         return self.hosts.peak_memory_mib()
@@ -121,3 +128,7 @@ def _save(crew: Crew, name: str, folder: Path) -> None:
 
 def _load(crew: Crew, name: str, folder: Path) -> None:
     crew.clients[name].load(folder)
+
+
+def _sample(crew: Crew, name: str, most: int) -> Sample:
+    return crew.clients[name].sample(most)

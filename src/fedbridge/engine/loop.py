@@ -6,12 +6,15 @@ from typing import Protocol, TypeVar
 
 from fedbridge.config import Config
 from fedbridge.models.commons import Commons
+from fedbridge.plane import Sample
 from fedbridge.server.admission import Refused
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Evaluation, Step, Upload
 
 J = TypeVar("J")
 R = TypeVar("R")
+Samples = dict[str, Sample]
+"""Class ids and embeddings in the shared space, by client."""
 
 
 class Transport(Protocol):
@@ -48,6 +51,13 @@ class Transport(Protocol):
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
+
+    def sample(self, most: int) -> Samples:
+        """Return class ids and embeddings of at most so many test items of each client.
+
+        Nothing where clients are elsewhere: such things are no message.
+        """
+        ...
 
     def peak_memory_mib(self) -> float:
         """Return the largest resident size of the processes it knows of."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from fedbridge.engine.loop import Transport
+from fedbridge.engine.loop import Samples, Transport
 from fedbridge.experiment import Connect, Site
 from fedbridge.live.standing import Seat, Standing
 from fedbridge.models.commons import Commons
@@ -78,6 +78,11 @@ class Watched:
         """Take up what ``save`` wrote."""
         self.standing.enter("take up the checkpoint")
         self.transport.load(folder)
+
+    def sample(self, most: int) -> Samples:
+        """Return class ids and embeddings of at most so many test items of each client."""
+        self.standing.enter("draw the shared space")
+        return self.transport.sample(most)
 
     def peak_memory_mib(self) -> float:
         """Return the largest resident size of the processes it knows of."""

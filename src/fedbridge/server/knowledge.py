@@ -47,3 +47,5 @@ class Taught(NamedTuple):
     """Mean weight of the teacher's lessons over U."""
     agreement: float
     """Fraction of the taught items on which both already agreed."""
+    reach: float
+    """Fraction of U on which the teacher had anything to say."""

@@ -35,6 +35,11 @@ class Teaching:
         """Mean weight over U: how much of it the teacher can teach this student."""
         return float(self.weight.mean())
 
+    @property
+    def reach(self) -> float:
+        """Fraction of U on which the teacher has anything to say to this student."""
+        return float((self.weight > 0).float().mean())
+
 
 @dataclass(frozen=True)
 class Pupil:
@@ -45,9 +50,9 @@ class Pupil:
     seed: int
 
     def taught(self) -> list[Taught]:
-        """Return the record of who teaches."""
+        """Return the record of who teaches, in that order."""
         name = self.student.name
-        return [Taught(name, t.teacher, t.relevance, t.agreement) for t in self.teachings]
+        return [Taught(name, t.teacher, t.relevance, t.agreement, t.reach) for t in self.teachings]
 
 
 def one_by_one(round_: Gathered, commons: Commons, options: OBOD, spread: Spread) -> Fused:

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.client.acceptance import SHARES, accepted
+from fedbridge.client.acceptance import SHARES, Accepted, Verdict, accepted
 from fedbridge.client.client import Client
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
@@ -17,9 +17,9 @@ OWN: State = {"w": torch.tensor([0.0, 4.0]), "count": torch.tensor(3)}
 FUSED: State = {"w": torch.tensor([8.0, 0.0]), "count": torch.tensor(7)}
 
 
-def taken(best: float) -> State:
-    """Accept with a loss that is least where the first weight is ``best``."""
-    return accepted(OWN, FUSED, lambda state: abs(float(state["w"][0]) - best))
+def taken(best: float) -> Accepted:
+    """Accept with a loss that is least where the first weight is ``best``, which is counted."""
+    return accepted(OWN, FUSED, lambda s: Verdict(abs(float(s["w"][0]) - best), int(s["w"][0])))
 
 
 @pytest.mark.parametrize(
@@ -33,24 +33,28 @@ def taken(best: float) -> State:
     ],
 )
 def test_the_best_share_by_hand(best: float, expected: list[float]):
-    found = taken(best)
+    choice = taken(best)
+    found = choice.state
+    assert choice.share == expected[0] / 8
+    assert choice.own == (abs(best), 0)
+    assert choice.taken == (abs(best - expected[0]), expected[0])
     assert found["w"].tolist() == expected
     assert found["count"] == 7 and found["count"].dtype == torch.int64  # counters are not mixed
 
 
 def test_of_equal_losses_the_own_model_stays():
-    assert torch.equal(accepted(OWN, FUSED, lambda _: 1.0)["w"], OWN["w"])
+    assert torch.equal(accepted(OWN, FUSED, lambda _: Verdict(1.0, 0)).state["w"], OWN["w"])
 
 
 def test_every_share_is_tried_once_and_nothing_is_changed():
     before = {k: v.clone() for k, v in (OWN | {}).items()}
     tried: list[float] = []
 
-    def loss(state: State) -> float:
+    def judge(state: State) -> Verdict:
         tried.append(float(state["w"][0]) / 8)
-        return 0.0
+        return Verdict(0.0, 0)
 
-    accepted(OWN, FUSED, loss)
+    accepted(OWN, FUSED, judge)
     assert tried == list(SHARES)
     assert same_state(OWN, before)
 
@@ -75,6 +79,18 @@ def balanced_loss(world: World, client: Client, state: State, task: int) -> floa
     columns = torch.searchsorted(seen, labels)
     each = torch.nn.functional.cross_entropy(logits, columns, reduction="none")
     return float(torch.stack([each[labels == c].mean() for c in labels.unique()]).mean())
+
+
+def right_answers(world: World, client: Client, state: State, task: int) -> int:
+    """Count the validation items whose best class of those seen is their label, one by one."""
+    small = world.commons.small_model("mlp", "any")
+    small.load_state_dict(state)
+    seen = client.private.seen(task)
+    return sum(
+        int(seen[world.commons.logits(embed(small, client.private.inputs_of(row)), seen).argmax()])
+        == int(world.dataset.labels[row][0])
+        for row in client.private.validation(task)[:, None]
+    )
 
 
 def between(own: State, fused: State, share: float) -> State:
@@ -113,6 +129,9 @@ def test_a_client_takes_the_share_with_the_least_balanced_loss(quality: str, cho
     for key, value in found.items():
         torch.testing.assert_close(value, ways[best][key])
     assert best == 0.0 if quality == "worse" else best > 0.0
+    told = client.evaluate(sent).accepted
+    counts = [right_answers(choosing, client, state, 1) for state in (own, found)]
+    assert told == (1, 100 * best, *counts, len(client.private.validation(1)))
     # it is chosen from the upload once more, not from what was chosen before
     assert same_state(started_from(client, sent), found)
 
@@ -161,6 +180,7 @@ def test_where_nobody_chooses_the_fused_model_is_taken_as_it_is(fusion: dict[str
     other = world.commons.small_model("mlp", "stranger").state_dict()
     sent = dataclasses.replace(played.broadcasts(1, 2)["client-1"], state=other)
     assert same_state(started_from(played.clients["client-1"], sent), other)
+    assert played.clients["client-1"].evaluate(sent).accepted == ()
 
 
 def test_a_model_that_was_not_fused_stays_exactly_as_it_was(choosing: World):

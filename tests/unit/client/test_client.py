@@ -445,6 +445,22 @@ def test_clients_save_side_by_side(after_one: Played, tmp_path: Path):
     assert same_state(other.model.state_dict(), after_one.clients["client-2"].model.state_dict())
 
 
+# what is drawn of it
+
+
+def test_a_sample_is_of_own_test_items_as_the_small_model_sees_them(after_one: Played):
+    client, world = after_one.clients["client-2"], after_one.world
+    rows = np.sort(world.items("test", 1))
+    labels, points = client.sample(10**6)
+    assert sorted(labels.tolist()) == sorted(world.dataset.labels[rows].tolist())
+    every = embed(client.model, client.private.inputs_of(rows)).numpy()
+    order = np.lexsort(every.T), np.lexsort(points.T)
+    np.testing.assert_allclose(points[order[1]], every[order[0]], atol=1e-6)
+    few, again = client.sample(3), client.sample(3)
+    assert few[1].shape == (3, 32)
+    assert np.array_equal(few[0], labels[:3]) and np.array_equal(few[0], again[0])
+
+
 # evaluation
 
 

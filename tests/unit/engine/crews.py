@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from fedbridge.engine.hosts import Crew
 from fedbridge.errors import UserError
+from fedbridge.plane import Sample
 from fedbridge.wire import Broadcast, Evaluation, Upload
 
 
@@ -36,6 +38,9 @@ class Echo:
         self._take(broadcast)
         rows = ((1, "small", "task-aware", int(self.sum), os.getpid()),)
         return Evaluation(self.name, broadcast.task, rows)
+
+    def sample(self, most: int) -> Sample:
+        return np.arange(most), np.full((most, 2), self.sum, np.float32)
 
     def save(self, folder: Path) -> None:
         (folder / self.name).write_text(f"{self.sum} {self.held}")

@@ -73,6 +73,10 @@ def measured(transport):
     return sorted((e.client, e.after_task, e.rows[0][3]) for e in transport.take_evaluations())
 
 
+def test_clients_elsewhere_show_no_embeddings(world):
+    assert world().transport.sample(3) == {}
+
+
 def plans():
     """Steps of a little run: what is sent to whom, and after which ones is measured."""
     yield send(1, 1, a=1.0, b=2.0, c=3.0), False

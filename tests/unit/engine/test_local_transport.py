@@ -75,6 +75,18 @@ def test_measuring_is_no_traffic(transport):
     assert transport.bytes_down == before
 
 
+def test_every_client_shows_a_sample_without_traffic(transport):
+    list(transport.exchange(send(1, b=2.0)))
+    transport.take_traffic()
+    found = transport.sample(3)
+    assert {name: (ids.tolist(), points.tolist()) for name, (ids, points) in found.items()} == {
+        "a": ([0, 1, 2], [[0, 0]] * 3),
+        "b": ([0, 1, 2], [[2, 2]] * 3),
+        "c": ([0, 1, 2], [[0, 0]] * 3),
+    }
+    assert transport.take_traffic() == (0, 0, 0.0)
+
+
 def test_client_k_lives_in_worker_k_mod_workers(transport):
     transport.evaluate(send(1, a=0.0, b=0.0, c=0.0))
     a, b, c = (e.rows[0][4] for e in transport.take_evaluations())

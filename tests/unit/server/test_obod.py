@@ -457,6 +457,11 @@ def test_the_record_of_who_taught_whom():
     teachings = choose_teachers(student, FOUR[:2], three_items(), options())
     a, b = (1 - entropy(p, 1 - p) / LN(2) for p in (0.8, 0.99))
     assert Pupil(student, teachings, 0).taught() == [
-        Taught("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0)),
-        Taught("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0)),
+        Taught("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0), 1.0),
+        Taught("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0), 1.0),
     ]
+
+
+def test_the_reach_is_the_fraction_of_the_public_set_that_is_taught():
+    weight = torch.tensor([0.5, 0.0, 0.25, 0.0])
+    assert Teaching("t", torch.zeros(4, 2), torch.arange(2), weight, 1.0).reach == 0.5
