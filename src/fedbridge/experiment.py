@@ -292,7 +292,7 @@ class Experiment:
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
                 traffic = self.bytes_up, self.bytes_down
-                yield Progress(step, done, len(todo), self.rows, *traffic, self.refused)
+                yield Progress(step, done, len(todo), [*self.rows], *traffic, self.refused)
             self._draw(site, transport)
             self._summarise(site, transport)
 

@@ -4,13 +4,16 @@ A tracker takes numbers by name after every step and results at the end. One tha
 out with a warning: no run ends because of it.
 """
 
+import fcntl
 import json
 import logging
 import netrc
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
@@ -23,6 +26,7 @@ from fedbridge.runs import SUMMARY, Run
 Numbers = dict[str, float]
 End = Literal["finished", "failed", "stopped"]
 log = logging.getLogger(__name__)
+MOST_PARAMS = 100  # MLflow takes no more at once
 
 
 class Tracker(Protocol):
@@ -66,30 +70,44 @@ class MLflow:
     """A run of the experiment ``fedbridge``: where MLFLOW_TRACKING_URI says, or beside the run."""
 
     def __init__(self, run: Run, settings: dict[str, str], done: int) -> None:
+        logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
-        store = f"sqlite:///{run.folder.resolve().parent / 'mlflow.db'}"
-        self.client = MlflowClient(os.environ.get("MLFLOW_TRACKING_URI") or store)
+        beside, self.step = run.folder.resolve().parent, done
+        with _in_turn(beside):  # runs of a bench may all want to make the store
+            store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{beside / 'mlflow.db'}"
+            self.client = MlflowClient(store)
+            self.id = self._open(run, settings)
+
+    def _open(self, run: Run, settings: dict[str, str]) -> str:
+        """Return the id of the run there, which a resumed run has already."""
+        from mlflow.entities import Param
+
         name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "fedbridge"
         known = self.client.get_experiment_by_name(name)
         place = known.experiment_id if known else self.client.create_experiment(name)
         found = self.client.search_runs([place], f"tags.`fedbridge.run` = '{run.token}'")
         tags = {"fedbridge.run": run.token, "fedbridge.folder": run.folder.name}
         own = found[0] if found else self.client.create_run(place, run_name=_title(run), tags=tags)
-        self.id, self.step = own.info.run_id, done
-        self.client.update_run(self.id, status="RUNNING")
-        for key, value in () if found else settings.items():
-            self.client.log_param(self.id, key, value)
+        number = str(own.info.run_id)
+        self.client.update_run(number, status="RUNNING")
+        params = [Param(*pair) for pair in settings.items()]
+        for start in () if found else range(0, len(params), MOST_PARAMS):
+            self.client.log_batch(number, params=params[start : start + MOST_PARAMS])
+        return number
 
     def log(self, step: int, numbers: Numbers) -> None:
-        """Write metrics."""
-        self.step = step
-        for name, value in numbers.items():
-            self.client.log_metric(self.id, name, value, step=step)
+        """Write metrics, all at once."""
+        from mlflow.entities import Metric
+
+        self.step, now = step, int(1000 * time.time())
+        metrics = [Metric(name, value, now, step) for name, value in numbers.items()]
+        self.client.log_batch(self.id, metrics=metrics)
 
     def close(self, end: End, results: Numbers) -> None:
         """Write the results as metrics and end the run."""
-        self.log(self.step, results)
+        if results:
+            self.log(self.step, results)
         status = {"finished": "FINISHED", "failed": "FAILED", "stopped": "KILLED"}[end]
         self.client.set_terminated(self.id, status)
 
@@ -224,6 +242,17 @@ def results_of(run: Run) -> Numbers:
     return {name: value for name, value in found.items() if value is not None}
 
 
+@contextmanager
+def _in_turn(folder: Path) -> Iterator[None]:
+    """Be the only one in a folder who does this; nothing is left there."""
+    held = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(held)
+
+
 def _title(run: Run) -> str:
     return f"{run.config.name}, {run.config.data.name}, seed {run.config.seed}"
 
@@ -235,6 +264,6 @@ def _wandb_mode() -> Literal["online", "offline", "shared", "disabled"]:
         return chosen  # type: ignore[no-any-return]
     address = os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai"
     with suppress(OSError, netrc.NetrcParseError):
-        if netrc.netrc().authenticators(urlsplit(address).hostname or ""):
+        if netrc.netrc(os.environ.get("NETRC")).authenticators(urlsplit(address).hostname or ""):
             return "online"
     return "online" if os.environ.get("WANDB_API_KEY") else "offline"

@@ -22,7 +22,7 @@ from fedbridge.dashboard.view import MOST, View, choices
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report.comparison import settings_of
 from fedbridge.report.figures import curves_of
-from fedbridge.report.wording import duration, fault, percent, size
+from fedbridge.report.wording import UNKNOWN, duration, fault, percent, size
 
 NEWEST = 40  # events shown of a run
 STATIC = {
@@ -127,7 +127,10 @@ class Pages:
         entry = self.catalogue.entries().get(request.path_params["name"])
         if entry is None or entry.run is None:
             return _missing("no such run, or one that cannot be read")
-        return HTMLResponse(self.charts.report(entry.run))
+        policy = "frame-ancestors 'none'; base-uri 'none'"  # the page itself says what it may load
+        return HTMLResponse(
+            self.charts.report(entry.run), headers={"content-security-policy": policy}
+        )
 
     def _page(self, request: Request, template: str, **shown: Any) -> Response:
         part = "part" in request.query_params
@@ -147,23 +150,27 @@ def _missing(words: str) -> Response:
 
 
 def _differences(entries: Sequence[Entry]) -> dict[str, list[str]]:
-    """Return the settings in which runs differ, with the value of each."""
+    """Return the settings to which runs give different values, with the value of each."""
     known = [settings_of(entry.run.config) if entry.run else {} for entry in entries]
     keys = dict.fromkeys(key for settings in known for key in settings)
-    told = {key: [str(settings.get(key, "–")) for settings in known] for key in keys}
-    return {key: values for key, values in told.items() if len(set(values)) > 1}
+    given = {key: {str(s[key]) for s in known if key in s} for key in keys}
+    return {
+        key: [str(settings.get(key, UNKNOWN)) for settings in known]
+        for key, values in given.items()
+        if len(values) > 1
+    }
 
 
 def _words(event: dict[str, Any]) -> str:
     """Return an event in words."""
     if words := fault(event):
         return words
-    rest = {key: value for key, value in event.items() if key not in ("time", "kind")}
-    if event.get("kind") == "round":
-        up, down = size(event.get("bytes_up")), size(event.get("bytes_down"))
-        rest = {"task": event.get("task"), "round": event.get("round")}
-        rest |= {"took": duration(event.get("seconds")), "up": up, "down": down}
-    return ", ".join([str(event.get("kind")), *(f"{key} {value}" for key, value in rest.items())])
+    if event["kind"] == "round":
+        up, down = size(event["bytes_up"]), size(event["bytes_down"])
+        took = duration(event.get("seconds"))
+        return f"task {event['task']}, round {event['round']}: {took}, {up} up, {down} down"
+    rest = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("time", "kind"))
+    return f"{event['kind']}: {rest}"
 
 
 def _moment(when: float) -> str:

@@ -85,7 +85,7 @@ def overlay(name: str, curves: Mapping[str, Curve], predictor: str) -> str:
     """Return the curves of several runs in one picture, each named by a letter at its end."""
     measured = {letter: points for letter, points in curves.items() if points}
     limits = figures.limits_of(list(measured.values()))
-    with drawing(1.6 * WIDTH, 260) as (figure, axes):
+    with drawing(WIDTH, 230) as (figure, axes):
         for letter, points in measured.items():
             colour, marker, line = STYLES[LETTERS.index(letter) % len(STYLES)]
             tasks, values = zip(*points, strict=True)

@@ -14,7 +14,7 @@ METRICS = {
 }
 SIGNED = ("backward_transfer", "forward_transfer")
 UNKNOWN = "–"
-ORDINARY = ("round", "taught")
+ORDINARY = ("round", "taught", "accepted")
 """Kinds of events that are no fault."""
 
 
