@@ -42,7 +42,7 @@ class Tracker(Protocol):
 class TensorBoard:
     """Event files in the run's folder, in ``tensorboard``."""
 
-    def __init__(self, run: Run, settings: dict[str, str], done: int) -> None:
+    def __init__(self, run: Run, settings: dict[str, Any], done: int) -> None:
         from torch.utils.tensorboard import SummaryWriter
 
         folder = str(run.folder / "tensorboard")
@@ -69,7 +69,7 @@ class TensorBoard:
 class MLflow:
     """A run of the experiment ``fedbridge``: where MLFLOW_TRACKING_URI says, or beside the run."""
 
-    def __init__(self, run: Run, settings: dict[str, str], done: int) -> None:
+    def __init__(self, run: Run, settings: dict[str, Any], done: int) -> None:
         logging.getLogger("mlflow").setLevel(logging.WARNING)
         from mlflow import MlflowClient
 
@@ -79,7 +79,7 @@ class MLflow:
             self.client = MlflowClient(store)
             self.id = self._open(run, settings)
 
-    def _open(self, run: Run, settings: dict[str, str]) -> str:
+    def _open(self, run: Run, settings: dict[str, Any]) -> str:
         """Return the id of the run there, which a resumed run has already."""
         from mlflow.entities import Param
 
@@ -91,7 +91,7 @@ class MLflow:
         own = found[0] if found else self.client.create_run(place, run_name=_title(run), tags=tags)
         number = str(own.info.run_id)
         self.client.update_run(number, status="RUNNING")
-        params = [Param(*pair) for pair in settings.items()]
+        params = [Param(key, str(value)) for key, value in settings.items()]
         for start in () if found else range(0, len(params), MOST_PARAMS):
             self.client.log_batch(number, params=params[start : start + MOST_PARAMS])
         return number
@@ -115,12 +115,17 @@ class MLflow:
 class WandB:
     """A run of Weights & Biases in the run's folder, offline unless the user has logged in."""
 
-    def __init__(self, run: Run, settings: dict[str, str], done: int) -> None:
+    def __init__(self, run: Run, settings: dict[str, Any], done: int) -> None:
         import wandb
 
         quiet: dict[str, Any] = {"console": "off", "silent": True, "x_disable_stats": True}
         secret = {"x_disable_meta": True, "x_disable_machine_info": True, "host": ""}
-        nothing = {"disable_git": True, "disable_code": True, "save_code": False}
+        nothing = {
+            "disable_git": True,
+            "disable_code": True,
+            "save_code": False,
+            "x_save_requirements": False,
+        }
         self.run = wandb.init(
             id=run.token,
             name=_title(run),
@@ -128,7 +133,7 @@ class WandB:
             dir=str(run.folder),
             mode=_wandb_mode(),
             resume="allow",
-            config=dict(settings),
+            config=settings,
             settings=wandb.Settings(**quiet, **secret, **nothing),
         )
 
@@ -142,7 +147,7 @@ class WandB:
         self.run.finish(exit_code=0 if end == "finished" else 1)
 
 
-TRACKERS: dict[str, Callable[[Run, dict[str, str], int], Tracker]] = {
+TRACKERS: dict[str, Callable[[Run, dict[str, Any], int], Tracker]] = {
     "tensorboard": TensorBoard,
     "mlflow": MLflow,
     "wandb": WandB,
@@ -163,8 +168,7 @@ class Forgiving:
         with self._forgiven():
             if self.tracker is None and not self.failed:
                 known = {"seed": self.run.config.seed, **settings_of(self.run.config)}
-                settings = {key: json.dumps(value) for key, value in known.items()}
-                self.tracker = TRACKERS[self.name](self.run, settings, progress.done - 1)
+                self.tracker = TRACKERS[self.name](self.run, known, progress.done - 1)
             if self.tracker is not None:
                 self.tracker.log(progress.done, numbers_of(progress))
 

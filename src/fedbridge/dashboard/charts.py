@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 KEPT = 128
+MORE_COLOURS = ("#aa4499", "#8a6d00")  # dark enough on white and light enough on black
 LETTERS = "ABCDEFGHIJKL"
 STYLES = [
     (colour, marker, line)
-    for line, markers in (("-", "osD^v"), ((0, (4, 1.5)), "PX*<>"))
-    for colour, marker in zip([*COLOURS.values(), "#cc79a7", INK], markers, strict=True)
+    for line, markers in (("-", "osD^vP"), ((0, (4, 1.5)), "X*<>dh"))
+    for colour, marker in zip([*COLOURS.values(), *MORE_COLOURS, INK], markers, strict=True)
 ]
 """Colour, marker and line of each run, of which no two are alike."""
 
@@ -38,10 +39,9 @@ class Charts:
 
     def of_run(self, entry: Entry) -> dict[str, Markup]:
         """Return the pictures of one run: accuracy over tasks, each client, bytes per round."""
-        run = entry.run
+        run, found = entry.run, dict.fromkeys(("tasks", "traffic"), Markup())
         if run is None:
-            return {}
-        found = {}
+            return found
         if curves := figures.curves_of(run, PROTOCOLS[0]):
             limits = figures.limits_of(list(curves.values()))
             found["tasks"] = self._once(
@@ -87,7 +87,7 @@ def overlay(name: str, curves: Mapping[str, Curve], predictor: str) -> str:
     limits = figures.limits_of(list(measured.values()))
     with drawing(WIDTH, 230) as (figure, axes):
         for letter, points in measured.items():
-            colour, marker, line = STYLES[LETTERS.index(letter) % len(STYLES)]
+            colour, marker, line = STYLES[LETTERS.index(letter)]
             tasks, values = zip(*points, strict=True)
             shown = [100 * value for value in values]
             axes.plot(tasks, shown, color=colour, marker=marker, linestyle=line, markersize=5)
@@ -116,7 +116,6 @@ def _name_ends(axes: "Axes", curves: Mapping[str, Curve]) -> None:
             xytext=(9, 0),
             textcoords="offset points",
             va="center",
-            color=STYLES[LETTERS.index(letter) % len(STYLES)][0],
             fontweight="bold",
             annotation_clip=False,
         )
