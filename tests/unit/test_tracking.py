@@ -3,6 +3,7 @@ from pathlib import Path
 
 import mlflow
 import pytest
+import wandb
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from wandb.proto import wandb_internal_pb2 as records
 
@@ -154,6 +155,7 @@ def test_mlflow_goes_on_with_the_same_run(tmp_path):
 def test_wandb_is_offline_and_has_settings_steps_and_results(tmp_path):
     run = make(tmp_path, "wandb")
     carried_out(run)
+    wandb.teardown()  # what writes for it may still be at it otherwise
     (folder,) = (run.folder / "wandb").glob("offline-run-*")
     (file,) = folder.glob("*.wandb")
     found = list(wandb_records(file))
