@@ -1,74 +1,102 @@
-"""Folders of runs as an experiment leaves them, whole or not, for those who look at runs."""
+"""Small, deterministic run folders, written through the same door as a real run's."""
 
 from pathlib import Path
 from typing import Any
 
-from fedbridge.config import parse_config
+from fedbridge.config import Config, parse_config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.runs import Run
 
-FINALS = {"small": 6, "large": 7, "together": 8}  # of 10, after the last task
+LESSONS = (  # student, teacher, weight
+    ("a", "b", 0.2),
+    ("a", "a@task-1", 0.9),
+    ("b", "a", 0.4),
+)
 
 
-def rows_of(tasks: int, total: int, clients: tuple[str, ...], lift: int = 0) -> list[AccuracyRow]:
-    """Return the table after some tasks: one more of 10 items is right after every task before."""
-    return [
-        AccuracyRow(
-            client,
-            after,
-            on,
-            predictor,
-            protocol,
-            min(10, FINALS[predictor] + total - after + lift),
-            10,
-        )
-        for after in range(1, tasks + 1)
-        for client in clients
-        for on in range(1, after + 1)
-        for predictor in PREDICTORS
-        for protocol in PROTOCOLS
-    ]
+def rows_of(clients: tuple[str, ...], tasks: int) -> list[AccuracyRow]:
+    """Ten test items a task: ``small`` starts at 8 of 10 and loses 2 with every later task."""
+    start = {"small": 8, "large": 6, "together": 9}
+    loss = {"small": 2, "large": 0, "together": 1}
+    rows = []
+    for k, client in enumerate(clients):
+        for after in range(tasks + 1):
+            # before any training every task is measured, later on one task ahead
+            for on in range(1, (min(after + 1, tasks) if after else tasks) + 1):
+                for p in PREDICTORS:
+                    right = start[p] - loss[p] * (after - on) - k if on <= after else 1
+                    rows += [
+                        AccuracyRow(client, after, on, p, protocol, max(0, right) + step, 10)
+                        for step, protocol in enumerate(PROTOCOLS)
+                    ]
+    return rows
+
+
+def measures(final: float) -> dict[str, float | None]:
+    return {
+        "final_accuracy": final,
+        "average_incremental_accuracy": 0.5,
+        "forgetting": 0.25,
+        "backward_transfer": -0.125,
+        "forward_transfer": None,
+    }
+
+
+def write_events(run: Run, clients: tuple[str, ...], tasks: int) -> None:
+    names = dict(zip("ab", clients, strict=False))
+    for task in range(1, tasks + 1):
+        place = {"task": task, "round": 1}
+        run.event("round", **place, seconds=2.0, bytes_up=2048, bytes_down=1024)
+        for student, teacher, weight in LESSONS if task > 1 and len(clients) > 1 else ():
+            who, *snapshot = teacher.split("@")
+            run.event(
+                "taught",
+                **place,
+                student=names[student],
+                teacher="@".join([names[who], *snapshot]),
+                weight=weight,
+                agreement=0.5,
+            )
+    run.event("warning", message=f"{clients[0]} holds few items")
+    run.event("warning", message=f"{clients[0]} holds few items")
+
+
+def summary_of(
+    config: Config, clients: tuple[str, ...], rows: list[AccuracyRow], finals: Any
+) -> dict[str, Any]:
+    results: Any = summarise(rows)
+    if finals:
+        results = {p: {q: measures(v) for q in PROTOCOLS} for p, v in finals.items()}
+    return {
+        "method": config.name,
+        "seed": config.seed,
+        "clients": list(clients),
+        "tasks": config.scenario.tasks,
+        "models": {client: "cnn" for client in clients},
+        "results": results,
+        "temporal_retention": 0.75,
+        "spatial_retention": None,
+        "bytes_up": 6144,
+        "bytes_down": 3072,
+        "seconds": {"learn": 200.0, "fuse": 4.25},
+        "peak_memory_mib": 12.5,
+    }
 
 
 def write_run(
     folder: Path,
-    done: int = 2,
-    tasks: int = 2,
-    lift: int = 0,
     clients: tuple[str, ...] = ("a", "b"),
-    **settings: Any,
-) -> Run:
-    """Write a run of one round a task; it is finished when all of its tasks are done."""
-    tree = {"scenario": {"tasks": tasks}, "training": {"rounds": 1}, **settings}
-    run = Run.create(folder, parse_config(tree, folder.name))
-    for task in range(1, done + 1):
-        advance(run, task, tasks, lift, clients)
-    if done == tasks:
-        finish(run, clients, lift)
-    return run
-
-
-def advance(
-    run: Run, task: int, tasks: int, lift: int = 0, clients: tuple[str, ...] = ("a", "b")
-) -> None:
-    """Write what a run writes at the end of a task."""
-    run.event("round", task=task, round=1, seconds=2.0, bytes_up=2048, bytes_down=1024)
-    run.write_accuracy(rows_of(task, tasks, clients, lift))
-
-
-def finish(run: Run, clients: tuple[str, ...] = ("a", "b"), lift: int = 0) -> None:
-    """Write a run's summary."""
-    tasks = run.config.scenario.tasks
-    run.write_summary(
-        {
-            "method": run.config.name,
-            "seed": run.config.seed,
-            "clients": list(clients),
-            "tasks": tasks,
-            "models": dict.fromkeys(clients, "cnn"),
-            "results": summarise(rows_of(tasks, tasks, clients, lift)),
-            "bytes_up": 2048 * tasks,
-            "bytes_down": 1024 * tasks,
-            "seconds": {"learn": 60.0, "fuse": 40.0},
-        }
-    )
+    tasks: int = 3,
+    finished: bool = True,
+    finals: dict[str, float] | None = None,
+    settings: dict[str, Any] | None = None,
+) -> Path:
+    """Write a run folder; ``finals`` replaces the computed results."""
+    config = parse_config({"scenario": {"tasks": tasks}} | (settings or {}), folder.name)
+    run = Run.create(folder, config)
+    rows = rows_of(clients, tasks)
+    run.write_accuracy(rows)
+    write_events(run, clients, tasks)
+    if finished:
+        run.write_summary(summary_of(config, clients, rows, finals))
+    return run.folder

@@ -40,7 +40,8 @@ FAINT = """
     const text = walker.currentNode.textContent.trim();
     const style = getComputedStyle(element);
     const drawn = element instanceof SVGElement;
-    if (!text || (!drawn && !element.checkVisibility()) || element.tagName === 'title') continue;
+    if (!text || (!drawn && !element.checkVisibility())) continue;
+    if (['style', 'title'].includes(element.tagName.toLowerCase())) continue;
     const ink = parse(drawn ? style.fill : style.color);
     ink[3] *= opacity(element) * (drawn ? style.fillOpacity : 1);
     const ground = behind(element);
@@ -67,7 +68,7 @@ UNNAMED = """
   const figures = [...document.querySelectorAll('svg:not(svg svg), img, canvas')]
     .filter(e => e.getAttribute('aria-hidden') !== 'true')
     .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt));
-  const controls = [...document.querySelectorAll('button, input, select, a, summary, [tabindex]')]
+  const controls = [...document.querySelectorAll('button, input:not([type=hidden]), select, a, summary, [tabindex]')]
     .filter(e => !named(e));
   return [...figures, ...controls].map(e => e.outerHTML.slice(0, 120));
 }

@@ -26,7 +26,7 @@ from fedbridge.report.wording import UNKNOWN, duration, fault, percent, size
 
 NEWEST = 40  # events shown of a run
 STATIC = {
-    "palette.css": ("fedbridge.report", "palette.css", "text/css"),
+    "palette.css": ("fedbridge.report", "templates/palette.css", "text/css"),
     "dashboard.css": ("fedbridge.dashboard", "static/dashboard.css", "text/css"),
     "live.js": ("fedbridge.dashboard", "static/live.js", "text/javascript"),
 }

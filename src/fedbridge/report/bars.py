@@ -18,9 +18,11 @@ def accuracy_by_client(name: str, finals: Mapping[str, Mapping[str, float]]) -> 
             for step, (predictor, value) in enumerate(values.items()):
                 y = place + 0.27 * (step - (len(values) - 1) / 2)
                 axes.barh(y, 100 * value, height=0.23, color=COLOURS[predictor])
-                axes.text(100 * value + 1.2, y, percent(value), va="center_baseline", fontsize=8)
+                text = f"{percent(value)} {predictor}"  # never by colour alone
+                axes.text(100 * value + 1.2, y, text, va="center_baseline", fontsize=8)
         _name_rows(axes, list(finals))
-        axes.set_xlim(0, 100)
+        axes.set_xlim(0, 125)
+        axes.set_xticks(range(0, 101, 20))
         axes.xaxis.set_major_formatter("{x:g} %")
         axes.grid(axis="x")
         words = "; ".join(

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 MARKERS = {"small": "o", "large": "s", "together": "D"}
+DASHES = {"small": "-", "large": (0, (4, 1.5)), "together": (0, (1.2, 1))}
 
 
 def accuracy_over_tasks(name: str, curves: Mapping[str, Curve], limits: tuple[float, float]) -> str:
@@ -93,7 +94,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
 
 
 def _draw(axes: "Axes", curves: Mapping[str, Curve], limits: tuple[float, float]) -> None:
-    """Draw one line per predictor, told apart by colour and by marker."""
+    """Draw one line per predictor, told apart by colour, marker and dashes."""
     for predictor, points in curves.items():
         tasks, values = zip(*points, strict=True)
         axes.plot(
@@ -102,6 +103,7 @@ def _draw(axes: "Axes", curves: Mapping[str, Curve], limits: tuple[float, float]
             color=COLOURS[predictor],
             marker=MARKERS[predictor],
             markersize=4,
+            linestyle=DASHES[predictor],
             linewidth=1.8,
             clip_on=False,
         )

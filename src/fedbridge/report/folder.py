@@ -2,9 +2,18 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 
-from pydantic import BaseModel, ConfigDict, RootModel, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    NonNegativeInt,
+    RootModel,
+    ValidationError,
+    model_validator,
+)
 
 from fedbridge import runs
 from fedbridge.config import Config
@@ -74,6 +83,33 @@ class Lesson(Record):
     teacher: str
     weight: float
     agreement: float | None = None
+    reach: float | None = None
+
+    @property
+    def own(self) -> bool:
+        """Whether the teacher is an earlier model of the student itself."""
+        return self.teacher.startswith(f"{self.student}@task-")
+
+
+class Choice(Record):
+    """How much a client took of its fused model in a task, by what its validation items said."""
+
+    client: str
+    task: int
+    percent: int
+    own: int
+    taken: int
+    n: int = Field(gt=0)
+
+    @property
+    def before(self) -> float:
+        """Accuracy of the model that the client had trained itself."""
+        return self.own / self.n
+
+    @property
+    def after(self) -> float:
+        """Accuracy of the model that it went on from."""
+        return self.taken / self.n
 
 
 class Alarm(Record):
@@ -82,13 +118,35 @@ class Alarm(Record):
     message: str
 
 
-class Refusal(Record):
-    """An upload that the server did not take in, and why."""
+class Trouble(Record):
+    """What went wrong with one client: an upload refused, an answer late or missing, and why."""
 
-    task: int
-    round: int
+    kind: str
     client: str
-    reason: str
+    reason: str = ""
+    task: int | None = None
+    round: int | None = None
+    exchange: int | None = None
+
+
+class Space(Record):
+    """A picture of the shared space: the plane in which the small models' answers vary most."""
+
+    explained: tuple[float, float]
+    classes: tuple[str, ...]
+    anchors: tuple[tuple[FiniteFloat, FiniteFloat], ...]
+    clients: dict[str, tuple[tuple[NonNegativeInt, FiniteFloat, FiniteFloat, FiniteFloat], ...]]
+    """By client, of each item: class, place, cosine to the class's anchor."""
+
+    @model_validator(mode="after")
+    def _require_known_classes(self) -> Self:
+        most = max((item[0] for items in self.clients.values() for item in items), default=-1)
+        if not most < len(self.classes) == len(self.anchors):
+            raise ValueError(
+                f"there must be an anchor of every class and a class of every item, found "
+                f"{len(self.classes)} classes, {len(self.anchors)} anchors, class {most}"
+            )
+        return self
 
 
 class Events(NamedTuple):
@@ -96,8 +154,15 @@ class Events(NamedTuple):
 
     rounds: tuple[Round, ...]
     lessons: tuple[Lesson, ...]
+    choices: tuple[Choice, ...]
     alarms: tuple[Alarm, ...]
-    refusals: tuple[Refusal, ...]
+    troubles: tuple[Trouble, ...]
+    """Whatever was noted of single clients that is none of the above."""
+
+    @property
+    def refusals(self) -> tuple[Trouble, ...]:
+        """The uploads that the server did not take in."""
+        return tuple(trouble for trouble in self.troubles if trouble.kind == "refused")
 
 
 @dataclass(frozen=True)
@@ -111,6 +176,7 @@ class Run:
     scores: tuple[AccuracyRow, ...]
     events: Events
     summary: Summary | None
+    space: Space | None = None
 
     @property
     def clients(self) -> tuple[str, ...]:
@@ -123,7 +189,7 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run's folder; raise UserError when it is none or a file in it is damaged."""
     run = runs.Run.open(folder)
-    summary = folder / runs.SUMMARY
+    summary, space = folder / runs.SUMMARY, folder / runs.EMBEDDINGS
     return Run(
         folder=folder,
         config=run.config,
@@ -132,6 +198,7 @@ def read_run(folder: Path) -> Run:
         scores=tuple(runs.read_accuracy(folder)),
         events=_sort(run.events(), folder / runs.EVENTS),
         summary=_parse(Summary, summary) if summary.is_file() else None,
+        space=_parse(Space, space) if space.is_file() else None,
     )
 
 
@@ -146,24 +213,29 @@ def _sort(events: list[dict[str, Any]], path: Path) -> Events:
     """Sort the events by kind; a round that a resumed run repeated counts once, as it last was."""
     rounds: dict[tuple[int, int], Round] = {}
     lessons: dict[tuple[int, int, str, str], Lesson] = {}
-    refusals: dict[Refusal, None] = {}
+    choices: dict[tuple[int, str], Choice] = {}
+    troubles: dict[Trouble, None] = {}
     alarms = []
     for number, event in enumerate(events, start=1):
         try:
-            if event.get("kind") == "round":
-                step = Round.model_validate(event)
-                rounds[step.task, step.round] = step
-            elif event.get("kind") == "taught":
-                lesson = Lesson.model_validate(event)
-                lessons[lesson.task, lesson.round, lesson.student, lesson.teacher] = lesson
-            elif event.get("kind") == "refused":
-                refusals[Refusal.model_validate(event)] = None
-            elif event.get("kind") == "warning":
-                alarms.append(Alarm.model_validate(event))
+            match event.get("kind"):
+                case "round":
+                    step = Round.model_validate(event)
+                    rounds[step.task, step.round] = step
+                case "taught":
+                    lesson = Lesson.model_validate(event)
+                    lessons[lesson.task, lesson.round, lesson.student, lesson.teacher] = lesson
+                case "accepted":
+                    choice = Choice.model_validate(event)
+                    choices[choice.task, choice.client] = choice
+                case "warning":
+                    alarms.append(Alarm.model_validate(event))
+                case _ if "client" in event:
+                    troubles[Trouble.model_validate(event)] = None
         except ValidationError as error:
             raise UserError(f"{path}, line {number}: {_first_problem(error)}") from error
-    kept = tuple(rounds.values()), tuple(lessons.values())
-    return Events(*kept, tuple(alarms), tuple(refusals))
+    kept = tuple(rounds.values()), tuple(lessons.values()), tuple(choices.values())
+    return Events(*kept, tuple(alarms), tuple(troubles))
 
 
 def _first_problem(error: ValidationError) -> str:

@@ -1,14 +1,20 @@
 """The page about one run: a single file that needs nothing else, online or off."""
 
 from collections import Counter
-from importlib.resources import files
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
-from fedbridge.report import bars, cells, figures
+from fedbridge.report import bars, figures
 from fedbridge.report.folder import Run, read_run
-from fedbridge.report.series import curve, heat, last, lesson_weights, select
-from fedbridge.report.wording import METRICS, duration, metric, percent, size
+from fedbridge.report.graph import graph
+from fedbridge.report.heat import HeatMap, heat_map
+from fedbridge.report.lessons import fusions, mean_weights, outcomes
+from fedbridge.report.series import Curve, curve, last, select
+from fedbridge.report.space import cosines, maps
+from fedbridge.report.troubles import troubles
+from fedbridge.report.wording import METRICS, UNKNOWN, duration, metric, percent, short, size
 from fedbridge.report.writing import replacing
 
 MAIN = PROTOCOLS[0]
@@ -17,6 +23,7 @@ GLOSSES = {
     "large": "the foundation model with its head",
     "together": "both, calibrated on private data",
 }
+Rows = list[list[Any]]
 
 
 def write_page(run_folder: Path) -> Path:
@@ -34,18 +41,18 @@ def write_page(run_folder: Path) -> Path:
 
 def render(run: Run) -> str:
     """Return the page of a run as HTML, everything that users named escaped."""
-    from jinja2 import Environment, StrictUndefined
-    from markupsafe import Markup
+    from jinja2 import Environment, PackageLoader, StrictUndefined
 
     pages = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("fedbridge.report"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
-    pages.filters |= {"percent": percent, "size": size, "duration": duration}
-    here = files("fedbridge.report")
-    source = here.joinpath("page.html").read_text(encoding="utf-8")
-    palette = here.joinpath("palette.css").read_text(encoding="utf-8")
-    return pages.from_string(source).render(
-        palette=Markup(palette),
+    pages.filters |= {"percent": percent, "size": size, "duration": duration, "short": short}
+    pages.filters["signed"] = partial(percent, signed=True)
+    return pages.get_template("page.html").render(
         run=run,
         summary=run.summary,
         config=run.config,
@@ -54,8 +61,14 @@ def render(run: Run) -> str:
         results=_results(run),
         figures=_figures(run),
         shown=list(figures.curves_of(run, MAIN)),
+        curves=_curves(run),
+        heat=_heat(run),
+        taught=_taught(run),
+        space=_space(run),
+        costs=_costs(run),
+        phases=_phases(run),
         alarms=_alarms(run),
-        refusals=run.events.refusals,
+        troubles=troubles(run.events.troubles),
         METRICS=METRICS,
     )
 
@@ -112,9 +125,8 @@ def _figures(run: Run) -> dict[str, list[str]]:
 def _accuracy_figures(run: Run) -> dict[str, list[str]]:
     mean = figures.curves_of(run, MAIN)
     if not mean:
-        return {"tasks": [], "clients": [], "finals": [], "heat": []}
-    own = {client: figures.curves_of(run, MAIN, client) for client in run.clients}
-    own = {client: curves for client, curves in own.items() if curves}
+        return {"tasks": [], "clients": [], "finals": []}
+    own = _own_curves(run)
     limits = figures.limits_of([points for curves in own.values() for points in curves.values()])
     finals = {c: {p: points[-1][1] for p, points in curves.items()} for c, curves in own.items()}
     return {
@@ -126,18 +138,101 @@ def _accuracy_figures(run: Run) -> dict[str, list[str]]:
             for place, (client, curves) in enumerate(own.items())
         ],
         "finals": [bars.accuracy_by_client("finals", finals)],
-        "heat": [
-            cells.accuracy_heat_map(f"heat-{p}", heat(select(run.scores, p, MAIN)), p) for p in mean
+    }
+
+
+def _own_curves(run: Run) -> dict[str, dict[str, Curve]]:
+    """Return the curves of each client that was measured."""
+    own = {client: figures.curves_of(run, MAIN, client) for client in run.clients}
+    return {client: curves for client, curves in own.items() if curves}
+
+
+def _curves(run: Run) -> dict[str, Any]:
+    """Return what the curves show as rows of tables: of the mean, and of each client."""
+    mean = figures.curves_of(run, MAIN)
+    return {
+        "names": list(mean),
+        "mean": _by_task(mean),
+        "clients": [
+            [c, *row] for c, curves in _own_curves(run).items() for row in _by_task(curves)
         ],
     }
 
 
-def _cost_figures(run: Run) -> dict[str, list[str]]:
-    rounds, lessons = run.events.rounds, run.events.lessons
-    seconds = run.summary.seconds if run.summary else {}
-    taught = lesson_weights(lessons, run.clients)
+def _by_task(curves: dict[str, Curve]) -> Rows:
+    found = {predictor: dict(points) for predictor, points in curves.items()}
+    tasks = sorted({task for points in found.values() for task in points})
+    return [[task, *(percent(points.get(task)) for points in found.values())] for task in tasks]
+
+
+def _heat(run: Run) -> dict[str, Any]:
+    """Return the heat maps by predictor: of the mean, and of each client."""
+
+    def maps_of(client: str | None) -> dict[str, HeatMap]:
+        scores = [s for s in run.scores if client in (None, s.client)]
+        found = {p: select(scores, p, MAIN) for p in PREDICTORS}
+        return {p: heat_map(own) for p, own in found.items() if own}
+
+    measured = {score.client for score in run.scores}
+    clients = {client: maps_of(client) for client in run.clients if client in measured}
+    return {"mean": maps_of(None), "clients": clients}
+
+
+def _taught(run: Run) -> dict[str, Any] | None:
+    """Return who taught whom, and what it brought; None where nobody taught."""
+    lessons = run.events.lessons
+    if not lessons:
+        return None
+    every = fusions(lessons, run.events.choices)
+    found = outcomes(every, run.clients)
     return {
-        "lessons": [cells.lesson_matrix("lessons", *taught)] if lessons else [],
+        "fusions": every,
+        "outcomes": found,
+        "judged": any(outcome.gain is not None for outcome in found),
+        "graph": graph(mean_weights(lessons), run.clients, found),
+    }
+
+
+def _space(run: Run) -> dict[str, Any] | None:
+    """Return the picture of the shared space, None where none was kept."""
+    if run.space is None:
+        return None
+    by_client, by_class = maps(run.space)
+    rows = [
+        [name, *(UNKNOWN if value is None else f"{value:.2f}" for value in values)]
+        for name, values in cosines(run.space)
+    ]
+    return {
+        "by_client": by_client,
+        "by_class": by_class,
+        "clients": list(run.space.clients),
+        "cosines": rows,
+        "explained": sum(run.space.explained),
+        "most": max(map(len, run.space.clients.values()), default=0),
+    }
+
+
+def _cost_figures(run: Run) -> dict[str, list[str]]:
+    rounds, seconds = run.events.rounds, _seconds(run)
+    return {
         "traffic": [bars.traffic("traffic", rounds)] if rounds else [],
         "phases": [bars.time_by_phase("phases", seconds)] if seconds else [],
     }
+
+
+def _seconds(run: Run) -> dict[str, float]:
+    return run.summary.seconds if run.summary else {}
+
+
+def _costs(run: Run) -> Rows:
+    """Return task, round, seconds and bytes both ways of each round."""
+    return [
+        [r.task, r.round, duration(r.seconds), size(r.bytes_up), size(r.bytes_down)]
+        for r in run.events.rounds
+    ]
+
+
+def _phases(run: Run) -> Rows:
+    """Return each phase with its seconds, the longest first."""
+    ranked = sorted(_seconds(run).items(), key=lambda item: -item[1])
+    return [[phase, f"{seconds:.1f}"] for phase, seconds in ranked]

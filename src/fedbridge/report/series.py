@@ -1,4 +1,4 @@
-"""What the figures show: means over clients and tasks of a run's scores and lessons."""
+"""What the figures show: means over clients and tasks of a run's scores."""
 
 from collections.abc import Iterable, Sequence
 
@@ -6,7 +6,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.metrics import AccuracyRow
-from fedbridge.report.folder import Lesson
 
 Curve = list[tuple[int, float]]
 
@@ -54,30 +53,5 @@ def heat(scores: Sequence[AccuracyRow]) -> NDArray[np.float64]:
     return np.where(counts > 0, totals / np.maximum(counts, 1), np.nan)
 
 
-def lesson_weights(
-    lessons: Sequence[Lesson], clients: Sequence[str]
-) -> tuple[list[str], list[str], NDArray[np.float64]]:
-    """Return students, teachers and the mean weight ``(students, teachers)`` of their lessons.
-
-    A student's own earlier snapshots count as the teacher of its own name; NaN means that
-    the pair never met.
-    """
-    given: dict[tuple[str, str], list[float]] = {}
-    for lesson in lessons:
-        own = lesson.teacher.startswith(f"{lesson.student}@task-")
-        teacher = lesson.student if own else lesson.teacher
-        given.setdefault((lesson.student, teacher), []).append(lesson.weight)
-    students = _ordered({student for student, _ in given}, clients)
-    teachers = _ordered({teacher for _, teacher in given}, clients)
-    weights = np.full((len(students), len(teachers)), np.nan)
-    for (student, teacher), values in given.items():
-        weights[students.index(student), teachers.index(teacher)] = np.mean(values)
-    return students, teachers, weights
-
-
 def _latest(own: dict[int, float], task: int) -> float:
     return own[max(i for i in own if i <= task)]
-
-
-def _ordered(names: set[str], clients: Sequence[str]) -> list[str]:
-    return [name for name in clients if name in names] + sorted(names - set(clients))

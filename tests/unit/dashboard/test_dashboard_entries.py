@@ -7,7 +7,7 @@ from fedbridge.dashboard.discovery import find_runs, name_of
 from fedbridge.dashboard.entry import read_entry
 from fedbridge.errors import UserError
 from fedbridge.runs import Run, alone
-from run_folders import advance, finish, write_run
+from growing_runs import advance, finish, write_run
 
 
 def read(folder, before=None):

@@ -13,7 +13,7 @@ from fedbridge.dashboard.discovery import name_of
 from fedbridge.dashboard.guard import host_of
 from fedbridge.dashboard.serving import listening
 from fedbridge.errors import UserError
-from run_folders import advance, finish, write_run
+from growing_runs import advance, finish, write_run
 
 NASTY = "<script>alert(1)</script>&\"'"
 

@@ -5,7 +5,7 @@ import pytest
 from fedbridge.dashboard.catalogue import Catalogue
 from fedbridge.dashboard.charts import LETTERS, STYLES, Charts, apart, overlay
 from fedbridge.dashboard.view import KEYS, MOST, View, choices
-from run_folders import write_run
+from growing_runs import write_run
 
 
 @pytest.fixture(scope="module")

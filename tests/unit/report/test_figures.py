@@ -12,7 +12,6 @@ from PIL import Image
 
 from fedbridge.errors import UserError
 from fedbridge.report.bars import accuracy_by_client, time_by_phase, traffic
-from fedbridge.report.cells import accuracy_heat_map, lesson_matrix
 from fedbridge.report.figures import accuracy_over_tasks, limits_of, spread, write_picture
 from fedbridge.report.folder import Round
 from fedbridge.report.svg import drawing, inline_svg
@@ -54,24 +53,9 @@ def test_ids_are_unique_and_references_lead_to_them() -> None:
     assert wanted <= set(ids)
 
 
-def test_heat_map_has_the_percentages_and_frames_what_was_not_learnt() -> None:
-    values = np.array([[0.1, np.nan], [0.7, 0.2], [0.35, 0.8]])
-    svg = accuracy_heat_map("f", values, "small")
-    assert {"10", "70", "20", "35", "80", "none", "accuracy on task"} <= set(texts(svg))
-    assert svg.count("stroke-dasharray") == 2  # untrained on task 1, and after 1 on task 2
-    assert "35.0 % on task 1, 80.0 % on task 2" in svg
-
-
-def test_lesson_matrix_leaves_out_pairs_that_never_met() -> None:
-    svg = lesson_matrix("f", ["a", "b"], ["a", "b"], np.array([[0.9, 0.25], [np.nan, 0.5]]))
-    numbers = [text for text in texts(svg) if text.isdecimal()]
-    assert sorted(numbers) == ["25", "50", "90"]
-    assert "b to a 25.0 %" in svg
-
-
 def test_bars_carry_their_values() -> None:
     svg = accuracy_by_client("f", {"a": {"small": 0.5, "large": 0.25}, "b": {"small": 1.0}})
-    assert {"50.0", "25.0", "100.0", "a", "b"} <= set(texts(svg))
+    assert {"50.0 small", "25.0 large", "100.0 small", "a", "b"} <= set(texts(svg))
 
 
 def test_phases_stand_by_length() -> None:

@@ -4,8 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.metrics import AccuracyRow
-from fedbridge.report.folder import Lesson
-from fedbridge.report.series import curve, heat, last, lesson_weights, select
+from fedbridge.report.series import curve, heat, last, select
 
 
 def row(client: str, after: int, on: int, correct: int, predictor: str = "small") -> AccuracyRow:
@@ -55,24 +54,6 @@ def test_select_takes_one_predictor_and_protocol() -> None:
     mixed = [*ROWS, row("a", 1, 1, 9, "large")]
     assert select(mixed, "large", "class-incremental") == [mixed[-1]]
     assert select(mixed, "large", "task-aware") == []
-
-
-def lesson(student: str, teacher: str, weight: float) -> Lesson:
-    return Lesson(task=1, round=1, student=student, teacher=teacher, weight=weight)
-
-
-def test_own_snapshots_teach_under_the_students_name() -> None:
-    lessons = [
-        lesson("b", "a", 0.2),
-        lesson("b", "a", 0.4),
-        lesson("a", "a@task-1", 0.5),
-        lesson("a", "a@task-2", 0.7),
-        lesson("a", "large", 1.0),
-    ]
-    students, teachers, weights = lesson_weights(lessons, ["b", "a"])
-    assert students == ["b", "a"]
-    assert teachers == ["a", "large"]
-    np.testing.assert_allclose(weights, [[0.3, np.nan], [0.6, 1.0]])
 
 
 @given(st.permutations(ROWS))
