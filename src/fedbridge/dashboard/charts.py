@@ -90,7 +90,8 @@ def overlay(name: str, curves: Mapping[str, Curve], predictor: str) -> str:
             colour, marker, line = STYLES[LETTERS.index(letter)]
             tasks, values = zip(*points, strict=True)
             shown = [100 * value for value in values]
-            axes.plot(tasks, shown, color=colour, marker=marker, linestyle=line, markersize=5)
+            look = {"color": colour, "marker": marker, "linestyle": line}
+            axes.plot(tasks, shown, markersize=5, clip_on=False, **look)
         final = max(points[-1][0] for points in measured.values())
         axes.set_xlim(0.7, final + 0.45)
         axes.set_xticks(range(1, final + 1, 1 + final // 10))
