@@ -4,7 +4,7 @@ import threading
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
@@ -90,7 +90,7 @@ def overlay(name: str, curves: Mapping[str, Curve], predictor: str) -> str:
             colour, marker, line = STYLES[LETTERS.index(letter)]
             tasks, values = zip(*points, strict=True)
             shown = [100 * value for value in values]
-            look = {"color": colour, "marker": marker, "linestyle": line}
+            look: dict[str, Any] = {"color": colour, "marker": marker, "linestyle": line}
             axes.plot(tasks, shown, markersize=5, clip_on=False, **look)
         final = max(points[-1][0] for points in measured.values())
         axes.set_xlim(0.7, final + 0.45)

@@ -16,6 +16,10 @@ def _config(pick: Callable[[Any], Any]) -> Key:
     return lambda entry: pick(entry.run.config) if entry.run else None
 
 
+def _accuracy(predictor: str) -> Key:
+    return lambda entry: entry.accuracy[predictor]
+
+
 FACETS: dict[str, Key] = {
     "state": lambda entry: entry.state,
     "method": _config(lambda config: config.name),
@@ -31,7 +35,7 @@ KEYS: dict[str, Key] = {
     "seed": _config(lambda config: config.seed),
     "state": lambda entry: STATES.index(entry.state),
     "step": lambda entry: entry.done / entry.total if entry.total else None,
-    **{p: lambda entry, p=p: entry.accuracy[p] for p in PREDICTORS},
+    **{predictor: _accuracy(predictor) for predictor in PREDICTORS},
     "forgetting": lambda entry: entry.forgetting,
     "bytes": lambda entry: sum(entry.traffic) if entry.run else None,
     "time": lambda entry: entry.seconds,
