@@ -29,7 +29,7 @@ environment: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: $(PINS) scripts/browser.py
-	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower
+	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower,dashboard,tensorboard,mlflow,wandb
 	@.venv/bin/python scripts/browser.py
 	@touch $@ .venv/run.stamp
 

@@ -1,6 +1,6 @@
-"""The command line: run, resume, check, list, report, compare, bench, data, deploy."""
+"""The command line: run, resume, check, list, report, compare, bench, and others' commands."""
 
-import logging
+import json
 import os
 import signal
 import sys
@@ -11,13 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fedbridge.dashboard.commands import dashboard
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from fedbridge.bench import Job
     from fedbridge.config import Config
     from fedbridge.experiment import Connect, Experiment
@@ -51,15 +50,22 @@ def run(
         Literal["local", "flower"] | None,
         typer.Option(help="local, or flower for Flower's simulation; as the config says."),
     ] = None,
+    track: Annotated[
+        list[str] | None,
+        typer.Option(help="tensorboard, mlflow or wandb; may be repeated.", metavar="TRACKER"),
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment from a config file."""
     from fedbridge.config import load_config
     from fedbridge.experiment import Experiment
     from fedbridge.runs import Run
+    from fedbridge.tracking import require_trackers
 
     chosen = [f"engine.kind={engine}"] if engine else []
+    chosen += [f"track.to={json.dumps(track)}"] if track else []
     settings = load_config(config, (overrides or []) + chosen)
+    require_trackers(settings)
     connect = engine_of(settings)
     folder = out or Path("runs") / config.stem
     _clear_unstarted(folder)
@@ -144,6 +150,9 @@ def compare(
         Console().print(compare_table(folders))
 
 
+app.command()(dashboard)
+
+
 @app.command()
 def bench(
     suite: Annotated[Path, typer.Argument(help="A suite's TOML file.", metavar="SUITE")],
@@ -187,9 +196,10 @@ def _carry_out(suite: Path, chosen: "Sequence[Job]", results: Path, slots: int |
     from rich.console import Console
 
     from fedbridge.bench import conduct, only_bench, show_failures
+    from fedbridge.live import logged
 
     try:
-        with _politely(), only_bench(results), _logged(Console()):
+        with _politely(), only_bench(results), logged(Console()):
             cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
             slots = slots or cores or os.cpu_count() or 1
             failed = conduct(Console(), suite, chosen, results, slots)
@@ -213,56 +223,23 @@ def _politely() -> Iterator[None]:
 def _conduct(experiment: "Experiment", quiet: bool) -> None:
     from rich.console import Console
 
-    folder = experiment.run.folder
+    from fedbridge.live import display
+    from fedbridge.tracking import tracking
+
+    folder, console = experiment.run.folder, Console(quiet=quiet)
     try:
-        with _politely():
-            _follow(experiment, Console(quiet=quiet))
+        with (
+            _politely(),
+            tracking(experiment.run) as track,
+            display(experiment, console) as show,
+        ):
+            for progress in experiment.conduct():
+                show(progress)
+                track(progress)
     except KeyboardInterrupt:
         typer.echo(f"stopped; go on with: fedbridge resume {folder}", err=True)
         raise typer.Exit(130) from None
     _show(folder, quiet)
-
-
-def _follow(experiment: "Experiment", console: "Console") -> None:
-    """Carry a run out and say how far it is: as a bar, or line by line where none can move."""
-    from rich import progress as bars
-
-    columns = (
-        bars.TextColumn("{task.description}"),
-        bars.BarColumn(bar_width=None),
-        bars.MofNCompleteColumn(),
-        bars.TimeRemainingColumn(compact=True),
-        bars.TextColumn("{task.fields[accuracy]}"),
-    )
-    period = 7 * 24 * 3600.0  # a round may take long, so the speed is that of all rounds so far
-    bar = bars.Progress(
-        *columns,
-        console=console,
-        speed_estimate_period=period,
-        expand=True,
-        disable=not console.is_terminal,
-    )
-    line = bar.add_task("preparing", total=None, accuracy="")
-
-    def encoding(done: int, wanted: int) -> None:
-        place = "the FM encodes" if done < wanted else "first round"
-        bar.update(line, description=place, completed=done, total=wanted)
-
-    experiment.tell = encoding
-    with bar, _logged(console):
-        for number, progress in enumerate(experiment.conduct()):
-            place = f"task {progress.step.task} round {progress.step.round}"
-            if number == 0:  # neither preparations nor an earlier session are a measure of speed
-                bar.reset(line, total=progress.total)
-            bar.update(
-                line,
-                description=place,
-                completed=progress.done,
-                total=progress.total,
-                accuracy=progress.accuracy(),
-            )
-            if not console.is_terminal:
-                console.print(f"{place}: {progress.accuracy()}")
 
 
 def engine_of(config: "Config") -> "Callable[[Run], Connect]":
@@ -281,21 +258,6 @@ def engine_of(config: "Config") -> "Callable[[Run], Connect]":
             "pip install 'fedbridge[flower]'"
         ) from error
     return lambda run: partial(connect_simulated, run)
-
-
-@contextmanager
-def _logged(console: "Console") -> Iterator[None]:
-    """Show what the package says meanwhile, such as which download is under way."""
-    from rich.logging import RichHandler
-
-    log = logging.getLogger("fedbridge")
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
-    log.addHandler(handler)
-    log.setLevel(logging.INFO)
-    try:
-        yield
-    finally:
-        log.removeHandler(handler)
 
 
 def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:

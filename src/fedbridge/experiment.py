@@ -26,7 +26,7 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
-from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
+from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
 from fedbridge.models.foundation import load_foundation
@@ -40,7 +40,7 @@ from fedbridge.server.fusions import require_pictures
 from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import warm_start
-from fedbridge.wire import Choice, State, Step
+from fedbridge.wire import State, Step
 
 DRAWN = 600
 """Test items whose embeddings are drawn at a run's end, shared out among the clients."""
@@ -79,19 +79,27 @@ class Progress:
     done: int
     total: int
     rows: list[AccuracyRow]
+    bytes_up: int = 0
+    bytes_down: int = 0
+    refused: int = 0
+    """Uploads that were not taken in so far."""
+
+    def means(self, client: str | None = None) -> dict[str, float]:
+        """Return each predictor's mean class-incremental accuracy on past tasks so far.
+
+        Of all clients, or of one; nothing before the first measurement.
+        """
+        latest = {row.client: row.after_task for row in self.rows}
+        found: dict[str, list[float]] = {predictor: [] for predictor in PREDICTORS}
+        for row in self.rows:
+            past = row.after_task == latest[row.client] >= row.on_task
+            if past and row.protocol == PROTOCOLS[0] and client in (None, row.client):
+                found[row.predictor].append(row.accuracy)
+        return {p: sum(values) / len(values) for p, values in found.items() if values}
 
     def accuracy(self) -> str:
-        """Return the mean class-incremental accuracy so far on past tasks, as a line."""
-        latest = {row.client: row.after_task for row in self.rows}
-        past = [
-            r
-            for r in self.rows
-            if r.after_task == latest[r.client] >= r.on_task and r.protocol == "class-incremental"
-        ]
-        means = {
-            p: [r.accuracy for r in past if r.predictor == p] for p in dict.fromkeys(PREDICTORS)
-        }
-        parts = [f"{p} {100 * sum(a) / len(a):.1f}" for p, a in means.items() if a]
+        """Return the means of all clients as a line."""
+        parts = [f"{predictor} {100 * mean:.1f}" for predictor, mean in self.means().items()]
         return ", ".join(parts) + " %" if parts else ""
 
 
@@ -264,7 +272,7 @@ class Experiment:
 
         Raises UserError if another process is still at it after ``patience`` seconds.
         """
-        with alone(self.run.folder, patience):
+        with alone(self.run.folder, patience), self.run.noting_failure():
             yield from self._conduct()
 
     def _conduct(self) -> Iterator[Progress]:
@@ -285,7 +293,9 @@ class Experiment:
                 self._log(step, server, transport)
                 self._evaluate(server, transport, step)
                 self._checkpoint(done, server, transport)
-                yield Progress(step, done, len(todo), self.measured.rows)
+                traffic = self.bytes_up, self.bytes_down
+                rows = [*self.measured.rows]
+                yield Progress(step, done, len(todo), rows, *traffic, self.refused)
             self._draw(site, transport)
             self._summarise(site, transport)
 

@@ -28,6 +28,7 @@ from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runs import CONFIG, SUMMARY, Run
 from fedbridge.site import site_client, site_of
+from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
 
 log = logging.getLogger(__name__)
@@ -65,8 +66,10 @@ def serve(grid: Grid, context: Context) -> None:
         return
     nodes = str(context.run_config.get("nodes") or "")
     connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
-    for progress in Experiment(run, connect=connect).conduct(PATIENCE):
-        print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
+    with tracking(run) as track:
+        for progress in Experiment(run, connect=connect).conduct(PATIENCE):
+            print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
+            track(progress)
 
 
 def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:

@@ -45,7 +45,7 @@ def binding(config: Config) -> bytes:
     """Return the settings that bind all sides, as bytes to be compared."""
     of_one_side = {"model": True, "batch": True}  # the FM is compared by its fingerprint
     tree = config.model_dump(
-        mode="json", exclude={"name": True, "engine": True, "large": of_one_side}
+        mode="json", exclude={"name": True, "engine": True, "track": True, "large": of_one_side}
     )
     return json.dumps(tree, sort_keys=True).encode()
 

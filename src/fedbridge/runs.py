@@ -16,10 +16,10 @@ import secrets
 import subprocess
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import Any, BinaryIO, Self
+from typing import IO, Any, Self
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.config import Config, dump_config, load_config
@@ -35,6 +35,7 @@ SUMMARY = "summary.json"
 EMBEDDINGS = "embeddings.json"
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
+GLANCE = 0.1  # seconds after which whoever only looked whether a run is held has let go of it
 
 
 class Run:
@@ -90,6 +91,17 @@ class Run:
             return []
         lines = path.read_bytes().split(b"\n")[:-1]  # a whole line ends in a line feed
         return [_parse_event(path, number, line) for number, line in enumerate(lines, start=1)]
+
+    @contextmanager
+    def noting_failure(self) -> Iterator[None]:
+        """Add an event ``aborted`` if the block fails, and let the failure go on."""
+        try:
+            yield
+        except Exception as error:
+            kind = "" if isinstance(error, UserError) else f"{type(error).__name__}: "
+            with suppress(Exception):  # a full disk, say, which is what it failed of
+                self.event("aborted", message=f"{kind}{error}")
+            raise
 
     def write_accuracy(self, rows: Sequence[AccuracyRow]) -> None:
         """Replace the accuracy table; rows are put into the declared order of tables."""
@@ -149,19 +161,35 @@ class Run:
 
 
 @contextmanager
-def alone(folder: Path) -> Iterator[None]:
+def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
     """Be the only process at work in a run's folder; the lock goes when the process does.
 
-    Raises UserError if another one is at work.
+    Raises UserError if another one is still at work after ``patience`` seconds.
     """
     with (folder / CONFIG).open("r+b") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{folder}: another process is carrying out this run; let it end first"
-            ) from error
+        # whoever only looks whether the run is held lets go of it at once
+        end = time.monotonic() + max(patience, GLANCE)
+        while not _locked(file, fcntl.LOCK_EX):
+            if time.monotonic() >= end:
+                raise UserError(
+                    f"{folder}: another process is carrying out this run; let it end first"
+                )
+            time.sleep(GLANCE / 5)
         yield
+
+
+def is_held(folder: Path) -> bool:
+    """Say whether a process is at work in a run's folder; nothing is written."""
+    with (folder / CONFIG).open("rb") as file:
+        return not _locked(file, fcntl.LOCK_SH)
+
+
+def _locked(file: IO[bytes], kind: int) -> bool:
+    try:
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def environment(seed: int) -> dict[str, Any]:
@@ -189,31 +217,6 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
-
-
-@contextmanager
-def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Be the only process at work in a run's folder; the lock goes when the process does.
-
-    Raises UserError if another one is still at work after ``patience`` seconds.
-    """
-    with (folder / CONFIG).open("r+b") as file:
-        end = time.monotonic() + patience
-        while not _locked(file):
-            if time.monotonic() >= end:
-                raise UserError(
-                    f"{folder}: another process is carrying out this run; let it end first"
-                )
-            time.sleep(0.2)
-        yield
-
-
-def _locked(file: BinaryIO) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _version(package: str) -> str | None:

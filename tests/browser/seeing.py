@@ -68,7 +68,8 @@ UNNAMED = """
   const figures = [...document.querySelectorAll('svg:not(svg svg), img, canvas')]
     .filter(e => e.getAttribute('aria-hidden') !== 'true')
     .filter(e => !(e.getAttribute('aria-label') || e.getAttribute('aria-labelledby') || e.alt));
-  const controls = [...document.querySelectorAll('button, input, select, a, summary, [tabindex]')]
+  const wanted = 'button, input:not([type=hidden]), select, a, summary, [tabindex]';
+  const controls = [...document.querySelectorAll(wanted)]
     .filter(e => !named(e));
   return [...figures, ...controls].map(e => e.outerHTML.slice(0, 120));
 }

@@ -6,10 +6,11 @@ import sys
 import datasets
 import pytest
 
-from fedbridge import cli
+from fedbridge import cli, tracking
 from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
 from fedbridge.listing import listing
+from fedbridge.live.standing import Standing
 from fedbridge.runs import Run, alone
 from fedbridge.server.fusions import FUSIONS
 
@@ -112,20 +113,38 @@ def test_override_and_out(call, tmp_path):
 
 
 def test_encoding_is_part_of_the_progress(call, monkeypatch, tmp_path):
-    from rich.progress import Progress
-
     said = []
-    update = Progress.update
+    encode = Standing.encode
     monkeypatch.setattr(
-        Progress, "update", lambda self, *a, **k: (said.append(k), update(self, *a, **k))[1]
+        Standing, "encode", lambda self, *counts: (said.append(counts), encode(self, *counts))[1]
     )
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "new-cache"))
     assert call("run", "tiny.toml", "--out", "r")[0] == 0
-    encoding = [k for k in said if k["description"] == "the FM encodes"]
-    assert encoding and all(0 < k["completed"] < k["total"] for k in encoding)
-    steps = [k for k in said if k["description"].startswith("task")]
-    assert [(k["completed"], k["total"]) for k in steps] == [(1, 2), (2, 2)]
-    assert "together" in steps[-1]["accuracy"]
+    assert said and all(0 < done <= wanted for done, wanted in said)
+
+
+def test_a_tracker_that_is_not_there_is_refused_before_anything_is_made(
+    call, monkeypatch, tmp_path
+):
+    monkeypatch.setattr(tracking, "find_spec", lambda name: None)
+    code, out, err = call("run", "tiny.toml", "--track", "mlflow", "--track", "wandb")
+    assert (code, out) == (2, "")
+    assert only_line(err).endswith(
+        '"mlflow" needs the extra of that name: pip install "fedbridge[mlflow]"'
+    )
+    assert not (tmp_path / "runs").exists()
+    code, _, err = call("run", "tiny.toml", "--track", "paper")
+    assert code == 2 and "track.to" in only_line(err) and "'paper'" in err
+
+
+def test_a_dashboard_says_what_it_cannot_show(call, monkeypatch, tmp_path):
+    code, _, err = call("dashboard")
+    assert code == 2 and only_line(err) == "error: runs: must be a folder with runs, found none"
+    code, _, err = call("dashboard", tmp_path, "--host", "0.0.0.0")
+    assert code == 2 and "--name: must be given with --host 0.0.0.0" in only_line(err)
+    monkeypatch.setitem(sys.modules, "fedbridge.dashboard.serving", None)
+    code, _, err = call("dashboard", tmp_path)
+    assert code == 2 and 'pip install "fedbridge[dashboard]"' in only_line(err)
 
 
 @pytest.mark.parametrize("what", ["learners", "fusions", "models", "datasets"])

@@ -47,7 +47,8 @@ class Job:
             found = load_config(self.folder / CONFIG)
         except UserError:  # settings of another version
             return False
-        return found.model_copy(update={"engine": self.config.engine}) == self.config
+        ours = {"engine": self.config.engine, "track": self.config.track}
+        return found.model_copy(update=ours) == self.config
 
 
 def jobs_of(path: Path, suite: Suite, results: Path) -> list[Job]:

@@ -12,6 +12,7 @@ from pathlib import Path
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment
 from fedbridge.runs import Run
+from fedbridge.tracking import tracking
 
 
 def main(folder: Path) -> int:
@@ -19,8 +20,10 @@ def main(folder: Path) -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        for _ in Experiment(Run.open(folder)).conduct():
-            pass
+        run = Run.open(folder)
+        with tracking(run) as track:
+            for progress in Experiment(run).conduct():
+                track(progress)
     except KeyboardInterrupt:
         return 130
     except UserError as error:

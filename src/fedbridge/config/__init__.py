@@ -29,6 +29,7 @@ from fedbridge.config.learners import (
 )
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.site import SiteConfig, load_site
+from fedbridge.config.track import Track, Tracker
 
 __all__ = [
     "DERPP",
@@ -60,6 +61,8 @@ __all__ = [
     "SiteConfig",
     "Small",
     "TargetLearner",
+    "Track",
+    "Tracker",
     "Training",
     "dump_config",
     "load_config",

@@ -9,6 +9,7 @@ from fedbridge.config.fusions import OBOD, Fusion
 from fedbridge.config.learners import SMCF, Learner
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.section import Count, Section
+from fedbridge.config.track import Track
 
 DEFAULT_NAMES = {"learner": "smcf", "fusion": "obod"}
 
@@ -28,6 +29,7 @@ class Config(Section):
     learner: Learner = SMCF()
     fusion: Fusion = OBOD()
     engine: Engine = Engine()
+    track: Track = Track()
 
     @property
     def starts_warm(self) -> bool:

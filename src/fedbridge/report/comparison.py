@@ -5,6 +5,7 @@ import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from fedbridge.config import Config
 from fedbridge.report.folder import Run
 from fedbridge.report.wording import SIGNED, UNKNOWN, metric, percent
 
@@ -35,7 +36,7 @@ def compare(runs: Sequence[Run], protocol: str) -> list[list[Line]]:
     """
     groups: dict[str, list[Run]] = {}
     for run in runs:
-        groups.setdefault(json.dumps(_settings(run)), []).append(run)
+        groups.setdefault(json.dumps(settings_of(run.config)), []).append(run)
     labels = _labels([members[0] for members in groups.values()])
     return [
         _lines(label, sorted(members, key=lambda run: run.config.seed), protocol)
@@ -80,8 +81,9 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     several = len({run.config.data.name for run in runs}) > 1
     labels = []
     for run in runs:
-        own = _settings(run)
-        others = [_settings(other) for other in runs if other.config.name == run.config.name]
+        own = settings_of(run.config)
+        namesakes = [other.config for other in runs if other.config.name == run.config.name]
+        others = [settings_of(config) for config in namesakes]
         telling = {key for key in own if any(other.get(key) != own[key] for other in others)}
         telling |= {"data.name"} if several else set()
         notes = ", ".join(f"{key}={own[key]}" for key in own if key in telling)
@@ -89,9 +91,9 @@ def _labels(runs: Sequence[Run]) -> list[str]:
     return labels
 
 
-def _settings(run: Run) -> dict[str, Any]:
+def settings_of(config: Config) -> dict[str, Any]:
     """Return the settings as ``a.b`` keys, without the seed and what no number depends on."""
-    tree = run.config.model_dump(mode="json", exclude={"seed", "engine"})
+    tree = config.model_dump(mode="json", exclude={"seed", "engine", "track"})
     sections = {key: value for key, value in tree.items() if isinstance(value, dict)}
     flat = {key: value for key, value in tree.items() if key not in sections}
     for section, values in sections.items():

@@ -1,6 +1,7 @@
 """How the report writes numbers and names, the same in the terminal and on the page."""
 
 import math
+from typing import Any
 
 from fedbridge.report.folder import Measures
 
@@ -13,6 +14,8 @@ METRICS = {
 }
 SIGNED = ("backward_transfer", "forward_transfer")
 UNKNOWN = "–"
+ORDINARY = ("round", "taught", "accepted")
+"""Kinds of events that are no fault."""
 
 
 def percent(value: float | None, signed: bool = False) -> str:
@@ -51,6 +54,17 @@ def duration(seconds: float | None) -> str:
     if minutes < 60:
         return f"{minutes} min {rest} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def fault(event: dict[str, Any]) -> str | None:
+    """Return in words what an event says went wrong, None if it is none of that kind."""
+    kind = str(event.get("kind", "event"))
+    if kind in ORDINARY:
+        return None
+    place = [f"task {event['task']}, round {event['round']}"] if "round" in event else []
+    who = [str(event["client"])] if "client" in event else []
+    reason = str(event.get("reason") or event.get("message") or "no reason given")
+    return f"{', '.join([*who, *place, kind])}: {reason}"
 
 
 def short(name: str, length: int = 16) -> str:
