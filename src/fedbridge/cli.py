@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fedbridge import completion
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
@@ -32,10 +33,24 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(deploy)
-Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
-Settings = Annotated[Path, typer.Argument(help="A TOML file.", metavar="CONFIG")]
+Folder = Annotated[
+    Path,
+    typer.Argument(
+        help="A run's folder.", metavar="RUN", autocompletion=completion.run_folders
+    ),
+]
+Settings = Annotated[
+    Path,
+    typer.Argument(help="A TOML file.", metavar="CONFIG", autocompletion=completion.config_files),
+]
 Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: a.b=value.", metavar="A.B=V")
+    list[str] | None,
+    typer.Option(
+        "--set",
+        help="Override a setting: a.b=value.",
+        metavar="A.B=V",
+        autocompletion=completion.overrides,
+    ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
@@ -130,7 +145,12 @@ def report(folder: Folder) -> None:
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Runs' folders.", metavar="RUN...")],
+    folders: Annotated[
+        list[Path],
+        typer.Argument(
+            help="Runs' folders.", metavar="RUN...", autocompletion=completion.run_folders
+        ),
+    ],
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Compare runs; seeds of one method are averaged."""
@@ -146,7 +166,12 @@ def compare(
 
 @app.command()
 def bench(
-    suite: Annotated[Path, typer.Argument(help="A suite's TOML file.", metavar="SUITE")],
+    suite: Annotated[
+        Path,
+        typer.Argument(
+            help="A suite's TOML file.", metavar="SUITE", autocompletion=completion.config_files
+        ),
+    ],
     out: Annotated[
         Path, typer.Option(help="Results lie in a folder of the suite's name here.", metavar="DIR")
     ] = Path("results"),
@@ -325,6 +350,8 @@ def _clear_unstarted(folder: Path) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit code 2."""
+    if os.environ.get(completion.VARIABLE) == "complete_bash":
+        completion.join_settings(os.environ)
     sys.path.append(os.getcwd())  # so that callable:MODULE:FUNCTION finds one's own module
     try:
         code = app(prog_name="fedbridge", standalone_mode=False)
