@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fedbridge import completion
+from fedbridge import __version__, completion
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
+from fedbridge.guidance import page_for
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,9 +36,7 @@ app.add_typer(data, name="data")
 app.add_typer(deploy)
 Folder = Annotated[
     Path,
-    typer.Argument(
-        help="A run's folder.", metavar="RUN", autocompletion=completion.run_folders
-    ),
+    typer.Argument(help="A run's folder.", metavar="RUN", autocompletion=completion.run_folders),
 ]
 Settings = Annotated[
     Path,
@@ -53,6 +52,24 @@ Overrides = Annotated[
     ),
 ]
 Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedbridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version this is.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
+) -> None:
+    """Federated continual learning in which large and small models help each other."""
 
 
 @app.command()
@@ -349,7 +366,7 @@ def _clear_unstarted(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with one line and exit code 2."""
+    """Run the command line; a user's mistake ends with a line, the page that helps, and code 2."""
     if os.environ.get(completion.VARIABLE) == "complete_bash":
         completion.join_settings(os.environ)
     sys.path.append(os.getcwd())  # so that callable:MODULE:FUNCTION finds one's own module
@@ -357,6 +374,7 @@ def main() -> None:
         code = app(prog_name="fedbridge", standalone_mode=False)
     except UserError as error:
         code = _complain(str(error))
+        typer.echo(f"see {page_for(str(error))}", err=True)
     except typer.Abort:
         code = 130
     except Exception as error:

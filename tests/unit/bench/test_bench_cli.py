@@ -123,7 +123,9 @@ def test_a_finished_run_that_cannot_be_read_stops_no_other(made, call, act):
 def test_a_pattern_that_fits_nothing(call):
     code, _, err = call("--only", "nothing*")
     assert code == 2
-    assert err == "error: --only: must fit a run such as first--bridge--1, found 'nothing*'\n"
+    assert err.startswith(
+        "error: --only: must fit a run such as first--bridge--1, found 'nothing*'\n"
+    )
 
 
 def test_a_suite_that_is_wrong(made, call):
