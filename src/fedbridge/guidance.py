@@ -8,12 +8,17 @@ TOPICS: dict[str, str] = {
     "settings-of-a-deployment": r"--clients|--host:|SUPERLINK:|must be NAME=VALUE|these settings:",
     "the-configs-file-cannot-be-read": r"cannot read this|not valid TOML|extends (itself|must)",
     "models-of-several-architectures": r"small\.models: must be of one architecture",
+    "damaged-files": (
+        r"(summary|environment)\.json: (?!cannot)|delete (folder|its cache)|damaged|no domain of"
+        r"|no checkpoint|must be JSON|first line must|must be a measurement|must be an object"
+        r"|every row must be there once"
+    ),
     "a-package-is-missing": r"pip install|needs the (package|extra)",
     "the-hugging-face-hub": r"[hH]ub (cannot be reached|does not give)",
     "columns-of-a-hub-data-set": r"data\.hub|save_to_disk",
     "a-setting-is-refused": (
-        r"unknown key|Input (should|tag)|Field required|must have the form a\.b=|fusion\.name|run config"
-        r"|must be below 1|must be given"
+        r"unknown key|Input (should|tag)|Field required|must have the form a\.b="
+        r"|fusion\.name|run config|must be below 1|must be given"
     ),
     "a-small-model-does-not-fit": r"small\.models:",
     "tuning-the-foundation-model": r"large\.tuning|one that is tuned",
@@ -31,10 +36,6 @@ TOPICS: dict[str, str] = {
     "flowers-simulation-does-not-start": r"engine\.kind",
     "the-public-set": r"data\.public|scenario\.public|public set must",
     "the-disk-is-full": r"disk full",
-    "damaged-files": (
-        r"delete (folder|its cache|it and)|damaged|no domain of|no checkpoint|must be JSON"
-        r"|first line must|must be a measurement|must be an object|every row must be there once"
-    ),
     "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
     "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
     "a-file-cannot-be-written": r"cannot (be written|write here)|a picture must end",
