@@ -64,8 +64,8 @@ def measure(engine: dict[str, Any], rounds: int, folder: Path) -> dict[str, Any]
 
 def page(found: dict[str, dict[str, Any]], rounds: int) -> str:
     """Return the results as a Markdown table."""
-    lines = ["<!-- written by benchmarks/engines.py -->", "| engine | a round | all else |"]
-    lines += ["|---|---|---|"]
+    lines = ["<!-- written by benchmarks/engines.py -->", ""]
+    lines += ["| engine | a round | all else |", "|---|---|---|"]
     for name, one in found.items():
         lines += [f"| {name} | {one['round']:.2f} s | {one['start']:.1f} s |"]
     megabytes = next(iter(found.values()))["megabytes"]

@@ -107,7 +107,9 @@ def overview() -> str:
         body += [arrow(374, y + 34, 556, y + 34), arrow(556, y + 62, 374, y + 62)]
     body += [text(465, 66, "small model, sums", "faint small")]
     body += [text(465, 118, "fused model, all sums", "faint small")]
-    title = "Three clients with streams of tasks, small models and a frozen FM; a server between them"
+    title = (
+        "Three clients with streams of tasks, small models and a frozen FM; a server between them"
+    )
     return frame(title, 760, 352, body)
 
 
@@ -136,7 +138,10 @@ def one_round() -> str:
     """One round between a client and the server, from top to bottom."""
     body = [text(150, 28, "client k", "text bold"), text(560, 28, "server", "text bold")]
     body += ['<path class="line" d="M150,40 V316 M560,40 V272" stroke-dasharray="2 4"/>']
-    body += [arrow(556, 64, 154, 64), text(355, 57, "the model fused for k; sums G, H", "text small")]
+    body += [
+        arrow(556, 64, 154, 64),
+        text(355, 57, "the model fused for k; sums G, H", "text small"),
+    ]
     steps = (
         (82, BLUE, "accepts as much of it as helps"),
         (122, ORANGE, "solves for its own head"),
@@ -149,7 +154,9 @@ def one_round() -> str:
     body += [text(355, 211, "small model; once a task its sums", "text small")]
     body += [box(440, 236, 240, 32, PINK), on(560, 257, "OBOD: distils for each client", "#222222")]
     body += [text(560, 290, "after a task's last round", "faint small")]
-    return frame("One round: down, three steps at the client, up, distillation at the server", 700, 330, body)
+    return frame(
+        "One round: down, three steps at the client, up, distillation at the server", 700, 330, body
+    )
 
 
 def parts() -> str:
@@ -193,7 +200,12 @@ def measures() -> str:
         (190, "the mean of the last row is final accuracy"),
     )
     body += [text(430, y, words, "text small", "start") for y, words in notes]
-    return frame("A table of accuracies after each task on each task, and what is read from it", 700, 236, body)
+    return frame(
+        "A table of accuracies after each task on each task, and what is read from it",
+        700,
+        236,
+        body,
+    )
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
@@ -26,6 +27,10 @@ TOP = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
 FENCE = re.compile(r"(^ *```.*?^ *```$)", re.MULTILINE | re.DOTALL)
 LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAME = re.compile(r"(?<!\[)`(fedbridge(?:\.\w+)+)`")
+FOREIGN = re.compile(
+    r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>"""
+    r"""|<link\b[^>]*\brel=["']?(?:stylesheet|preconnect|preload|icon)\b[^>]*//[^>]*>"""
+)
 PICTURES = (".png", ".svg")
 LANGUAGES = {".toml": "toml", ".py": "python", ".json": "json", ".yml": "yaml", ".sh": "bash"}
 
@@ -66,6 +71,13 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     pieces = FENCE.split(markdown)  # every second one is a fenced block
     pieces[::2] = [NAME.sub(named, LINK.sub(linked, piece)) for piece in pieces[::2]]
     return "".join(pieces)
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Raise PluginError if a page loads anything from elsewhere: no network is needed."""
+    for path in sorted(Path(config.site_dir).rglob("*.html")):
+        if found := FOREIGN.search(path.read_text(encoding="utf-8")):
+            raise PluginError(f"{path}: must load nothing from elsewhere, found {found[0]}")
 
 
 # -- files outside of docs/
