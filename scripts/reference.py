@@ -3,11 +3,12 @@
 python scripts/reference.py
 """
 
+import inspect
 import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, get_type_hints
 
 import typer.main
 
@@ -98,20 +99,32 @@ def _commands(name: str, command: Any, parent: Any) -> Iterator[str]:
         usage = " ".join(command.collect_usage_pieces(context))
         title = context.command_path
         yield f"## {title}\n\n{_plain(command.help)}\n\n```text\n{title} {usage}\n```\n"
-    rows = [_parameter(p, context) for p in command.params if not getattr(p, "hidden", False)]
+    helps = _helps(command)
+    shown = [p for p in command.params if not getattr(p, "hidden", False)]
+    rows = [_parameter(p, context, helps) for p in shown]
     if rows:
         yield _table(("argument or option", "what it is", "default"), rows)
     for key, own in getattr(command, "commands", {}).items():
         yield from _commands(key, own, context)
 
 
-def _parameter(parameter: Any, context: Any) -> tuple[str, str, str]:
+def _helps(command: Any) -> dict[str, str]:
+    """Return what the command's function says of its parameters: click may lose an argument's."""
+    if command.callback is None:
+        return {}
+    hints = get_type_hints(inspect.unwrap(command.callback), include_extras=True)
+    notes = {name: getattr(hint, "__metadata__", ()) for name, hint in hints.items()}
+    return {name: note[0].help or "" for name, note in notes.items() if note}
+
+
+def _parameter(parameter: Any, context: Any, helps: dict[str, str]) -> tuple[str, str, str]:
     is_option = parameter.param_type_name == "option"
     name = ", ".join(parameter.opts) if is_option else parameter.make_metavar(context)
     default = parameter.get_default(context)
     is_flag = getattr(parameter, "is_flag", False)
     shown = "" if default in (None, ()) or is_flag else f"`{default}`"
-    return f"`{name}`", _cell(parameter.help or ""), shown or ("required" * parameter.required)
+    text = helps.get(parameter.name) or parameter.help or ""
+    return _cell(f"`{name}`"), _cell(text), shown or ("required" * parameter.required)
 
 
 def _plain(text: str | None) -> str:

@@ -29,8 +29,9 @@ LINK = re.compile(r"\]\((?!https?://|#)([^)\s#]+)(#[^)\s]*)?\)")
 NAME = re.compile(r"(?<!\[)`(fedbridge(?:\.\w+)+)`")
 FOREIGN = re.compile(
     r"""<(?:script|img|iframe|source)\b[^>]*\bsrc=["']?(?:https?:)?//[^>]*>"""
-    r"""|<link\b[^>]*\brel=["']?(?:stylesheet|preconnect|preload|icon)\b[^>]*//[^>]*>"""
+    r"""|<link\b(?=[^>]*\brel=["']?(?:stylesheet|preconnect|preload|icon))[^>]*//[^>]*>"""
 )
+CODE = re.compile(r"`[^`\n]+`")
 PICTURES = (".png", ".svg")
 LANGUAGES = {".toml": "toml", ".py": "python", ".json": "json", ".yml": "yaml", ".sh": "bash"}
 
@@ -61,6 +62,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return markdown
     known = identifiers()
 
+    def unescaped(found: re.Match[str]) -> str:
+        return found[0].replace("\\|", "|")
+
     def named(found: re.Match[str]) -> str:
         return f"[{found[0]}][{found[1]}]" if found[1] in known else found[0]
 
@@ -69,7 +73,10 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         return f"]({posixpath.relpath(target, posixpath.dirname(uri) or '.')}{found[2] or ''})"
 
     pieces = FENCE.split(markdown)  # every second one is a fenced block
-    pieces[::2] = [NAME.sub(named, LINK.sub(linked, piece)) for piece in pieces[::2]]
+    for number in range(0, len(pieces), 2):
+        piece = LINK.sub(linked, pieces[number])
+        # a table's code needs its bars escaped in the repository, and must not have them so here
+        pieces[number] = NAME.sub(named, CODE.sub(unescaped, piece))
     return "".join(pieces)
 
 
@@ -197,8 +204,8 @@ def notebook_files(path: Path, config: MkDocsConfig) -> Iterator[File]:
             name = f"{path.stem}-{number}-{place}"
             yield from _picture(output, name, config)
             parts.append(_output(output, name))
-    source = os.path.relpath(path, ROOT)
-    parts.insert(1, f"*This page is the notebook `{source}`, executed when the site was built.*")
+    ending = ", executed when the site was built" if executed.is_file() else ""
+    parts.insert(1, f"*This page is the notebook `{os.path.relpath(path, ROOT)}`{ending}.*")
     uri = f"notebooks/{path.stem}.md"
     yield File.generated(config, uri, content="\n\n".join(filter(None, parts)) + "\n")
 

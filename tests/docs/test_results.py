@@ -1,24 +1,19 @@
 """The page of results holds what the suites have written; suites can be run as they are shipped."""
 
-import importlib.util
 import re
 from types import ModuleType
 
 import pytest
-from documents import ROOT, read
+from documents import ROOT, read, script
 
 from fedbridge.bench import jobs_of, load_suite
 
 SUITES = sorted((ROOT / "configs" / "suites").glob("*.toml"))
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "scripts" / "results.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(name="script")
+def results_script() -> ModuleType:
+    return script("results")
 
 
 @pytest.mark.parametrize(
