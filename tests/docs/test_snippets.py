@@ -82,7 +82,7 @@ def check_command(snippet: Snippet, words: list[str]) -> None:
 
 
 def check_fedbridge(snippet: Snippet, words: list[str]) -> None:
-    group = typer.main.get_group(app)
+    group = typer.main.get_command(app)
     commands = group.commands
     name, *arguments = words
     if name.startswith("--"):  # of fedbridge itself
