@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from fedbridge import __version__, completion
+from fedbridge.arguments import Folder, Folders, Overrides, Quiet, Settings, Suite
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
@@ -34,24 +35,6 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(deploy)
-Folder = Annotated[
-    Path,
-    typer.Argument(help="A run's folder.", metavar="RUN", autocompletion=completion.run_folders),
-]
-Settings = Annotated[
-    Path,
-    typer.Argument(help="A TOML file.", metavar="CONFIG", autocompletion=completion.config_files),
-]
-Overrides = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--set",
-        help="Override a setting: a.b=value.",
-        metavar="A.B=V",
-        autocompletion=completion.overrides,
-    ),
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
 
 
 def _tell_version(wanted: bool) -> None:
@@ -162,12 +145,7 @@ def report(folder: Folder) -> None:
 
 @app.command()
 def compare(
-    folders: Annotated[
-        list[Path],
-        typer.Argument(
-            help="Runs' folders.", metavar="RUN...", autocompletion=completion.run_folders
-        ),
-    ],
+    folders: Folders,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Compare runs; seeds of one method are averaged."""
@@ -183,12 +161,7 @@ def compare(
 
 @app.command()
 def bench(
-    suite: Annotated[
-        Path,
-        typer.Argument(
-            help="A suite's TOML file.", metavar="SUITE", autocompletion=completion.config_files
-        ),
-    ],
+    suite: Suite,
     out: Annotated[
         Path, typer.Option(help="Results lie in a folder of the suite's name here.", metavar="DIR")
     ] = Path("results"),

@@ -1,13 +1,12 @@
 import errno
 import os
-import re
 import subprocess
 import sys
 
 import datasets
 import pytest
 
-from fedbridge import __version__, cli
+from fedbridge import cli
 from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
 from fedbridge.experiment import alone
@@ -280,17 +279,6 @@ def test_mistake_on_the_command_line(call, tmp_path, arguments, complaint):
     code, out, err = call(*arguments)
     assert (code, out) == (2, "")
     assert complaint in only_line(err)
-
-
-def test_version(call):
-    assert call("--version") == (0, f"fedbridge {__version__}\n", "")
-
-
-def test_help_says_what_every_argument_is(call):
-    for command in ("run", "resume", "check", "list", "report", "compare", "bench"):
-        _, out, _ = call(command, "--help")
-        argument = out.partition("Arguments:\n")[2].partition("\n\n")[0]
-        assert re.search(r"\s\w[^[]+\.\s", argument), argument
 
 
 def test_no_command_shows_the_help(call):
