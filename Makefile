@@ -4,15 +4,18 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test environment lint docs-check results-page clean
+.PHONY: help quickstart test environment lint docs docs-check reference results-page package clean
 
 PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make lint         formatting, types, import contracts"
+	@echo "make docs         the site, in build/site; a warning is an error"
 	@echo "make docs-check   the documents' snippets, links and tables"
-	@echo "make results-page docs/results.md from the summaries of the suites"
+	@echo "make reference    docs/reference and docs/figures, from the code"
+	@echo "make results-page what was measured, into docs/results.md and docs/performance.md"
+	@echo "make package      wheel and source archive, checked and tried, in dist/"
 	@echo "make clean        remove the environment and caches; runs/ stays"
 
 quickstart: .venv/run.stamp
@@ -29,7 +32,7 @@ environment: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: $(PINS) scripts/browser.py
-	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower,dashboard,tensorboard,mlflow,wandb
+	@sh scripts/environment.sh dev,docs,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower,dashboard,tensorboard,mlflow,wandb
 	@.venv/bin/python scripts/browser.py
 	@touch $@ .venv/run.stamp
 
@@ -39,11 +42,23 @@ lint: environment
 	.venv/bin/mypy
 	.venv/bin/lint-imports --no-logo
 
+# notebooks are executed first, so that the site shows what comes of them
+docs: environment
+	OMP_NUM_THREADS=1 .venv/bin/python scripts/notebooks.py
+	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+
 docs-check: environment
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/docs
 
+reference: environment
+	.venv/bin/python scripts/reference.py
+	.venv/bin/python scripts/concept_figures.py
+
 results-page: environment
 	.venv/bin/python scripts/results.py
+
+package: environment
+	OMP_NUM_THREADS=1 .venv/bin/python scripts/package.py
 
 clean:
 	rm -rf .venv build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

@@ -90,7 +90,7 @@ def found_in(run: Run, total: float) -> dict[str, Any]:
 
 def page(found: dict[str, dict[str, Any]], load: float) -> str:
     """Return the results as a Markdown table; ``load`` is how busy the machine was with others."""
-    lines = ["<!-- written by benchmarks/engines.py -->"]
+    lines = ["<!-- written by benchmarks/engines.py -->", ""]
     lines += ["| engine | rounds | a round | all else |", "|---|---|---|---|"]
     for name, one in found.items():
         lines += [f"| {name} | {one['rounds']} | {one['round']:.2f} s | {one['start']:.1f} s |"]

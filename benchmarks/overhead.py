@@ -157,7 +157,7 @@ def as_markdown(found: dict[str, object]) -> str:
     """Return the measurement as a small table."""
     ratio = float(str(found["ratio"]))
     return (
-        "<!-- written by benchmarks/overhead.py -->\n"
+        "<!-- written by benchmarks/overhead.py -->\n\n"
         "| the same training steps | processor seconds |\n"
         "|---|---|\n"
         f"| bare PyTorch loop | {found['bare_seconds']:.2f} |\n"

@@ -11,10 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fedbridge import __version__, completion
+from fedbridge.arguments import Folder, Folders, Overrides, Quiet, Settings, Suite
 from fedbridge.dashboard.commands import dashboard
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
+from fedbridge.guidance import page_for
 
 if TYPE_CHECKING:
     from fedbridge.bench import Job
@@ -31,12 +34,24 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(deploy)
-Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
-Settings = Annotated[Path, typer.Argument(help="A TOML file.", metavar="CONFIG")]
-Overrides = Annotated[
-    list[str] | None, typer.Option("--set", help="Override a setting: a.b=value.", metavar="A.B=V")
-]
-Quiet = Annotated[bool, typer.Option("--quiet", help="Print nothing but errors.")]
+
+
+def _tell_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"fedbridge {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", help="Say which version this is.", is_eager=True, callback=_tell_version
+        ),
+    ] = False,
+) -> None:
+    """Federated continual learning in which large and small models help each other."""
 
 
 @app.command()
@@ -136,7 +151,7 @@ def report(folder: Folder) -> None:
 
 @app.command()
 def compare(
-    folders: Annotated[list[Path], typer.Argument(help="Runs' folders.", metavar="RUN...")],
+    folders: Folders,
     markdown: Annotated[bool, typer.Option("--markdown", help="Print Markdown.")] = False,
 ) -> None:
     """Compare runs; seeds of one method are averaged."""
@@ -155,7 +170,7 @@ app.command()(dashboard)
 
 @app.command()
 def bench(
-    suite: Annotated[Path, typer.Argument(help="A suite's TOML file.", metavar="SUITE")],
+    suite: Suite,
     out: Annotated[
         Path, typer.Option(help="Results lie in a folder of the suite's name here.", metavar="DIR")
     ] = Path("results"),
@@ -285,12 +300,15 @@ def _clear_unstarted(folder: Path) -> None:
 
 
 def main() -> None:
-    """Run the command line; a user's mistake ends with one line and exit code 2."""
+    """Run the command line; a user's mistake ends with a line, the page that helps, and code 2."""
+    if os.environ.get(completion.VARIABLE) == "complete_bash":
+        completion.join_settings(os.environ)
     sys.path.append(os.getcwd())  # so that callable:MODULE:FUNCTION finds one's own module
     try:
         code = app(prog_name="fedbridge", standalone_mode=False)
     except UserError as error:
         code = _complain(str(error))
+        typer.echo(f"see {page_for(str(error))}", err=True)
     except typer.Abort:
         code = 130
     except Exception as error:

@@ -5,13 +5,20 @@ from typing import Annotated
 
 import typer
 
+from fedbridge.completion import config_files
+
 data = typer.Typer(help="Look at data before a run.", no_args_is_help=True, rich_markup_mode=None)
 
 
 @data.command()
 def inspect(
     path: Annotated[
-        Path, typer.Argument(help="A site.toml, or a config on built-in data.", metavar="FILE")
+        Path,
+        typer.Argument(
+            help="A site.toml, or a config on built-in data.",
+            metavar="FILE",
+            autocompletion=config_files,
+        ),
     ],
     common: Annotated[
         Path | None,
@@ -19,6 +26,7 @@ def inspect(
             "--config",
             help="The common config of a site; config.toml beside it by default.",
             metavar="CONFIG",
+            autocompletion=config_files,
         ),
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page as well.", metavar="PATH")] = None,

@@ -1,9 +1,11 @@
 """The documents as the tests read them: snippets with their language, links, names and paths."""
 
+import importlib.util
 import re
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
 GENERATED = ("docs/results.md", "docs/log.md")  # written by commands, of free form
@@ -32,8 +34,25 @@ class Snippet:
 def documents() -> list[str]:
     """Return every document but the generated ones, relative to the root."""
     top = ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")
-    found = sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs").glob("*.md"))
+    paths = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
+    found = sorted(path.relative_to(ROOT).as_posix() for path in paths)
     return [*top, *(name for name in found if name not in GENERATED)]
+
+
+def headings(document: str) -> set[str]:
+    """Return the anchors of a document's headings, in the repository as on the site."""
+    titles = re.findall(r"^#+ (.+)$", prose(document), re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+
+
+@cache
+def script(name: str) -> ModuleType:
+    """Return a script of the repository as a module."""
+    spec = importlib.util.spec_from_file_location(name, ROOT / "scripts" / f"{name}.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 @cache

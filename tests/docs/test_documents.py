@@ -4,7 +4,7 @@ import importlib
 import re
 
 import pytest
-from documents import GENERATED, ROOT, documents, prose, read, snippets
+from documents import GENERATED, ROOT, documents, headings, prose, read, snippets
 
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
@@ -21,13 +21,7 @@ def test_links_resolve(document):
         path = (ROOT / document).parent / file if file else ROOT / document
         assert path.exists(), f"{document} links to {target}"
         if heading:
-            assert heading in headings(path.read_text(encoding="utf-8")), f"{document}: {target}"
-
-
-def headings(text: str) -> set[str]:
-    """Return the anchors of a document's headings as GitHub makes them."""
-    titles = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
+            assert heading in headings(path.resolve().relative_to(ROOT).as_posix()), target
 
 
 @pytest.mark.parametrize("document", documents())

@@ -1,31 +1,32 @@
 """The page of results holds what the suites have written; suites can be run as they are shipped."""
 
-import importlib.util
 import re
 from types import ModuleType
 
 import pytest
-from documents import ROOT, read
+from documents import ROOT, read, script
 
 from fedbridge.bench import jobs_of, load_suite
 
 SUITES = sorted((ROOT / "configs" / "suites").glob("*.toml"))
 
 
-@pytest.fixture(scope="module")
-def script() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("results", ROOT / "scripts" / "results.py")
-    assert spec and spec.loader
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+@pytest.fixture(name="script")
+def results_script() -> ModuleType:
+    return script("results")
 
 
-def test_the_page_holds_what_the_suites_have_written(script):
-    page = read("docs/results.md")
+@pytest.mark.parametrize(
+    ("document", "files"),
+    [
+        ("docs/results.md", ["results/small/summary.md", "results/full/summary.md"]),
+        ("docs/performance.md", ["docs/benchmarks/overhead.md", "docs/benchmarks/engines.md"]),
+    ],
+)
+def test_a_page_holds_what_was_measured(script, document, files):
+    page = read(document)
     assert script.renewed(page) == page, "make results-page"
-    marked = [found[2] for found in script.MARKED.finditer(page)]
-    assert marked == ["results/small/summary.md", "results/full/summary.md"]
+    assert [found[2] for found in script.MARKED.finditer(page)] == files
 
 
 def test_links_of_the_page_resolve():
@@ -40,11 +41,13 @@ def test_a_summary_is_included_with_links_that_count_from_docs(script, tmp_path,
     summary = tmp_path / "results" / "own" / "summary.md"
     summary.write_text("## Suite own\n\n![bars](a-b.svg) [paper](https://arxiv.org/abs/1) \\1\n")
     monkeypatch.setattr(script, "ROOT", tmp_path)
-    monkeypatch.setattr(script, "PAGE", tmp_path / "docs" / "results.md")
+    monkeypatch.setattr(script, "DOCS", tmp_path / "docs")
+    monkeypatch.setattr(script, "PAGES", ["results.md"])
+    page = tmp_path / "docs" / "results.md"
     begin, end = (f"<!-- {word} results/own/summary.md -->" for word in ("begin", "end"))
-    script.PAGE.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
+    page.write_text(f"before\n{begin}\nold\n{end}\nafter\n")
     script.main()
-    text = script.PAGE.read_text()
+    text = page.read_text()
     links = "![bars](../results/own/a-b.svg) [paper](https://arxiv.org/abs/1) \\1"
     assert text == f"before\n{begin}\n\n## Suite own\n\n{links}\n\n{end}\nafter\n"
     assert script.renewed(text) == text

@@ -9,6 +9,7 @@ import pytest
 from fedbridge import cli, tracking
 from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
+from fedbridge.guidance import page_for
 from fedbridge.listing import listing
 from fedbridge.live.standing import Standing
 from fedbridge.runs import Run, alone
@@ -73,8 +74,11 @@ def call(tmp_path, monkeypatch, capsys):
 
 
 def only_line(err):
-    assert err.endswith("\n") and err.count("\n") == 1, err
-    return err.strip()
+    """Return the one line of an error, behind which stands the page that helps, or --help does."""
+    line, *more = err.splitlines()
+    helps = [] if line.endswith("--help") else [f"see {page_for(line)}"]
+    assert err.endswith("\n") and more == helps, err
+    return line
 
 
 # -- the way a run goes

@@ -117,13 +117,17 @@ def test_a_finished_run_that_cannot_be_read_stops_no_other(made, call, act):
     code, out, err = call("--jobs", "1")
     assert len(started) == 6 and code == 2
     assert f"{first.folder.relative_to(made.path.parent)}/summary.json: method: Field" in out
-    assert err.splitlines()[-1].startswith("error: results/grid/runs/first--bridge--1/summary.json")
+    line, page = err.splitlines()[-2:]
+    assert line.startswith("error: results/grid/runs/first--bridge--1/summary.json")
+    assert page == "see docs/troubleshooting.md#damaged-files"
 
 
 def test_a_pattern_that_fits_nothing(call):
     code, _, err = call("--only", "nothing*")
     assert code == 2
-    assert err == "error: --only: must fit a run such as first--bridge--1, found 'nothing*'\n"
+    assert err.startswith(
+        "error: --only: must fit a run such as first--bridge--1, found 'nothing*'\n"
+    )
 
 
 def test_a_suite_that_is_wrong(made, call):

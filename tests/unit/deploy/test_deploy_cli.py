@@ -7,6 +7,7 @@ import pytest
 
 from fedbridge import cli
 from fedbridge.deploy.keys import names_of, read_certificate
+from fedbridge.guidance import page_for
 
 Call = Callable[..., tuple[int, str, str]]
 CONFIG = "[scenario]\nclients = 2\ntasks = 2\n"
@@ -58,7 +59,7 @@ def test_what_is_wrong_ends_with_2_and_a_line(call: Call, tmp_path: Path):
     code, out, err = call("check", "fed", "--offline")
     assert code == 2
     assert "WRONG" in out and "must be private, found mode 0644" in out
-    assert err.startswith("error: fed: 1 of ") and err.endswith("found something wrong\n")
+    assert err.startswith("error: fed: 1 of ") and "found something wrong\nsee docs/" in err
 
 
 @pytest.mark.parametrize(
@@ -79,7 +80,9 @@ def test_mistakes_are_told_before_anything_is_written(
 ):
     code, _, err = call("init", "fed", *arguments)
     assert code == 2
-    assert err.startswith("error: ") and words in err and err.count("\n") == 1
+    line, *more = err.splitlines()
+    assert line.startswith("error: ") and words in line
+    assert more == ([] if line.endswith("--help") else [f"see {page_for(line)}"])
     assert not (tmp_path / "fed").exists()
 
 

@@ -1,0 +1,78 @@
+"""Which page helps with which error: the line that follows an error on the command line."""
+
+import re
+
+PAGE = "docs/{page}.md"
+"""Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
+TOPICS: dict[str, str] = {
+    "settings-of-a-deployment": r"--clients|--host:|SUPERLINK:|must be NAME=VALUE|these settings:",
+    "the-configs-file-cannot-be-read": r"cannot read this|not valid TOML|extends (itself|must)",
+    "models-of-several-architectures": r"small\.models: must be of one architecture",
+    "damaged-files": (
+        r"(summary|environment)\.json: (?!cannot)|delete (folder|its cache)|damaged|no domain of"
+        r"|no checkpoint|must be JSON|first line must|must be a measurement|must be an object"
+        r"|every row must be there once"
+    ),
+    "a-package-is-missing": r"pip install|needs the (package|extra)",
+    "the-hugging-face-hub": r"[hH]ub (cannot be reached|does not give)",
+    "columns-of-a-hub-data-set": r"data\.hub|save_to_disk",
+    "a-setting-is-refused": (
+        r"unknown key|Input (should|tag)|Field required|must have the form a\.b="
+        r"|fusion\.name|run config|must be below 1|must be given"
+    ),
+    "a-small-model-does-not-fit": r"small\.models:",
+    "tuning-the-foundation-model": r"large\.tuning|one that is tuned",
+    "your-own-foundation-model": (
+        r"large\.model: .*(must (return|map|read)|cannot be used|no such|weights must be complete)"
+    ),
+    "the-foundation-model-does-not-fit": r"large\.(model|size|head):",
+    "a-download-fails": (
+        r"download|is fetched with|sha256 must be|the archive|holds none of|cannot be unpacked"
+        r"|IDX file|is no synset|must begin with|must hold .* bytes"
+    ),
+    "no-gpu": r"engine\.device",
+    "a-worker-process-died": r"engine\.workers",
+    "clients-are-missing": r"engine\.quorum",
+    "flowers-simulation-does-not-start": r"engine\.kind",
+    "the-public-set": r"data\.public|scenario\.public|public set must",
+    "the-disk-is-full": r"disk full",
+    "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
+    "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
+    "a-file-cannot-be-written": r"cannot (be written|write here)|a picture must end",
+    "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
+    "too-few-items": r"one validation and one test item|must have a training item",
+    "who-is-there-when": r"scenario\.(joins|leaves|repeats|effort|amount)|at most one value",
+    "parts-that-share-items": r"in common|official division",
+    "the-data-set-is-unknown": r"data\.(name|domains):|is not cached",
+    "a-label-or-a-value-is-wrong": (
+        r"data\.classes|must have a (label|content|value)|must hold (numbers|dates|one)"
+    ),
+    "a-sites-database": r"data\.url_variable|the database refuses",
+    "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",
+    "a-sites-folder": (
+        r"must be a folder (of|for)|folder for each|must hold pictures|must be a picture|but leads"
+        r"|must be a file|must be a CSV|must be a Parquet|must hold files|must have rows|must end"
+    ),
+    "a-task-of-a-site-is-refused": r"items cannot be used|has learnt|task '?.* must have items",
+    "a-sites-own-file": r"client: must be|data\.kind|common config",
+    "certificates-and-keys": (
+        r"certificate|\bkey\b|ca\.crt|must be (signed|private)|clock right|expired|renew"
+    ),
+    "the-server-cannot-be-reached": (
+        r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
+    ),
+    "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
+    "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
+    "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
+    "suites": r"--only|of this suite",
+}
+"""Headings of the page on troubleshooting, each with what a message looks like that it explains.
+The first that fits counts."""
+
+
+def page_for(message: str) -> str:
+    """Return the page, and its heading if there is one, that helps with an error's message."""
+    page = PAGE.format(page="troubleshooting")
+    fitting = (anchor for anchor, pattern in TOPICS.items() if re.search(pattern, message))
+    anchor = next(fitting, "")
+    return f"{page}#{anchor}" if anchor else page
