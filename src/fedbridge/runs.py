@@ -31,6 +31,8 @@ ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
+CLIENTS = "clients"
+"""Where the clients of a simulation in Flower keep their states."""
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
 
