@@ -1,4 +1,4 @@
-"""The command line: run, resume, check, list, report, compare, bench, data, deploy."""
+"""The command line: run, resume, check, list, report, compare, bench; others are added to it."""
 
 import logging
 import os
@@ -14,6 +14,7 @@ import typer
 from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
+from fedbridge.ship_cli import ship
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(deploy)
+app.add_typer(ship)
 Folder = Annotated[Path, typer.Argument(help="A run's folder.", metavar="RUN")]
 Settings = Annotated[Path, typer.Argument(help="A TOML file.", metavar="CONFIG")]
 Overrides = Annotated[

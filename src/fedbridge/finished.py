@@ -17,10 +17,25 @@ from fedbridge.evaluation import sharpness_of
 from fedbridge.experiment import Site, crew_of, prepare
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
-from fedbridge.predictor import LargeSide, Predictor
+from fedbridge.predictor import KIND, LargeSide, Predictor, load_predictor
 from fedbridge.runs import CLIENTS, Run, environment, read_accuracy
+from fedbridge.saved import kind_of
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast
+
+
+def predictor_at(folder: Path, client: str | None = None) -> Predictor:
+    """Return the predictor that was saved in a folder, or that of a client of the run there.
+
+    Raises UserError as ``load_predictor`` and ``predictor_of_run`` do.
+    """
+    if kind_of(folder) != KIND:
+        return predictor_of_run(folder, client)
+    predictor = load_predictor(folder)
+    own = predictor.about.get("client")
+    if client is not None and client != own:
+        raise UserError(f"client: {folder} holds the models of {own!r} alone, found {client!r}")
+    return predictor
 
 
 def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:

@@ -1,7 +1,7 @@
 """How something new becomes what models read: files, pictures, arrays and texts."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import product
@@ -92,10 +92,11 @@ class Reading:
         item = _in_channels(draw(picture, self.items[1]), self.items[0])
         return (255 - small if self.inverted else small), item
 
-    def _pictures(self, raw: Sequence[Any], most: int) -> list["Image"]:
+    def _pictures(self, raw: Sequence[Any], most: int) -> Iterator["Image"]:
+        """Yield pictures one by one: as files they are small, but not in memory."""
         if isinstance(raw, np.ndarray) and raw.ndim == 4 and raw.shape[1:] == self.items:
             raw = raw.transpose(0, 2, 3, 1)
-        return [_picture(f"x[{place}]", one, most) for place, one in enumerate(raw)]
+        return (_picture(f"x[{place}]", one, most) for place, one in enumerate(raw))
 
 
 def _text(place: int, one: Any) -> str:
