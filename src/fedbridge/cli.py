@@ -4,8 +4,8 @@ import logging
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,9 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from fedbridge.bench import Job
-    from fedbridge.config import Config
-    from fedbridge.experiment import Connect, Experiment
-    from fedbridge.runs import Run
+    from fedbridge.experiment import Experiment
 
 app = typer.Typer(
     name="fedbridge",
@@ -57,39 +55,25 @@ def run(
 ) -> None:
     """Run an experiment from a config file."""
     from fedbridge.config import load_config
-    from fedbridge.experiment import Experiment
-    from fedbridge.runs import Run
+    from fedbridge.starting import starting
 
     chosen = [f"engine.kind={engine}"] if engine else []
     settings = load_config(config, (overrides or []) + chosen)
-    connect = engine_of(settings)
-    folder = out or Path("runs") / config.stem
-    _clear_unstarted(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    opened = Run.create(folder, settings)
-    experiment = Experiment(opened, connect=connect(opened))
-    try:
+    with starting(out or Path("runs") / config.stem, settings) as experiment:
         _conduct(experiment, quiet)
-    except UserError:
-        if not experiment.prepared:  # refused: nothing is left to go on with
-            _clear_unstarted(folder)
-            with suppress(OSError):  # somebody else may have put something there
-                for path in made:
-                    path.rmdir()
-        raise
 
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
     """Go on with a run from its newest whole checkpoint."""
-    from fedbridge.experiment import Experiment
     from fedbridge.runs import SUMMARY, Run
+    from fedbridge.starting import resuming
 
-    opened = Run.open(folder)
+    Run.open(folder)
     if (folder / SUMMARY).is_file():
         _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
     else:
-        _conduct(Experiment(opened, connect=engine_of(opened.config)(opened)), quiet)
+        _conduct(resuming(folder), quiet)
 
 
 @app.command()
@@ -267,24 +251,6 @@ def _follow(experiment: "Experiment", console: "Console") -> None:
                 console.print(f"{place}: {progress.accuracy()}")
 
 
-def engine_of(config: "Config") -> "Callable[[Run], Connect]":
-    """Return what connects a run to its clients; raise UserError if what it needs is missing."""
-    from functools import partial
-
-    from fedbridge.experiment import connect_locally
-
-    if config.engine.kind == "local":
-        return lambda run: connect_locally
-    try:
-        from fedbridge.simulation import connect_simulated
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'engine.kind: "flower" needs the extra of that name, and {error.name} is not there: '
-            "pip install 'fedbridge[flower]'"
-        ) from error
-    return lambda run: partial(connect_simulated, run)
-
-
 @contextmanager
 def _logged(console: "Console") -> Iterator[None]:
     """Show what the package says meanwhile, such as which download is under way."""
@@ -311,18 +277,6 @@ def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
         console.print(remark, soft_wrap=True)
     console.print(result_table(folder))
     console.print(f"page: {page}", soft_wrap=True)
-
-
-def _clear_unstarted(folder: Path) -> None:
-    """Make a folder free again if its run failed before it could measure anything."""
-    from fedbridge.experiment import alone
-    from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS
-
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
-        with alone(folder):
-            for name in found:
-                (folder / name).unlink()
 
 
 def main() -> None:

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 
-from fedbridge.agreement import foundation_fingerprint
 from fedbridge.client.client import Client
 from fedbridge.config import SITE
 from fedbridge.data.reading import SAMPLE, Reading
@@ -17,7 +16,7 @@ from fedbridge.evaluation import sharpness_of
 from fedbridge.experiment import Site, crew_of, prepare
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
-from fedbridge.predictor import KIND, LargeSide, Predictor, load_predictor
+from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
 from fedbridge.runs import CLIENTS, Run, environment, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.server.server import Server
@@ -70,10 +69,10 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
         "environment": environment(run.config.seed),
         "config": run.config.model_dump(mode="json", exclude_none=True),
     }
-    return predictor_of(learner, site.models[name], about)
+    return predictor_of(learner, site.models[name], _reading(learner), about)
 
 
-def predictor_of(client: Client, model: str, about: dict[str, Any]) -> Predictor:
+def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, Any]) -> Predictor:
     """Return what a client predicts with as it stands; ``model`` is its entry of SMALL_MODELS."""
     commons, config = client.commons, client.commons.config
     seen = client.private.seen(client.task)
@@ -88,18 +87,19 @@ def predictor_of(client: Client, model: str, about: dict[str, Any]) -> Predictor
     small.anchors.copy_(commons.anchors[seen])
     large = None
     if config.large.head != "none":
+        where = config.large.model, config.large.size, commons.device, config.engine.precision
         large = LargeSide(
             settings=config.large,
             precision=config.engine.precision,
             seed=config.seed,
-            fingerprint=foundation_fingerprint(config),
+            fingerprint=foundation(*where).fingerprint,
             lift=commons.lift,
             head=client.head.weights[:, seen].clone(),
             part=dict(client.large.part),
         )
     return Predictor(
         small=small.eval(),
-        reading=_reading(client),
+        reading=reading,
         mixture=client.mixture(client.task),
         sharpness=sharpness_of(config),
         large=large,

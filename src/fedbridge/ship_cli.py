@@ -91,9 +91,13 @@ def serve(
     small: Annotated[
         bool, typer.Option("--small", help="Serve the small model alone: no FM is loaded.")
     ] = False,
-    body: Annotated[float, typer.Option(help="Largest body of a request in MiB.")] = 16.0,
-    items: Annotated[int, typer.Option(min=1, help="Most items per request.")] = 64,
-    pixels: Annotated[float, typer.Option(help="Most pixels of a picture in millions.")] = 16.0,
+    limit: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="body (bytes), items, letters, pixels or seconds of a request, at most: items=32.",
+            metavar="WHAT=N",
+        ),
+    ] = None,
 ) -> None:
     """Serve a client's models over HTTP until interrupted; /openapi.json says how to ask."""
     from fedbridge.finished import predictor_at
@@ -101,10 +105,10 @@ def serve(
 
     for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         import_extra(module, "serve", "fedbridge serve")
-    from fedbridge.serving import Limits
+    from fedbridge.serving import limits_of
     from fedbridge.serving import serve as start
 
-    limits = Limits(body=int(body * 2**20), items=items, pixels=int(pixels * 1e6))
+    limits = limits_of(limit or [])
     predictor = predictor_at(source, client)
     if host not in ("127.0.0.1", "::1", "localhost"):
         typer.echo("anybody who reaches this address can ask; docs/shipping.md says what to do")

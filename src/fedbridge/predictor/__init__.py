@@ -1,6 +1,6 @@
 """What predicts once learning is over: one client's small model, its large side, and both."""
 
-from fedbridge.predictor.large import LargeSide
+from fedbridge.predictor.large import LargeSide, foundation
 from fedbridge.predictor.predictor import USING, Predictor, Using
 from fedbridge.predictor.storage import KIND, load_predictor, save_predictor
 
@@ -10,6 +10,7 @@ __all__ = [
     "LargeSide",
     "Predictor",
     "Using",
+    "foundation",
     "load_predictor",
     "save_predictor",
 ]

@@ -46,7 +46,7 @@ class LargeSide:
             fm = tunable(self.settings, device, self.seed)
             fm.load(self.part)
             return fm.encode(items, len(items)).cpu().numpy()
-        frozen = _foundation(self.settings.model, self.settings.size, device, self.precision)
+        frozen = foundation(self.settings.model, self.settings.size, device, self.precision)
         if frozen.fingerprint != self.fingerprint:
             raise UserError(
                 f"large.model: {self.settings.model!r} is not the one that the head was made for: "
@@ -56,5 +56,6 @@ class LargeSide:
 
 
 @lru_cache(maxsize=2)
-def _foundation(spec: str, size: int, device: torch.device, precision: str) -> FoundationModel:
+def foundation(spec: str, size: int, device: torch.device, precision: str) -> FoundationModel:
+    """Return an FM as ``load_foundation`` does; the last ones are kept at hand."""
     return load_foundation(spec, size, device, precision)

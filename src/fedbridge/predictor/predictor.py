@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
 import numpy as np
@@ -90,6 +91,12 @@ class Predictor:
         if using is None:
             return usable[-1]
         raise UserError(f"using: must be {', '.join(usable)} here, found {using!r}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write it into a folder, from which ``fedbridge.load`` gives it back."""
+        from fedbridge.predictor.storage import save_predictor
+
+        save_predictor(self, Path(folder))
 
     def only_small(self) -> Self:
         """Return the small model alone, which needs no foundation model."""

@@ -114,9 +114,7 @@ def _offer_predictions(app: FastAPI, service: Service) -> None:
 
 
 def _offer_files(app: FastAPI, service: Service) -> None:
-    def predict_files(
-        files: list[UploadFile], using: Using | None = None, top: Top = 1
-    ) -> Answers:
+    def predict_files(files: list[UploadFile], using: Using | None = None, top: Top = 1) -> Answers:
         """Predict pictures that are sent as the files of a form."""
         if len(files) > service.limits.items:
             raise UserError(f"files: must be at most {service.limits.items}, found {len(files)}")

@@ -1,7 +1,7 @@
 """What a request may ask for, and the gate that refuses larger ones before they are read."""
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -21,13 +21,23 @@ class Limits:
     """Letters of a text."""
     pixels: int = 16 * 2**20
     """Pixels of a picture, whatever the size of its file."""
-    seconds: float = 30.0
+    seconds: int = 30
     """Seconds until its body has come."""
 
-    def __post_init__(self) -> None:
-        for name, value in vars(self).items():
-            if not value > 0:
-                raise UserError(f"{name}: must be above 0, found {value}")
+
+def limits_of(overrides: list[str]) -> Limits:
+    """Return the limits with ``WHAT=N`` laid over them; raise UserError if one is no such thing."""
+    known = [field.name for field in fields(Limits)]
+    changed: dict[str, int] = {}
+    for text in overrides:
+        name, _, value = text.partition("=")
+        if name not in known or not value.isdecimal() or not int(value):
+            raise UserError(
+                f"--limit: must be one of {', '.join(known)}, =, and a number above 0, found "
+                f"{text!r}"
+            )
+        changed[name] = int(value)
+    return replace(Limits(), **changed)
 
 
 class BodyGate:
@@ -46,7 +56,7 @@ class BodyGate:
             async with asyncio.timeout(self.limits.seconds):
                 body = await self._body(receive)
         except TimeoutError:
-            await _refusal(408, f"the body must come within {self.limits.seconds:g} s")(
+            await _refusal(408, f"the body must come within {self.limits.seconds} s")(
                 scope, receive, send
             )
             return
