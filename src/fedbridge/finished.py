@@ -143,7 +143,7 @@ def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
     done = json.loads((checkpoint / "experiment.json").read_text(encoding="utf-8"))["done"]
     step = steps(run.config)[done - 1]
     sent = server.broadcast(step).get(client.name)
-    client.take(sent or Broadcast(*step, adapter=server.large.adapter(client.name)))
+    client.take(sent or Broadcast(step.task, step.round, adapter=server.large.adapter(client.name)))
 
 
 def _newest_state(run: Run, name: str) -> Path:

@@ -78,7 +78,7 @@ class Client:
         self._shelf = Shelf(self._reading.inputs, embeddings.shape[1])
         private = Private(
             self._stream,
-            lambda rows: self._shelf.inputs_of(rows),
+            self._shelf.inputs_of,
             lambda rows: commons.lift(self._shelf.embeddings_of(rows)),
             _Labels(self._shelf),
         )

@@ -1,6 +1,7 @@
 """What a client by itself holds: every label, and those items that are still asked for."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
@@ -54,7 +55,7 @@ class Shelf:
         words = len(input_shape) == 1
         self.labels: Indices = np.zeros(0, np.int64)
         self.rows: Indices = np.zeros(0, np.int64)  # numbers of what is kept, ascending
-        self.inputs: Inputs = np.zeros((0, *input_shape), np.uint16 if words else np.uint8)
+        self.inputs: NDArray[Any] = np.zeros((0, *input_shape), np.uint16 if words else np.uint8)
         self.embeddings: NDArray[np.float32] = np.zeros((0, dimension), np.float32)
 
     def put(self, inputs: Inputs, embeddings: NDArray[np.float32], labels: Indices) -> Indices:
