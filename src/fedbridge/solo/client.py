@@ -23,7 +23,7 @@ from fedbridge.models.foundation import Items
 from fedbridge.predictor import Predictor, Using, foundation
 from fedbridge.rng import rng_for
 from fedbridge.server.warm import warm_start
-from fedbridge.solo.settings import NAME, settings_of
+from fedbridge.solo.settings import NAME, Choice, settings_of
 from fedbridge.solo.shelf import Given, Shelf
 from fedbridge.wire import Broadcast
 
@@ -33,17 +33,18 @@ class Client:
 
     ``model`` is an entry of SMALL_MODELS, ``classes`` names all classes there will ever be,
     ``large`` is a foundation model as ``large.model`` of a config names it, or None for none,
-    ``learner`` an entry of LEARNERS. ``public`` is unlabelled items that both models may be
+    ``learner`` an entry of LEARNERS; both may be sections of a config instead of names:
+    ``{"name": "smcf", "memory": 50}``. ``public`` is unlabelled items that both models may be
     compared on, as ``learn`` takes them; by default they are drawn from no data. ``settings`` are
-    sections of a config: ``seed=3``, ``training={"epochs": 5}``. Raises UserError for wrong ones.
+    the other sections: ``seed=3``, ``training={"epochs": 5}``. Raises UserError for wrong ones.
     """
 
     def __init__(
         self,
         model: str = "cnn",
         classes: Sequence[object] = (),
-        large: str | None = None,
-        learner: str = "smcf",
+        large: Choice | None = None,
+        learner: Choice = "smcf",
         public: Any = None,
         **settings: Any,
     ) -> None:

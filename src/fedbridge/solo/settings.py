@@ -12,8 +12,16 @@ PUBLIC_ITEMS = 128
 ASKED = "fedbridge.Client"
 
 
+Choice = str | dict[str, Any]
+"""A name, or a section of settings with more than that."""
+
+
 def settings_of(
-    model: str, classes: Sequence[object], large: str | None, learner: str, tree: dict[str, Any]
+    model: str,
+    classes: Sequence[object],
+    large: Choice | None,
+    learner: Choice,
+    tree: dict[str, Any],
 ) -> Config:
     """Return the settings, with ``tree`` laid over them; raise UserError if they do not fit."""
     if model not in SMALL_MODELS:
@@ -29,9 +37,9 @@ def settings_of(
             "public_items": PUBLIC_ITEMS,
         },
         "scenario": {"clients": 1},
-        "large": {"model": large} if large else {"head": "none"},
+        "large": {"head": "none"} if large is None else _section(large, "model"),
         "small": {"models": [model]},
-        "learner": {"name": learner},
+        "learner": _section(learner, "name"),
     }
     fixed = {"large": {"scope": "client"}}
     return checked(parse_config(merged(merged(own, tree), fixed), ASKED))
@@ -50,3 +58,7 @@ def checked(config: Config) -> Config:
             f"{config.data.clients!r}"
         )
     return config
+
+
+def _section(choice: Choice, key: str) -> dict[str, Any]:
+    return {key: choice} if isinstance(choice, str) else dict(choice)

@@ -4,7 +4,6 @@ import numpy as np
 import onnxruntime
 import pytest
 import torch
-from predictors import CLASSES, pictures, predictor, text_predictor
 from safetensors.torch import load_file
 
 from fedbridge.data.tokens import tokenize
@@ -12,6 +11,7 @@ from fedbridge.errors import UserError
 from fedbridge.export import export
 from fedbridge.export.formats import compared, example
 from fedbridge.models import SMALL_MODELS
+from predictors import CLASSES, pictures, predictor, text_predictor
 
 
 @pytest.mark.parametrize("model", ["cnn", "bag"])
@@ -90,7 +90,7 @@ def model_of(monkeypatch):
 
 
 def test_a_graph_that_computes_something_else_is_refused(tmp_path, model_of):
-    with pytest.raises(UserError, match="TorchScript must give the scores of 'mlp' within 0.0016"):
+    with pytest.raises(UserError, match="TorchScript must give the scores of 'mlp' within"):
         export(model_of(Stubborn), tmp_path / "x", "torchscript")
     assert not (tmp_path / "x").exists()
 

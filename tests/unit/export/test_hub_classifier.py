@@ -1,11 +1,11 @@
 import pytest
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
-from predictors import pictures, predictor
 
 from fedbridge.errors import UserError
 from fedbridge.export import export
 from fedbridge.export.hub import HubClassifier
+from predictors import pictures, predictor
 
 
 def test_it_is_saved_and_loaded_as_the_hub_does(tmp_path):

@@ -1,10 +1,9 @@
 from dataclasses import replace
 
-from predictors import predictor, text_predictor
-
 from fedbridge.config import Config
 from fedbridge.data.reading import Reading
 from fedbridge.export.card import model_card, preprocessing
+from predictors import predictor, text_predictor
 
 
 def test_the_card_says_what_it_is():

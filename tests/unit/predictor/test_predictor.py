@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 import torch
-from predictors import CLASSES, large_side, pictures, predictor, text_predictor
 
 from fedbridge.errors import UserError
+from predictors import CLASSES, large_side, pictures, predictor, text_predictor
 
 
 def test_each_side_answers_by_its_own_scores():

@@ -3,12 +3,12 @@ import json
 import numpy as np
 import pytest
 import torch
-from predictors import pictures, predictor, text_predictor
 from safetensors.torch import load_file, save_file
 
 from fedbridge.errors import UserError
 from fedbridge.predictor import load_predictor
 from fedbridge.saved import digests
+from predictors import pictures, predictor, text_predictor
 
 
 @pytest.fixture

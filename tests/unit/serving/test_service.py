@@ -5,12 +5,12 @@ import threading
 import numpy as np
 import pytest
 from PIL import Image
-from predictors import CLASSES, pictures, predictor, text_predictor
 from starlette.testclient import TestClient
 
 from fedbridge.errors import UserError
 from fedbridge.serving import Limits, create_app, limits_of
 from fedbridge.serving.run import warm_up
+from predictors import CLASSES, pictures, predictor, text_predictor
 
 
 def service(one=None, **limits):
@@ -118,7 +118,10 @@ def test_too_many_files_and_files_that_are_none_are_refused():
     client = service(items=2)
     files = [("files", ("a.png", coded(one))) for one in pictures(3)]
     answer = client.post("/predict/files", files=files)
-    assert (answer.status_code, answer.json()["detail"]) == (400, "files: must be at most 2, found 3")
+    assert (answer.status_code, answer.json()["detail"]) == (
+        400,
+        "files: must be at most 2, found 3",
+    )
     answer = client.post("/predict/files", files=[("files", ("a.png", b"hello"))])
     assert answer.status_code == 400 and "must be a picture" in answer.text
     assert client.post("/predict/files", data={"files": "hello"}).status_code == 422

@@ -2,9 +2,9 @@
 
 import schemathesis
 from hypothesis import HealthCheck, settings
-from predictors import predictor, text_predictor
 
 from fedbridge.serving import Limits, create_app
+from predictors import predictor, text_predictor
 
 PICTURES = schemathesis.openapi.from_asgi(
     "/openapi.json", create_app(predictor(), Limits(body=100_000, items=4))
