@@ -6,16 +6,25 @@ Nothing of a request is kept or logged.
 import base64
 import binascii
 import threading
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import FastAPI, Request, UploadFile
+from fastapi import FastAPI, File, Request, UploadFile
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 
 from fedbridge.errors import UserError
 from fedbridge.predictor import Predictor, Using
 from fedbridge.serving.limits import BodyGate, Limits
-from fedbridge.serving.messages import Answers, Asked, Guess, Health, Problem, Top, asked_of
+from fedbridge.serving.messages import (
+    Answers,
+    Asked,
+    Guess,
+    Health,
+    Problem,
+    Top,
+    asked_of,
+    using_of,
+)
 from fedbridge.serving.metrics import FORM, Counted, Metrics
 
 PATHS = ("/predict", "/predict/files", "/health", "/metrics", "/openapi.json")
@@ -116,10 +125,11 @@ def _offer_predictions(app: FastAPI, service: Service) -> None:
 def _offer_files(app: FastAPI, service: Service) -> None:
     def predict_files(files: list[UploadFile], using: Using | None = None, top: Top = 1) -> Answers:
         """Predict pictures that are sent as the files of a form."""
-        if len(files) > service.limits.items:
-            raise UserError(f"files: must be at most {service.limits.items}, found {len(files)}")
         return service.answer([file.file.read() for file in files], using, top)
 
+    many = File(min_length=1, max_length=service.limits.items)
+    predict_files.__annotations__["files"] = Annotated[list[UploadFile], many]
+    predict_files.__annotations__["using"] = using_of(service.predictor)
     app.post("/predict/files", responses=REFUSALS)(predict_files)
 
 

@@ -1,6 +1,6 @@
 """What the service is sent and what it answers; its OpenAPI schema is made of these."""
 
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
@@ -8,10 +8,6 @@ from fedbridge.predictor import Predictor, Using
 from fedbridge.serving.limits import Limits
 
 Top = Annotated[int, Field(ge=1, le=1000, description="How many classes to name, at most.")]
-Chosen = Annotated[
-    Using | None,
-    Field(description="Which predictor; by default both where there is a large side."),
-]
 
 
 class Guess(BaseModel):
@@ -49,18 +45,24 @@ class Asked(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     items: list[str]
-    using: Chosen = None
+    using: Using | None = None
     top: Top = 1
+
+
+def using_of(predictor: Predictor) -> Any:
+    """Return the type of ``using`` with what this predictor has."""
+    usable: Any = Literal[predictor.usable]  # type: ignore[valid-type]
+    told = Field(description="Which models; by default all that there are.")
+    return Annotated[usable | None, told]
 
 
 def asked_of(predictor: Predictor, limits: Limits) -> type[Asked]:
     """Return the form of a request to this predictor, its limits written into it."""
-    what, most = "texts", limits.letters
+    what, rules = "texts", Field(max_length=limits.letters, pattern=r"\S")
     if predictor.reading.modality == "image":
-        what, most = "pictures: files as base64", limits.body
-    item: Any = Annotated[str, Field(min_length=1, max_length=most)]
-    items: Any = Annotated[
-        list[item],
-        Field(min_length=1, max_length=limits.items, description=f"The {what}."),
-    ]
-    return create_model("Request", __base__=Asked, items=(items, ...))
+        what, rules = "pictures: files as base64", Field(min_length=1)
+    item: Any = Annotated[str, rules]
+    many = Field(min_length=1, max_length=limits.items, description=f"The {what}.")
+    items: Any = Annotated[list[item], many]
+    using = using_of(predictor)
+    return create_model("Request", __base__=Asked, items=(items, ...), using=(using, None))

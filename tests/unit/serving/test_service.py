@@ -118,10 +118,7 @@ def test_too_many_files_and_files_that_are_none_are_refused():
     client = service(items=2)
     files = [("files", ("a.png", coded(one))) for one in pictures(3)]
     answer = client.post("/predict/files", files=files)
-    assert (answer.status_code, answer.json()["detail"]) == (
-        400,
-        "files: must be at most 2, found 3",
-    )
+    assert answer.status_code == 422 and "at most 2 items" in answer.text
     answer = client.post("/predict/files", files=[("files", ("a.png", b"hello"))])
     assert answer.status_code == 400 and "must be a picture" in answer.text
     assert client.post("/predict/files", data={"files": "hello"}).status_code == 422
@@ -142,8 +139,7 @@ def test_a_large_side_that_is_not_there_is_refused():
     answer = service(predictor(large=False)).post(
         "/predict", json=asked(pictures(1), using="large")
     )
-    assert answer.status_code == 400
-    assert answer.json()["detail"] == "using: must be small here, found 'large'"
+    assert answer.status_code == 422 and "should be 'small'" in answer.text
 
 
 def test_requests_at_once_all_get_their_own_answer():
