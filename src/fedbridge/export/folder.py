@@ -32,7 +32,7 @@ class Exported(NamedTuple):
     difference: float
 
 
-def export(predictor: Predictor, folder: Path, format_: str) -> Exported:
+def export(predictor: Predictor, folder: str | Path, format_: str) -> Exported:
     """Write a predictor's small model into a new folder, or in the place of an earlier export.
 
     What was written is read again and has to give the model's outputs. Raises UserError if it
@@ -40,7 +40,7 @@ def export(predictor: Predictor, folder: Path, format_: str) -> Exported:
     """
     if format_ not in WRITERS:
         raise UserError(f"format: must be one of {', '.join(FORMATS)}, found {format_!r}")
-    name, write = WRITERS[format_]
+    folder, (name, write) = Path(folder), WRITERS[format_]
     with saving(folder, KIND, {"format": format_}) as draft:
         difference = write(predictor.small, draft / name)
         write_text(draft / CONFIG, json_text(settings_of(predictor)))
