@@ -51,7 +51,7 @@ class Asked(BaseModel):
 
 def using_of(predictor: Predictor) -> Any:
     """Return the type of ``using`` with what this predictor has."""
-    usable: Any = Literal[predictor.usable]  # type: ignore[valid-type]
+    usable: Any = Literal[predictor.usable]
     told = Field(description="Which models; by default all that there are.")
     return Annotated[usable | None, told]
 
