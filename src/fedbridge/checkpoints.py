@@ -1,16 +1,13 @@
 """Folders of state by step, each of which counts only once its manifest, written last, is there."""
 
-import hashlib
 import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 from fedbridge.files import PARTIAL, json_text, write_text, writing
-
-MANIFEST = "manifest.json"
+from fedbridge.saved import MANIFEST, digests
 
 
 class Checkpoints:
@@ -47,7 +44,7 @@ class Checkpoints:
                 for path in also:
                     if path.exists():
                         shutil.copyfile(path, partial / path.name)
-                listed = {"step": step, "files": _digests(partial)}
+                listed = {"step": step, "files": digests(partial)}
                 write_text(partial / MANIFEST, json_text(listed))
                 shutil.rmtree(final, ignore_errors=True)  # what is written again is written anew
                 partial.replace(final)
@@ -68,21 +65,9 @@ class Checkpoints:
             return [f"{MANIFEST} is missing"]
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return [f"{MANIFEST} cannot be read"]
-        found = _digests(folder)
+        found = digests(folder)
         return [
             f"{name} " + ("has changed" if name in found else "is missing")
             for name, digest in listed
             if found.get(name) != digest
         ]
-
-
-def _digests(folder: Path) -> dict[str, dict[str, Any]]:
-    """Return size and sha256 of every file in a checkpoint but its manifest."""
-    digests = {}
-    for path in sorted(folder.rglob("*")):
-        if path.is_file() and path != folder / MANIFEST:
-            with path.open("rb") as file:
-                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-            name = path.relative_to(folder).as_posix()
-            digests[name] = {"bytes": path.stat().st_size, "sha256": sha256}
-    return digests

@@ -1,11 +1,11 @@
-"""The command line: run, resume, check, list, report, compare, bench, and others' commands."""
+"""The command line: run, resume, check, list, report, compare, bench; others are added to it."""
 
 import json
 import os
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -18,12 +18,11 @@ from fedbridge.data_cli import data
 from fedbridge.deploy.commands import app as deploy
 from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
+from fedbridge.ship_cli import ship
 
 if TYPE_CHECKING:
     from fedbridge.bench import Job
-    from fedbridge.config import Config
-    from fedbridge.experiment import Connect, Experiment
-    from fedbridge.runs import Run
+    from fedbridge.experiment import Experiment
 
 app = typer.Typer(
     name="fedbridge",
@@ -34,6 +33,7 @@ app = typer.Typer(
 )
 app.add_typer(data, name="data")
 app.add_typer(deploy)
+app.add_typer(ship)
 
 
 def _tell_version(wanted: bool) -> None:
@@ -73,42 +73,26 @@ def run(
 ) -> None:
     """Run an experiment from a config file."""
     from fedbridge.config import load_config
-    from fedbridge.experiment import Experiment
-    from fedbridge.runs import Run
-    from fedbridge.tracking import require_trackers
+    from fedbridge.starting import starting
 
     chosen = [f"engine.kind={engine}"] if engine else []
     chosen += [f"track.to={json.dumps(track)}"] if track else []
     settings = load_config(config, (overrides or []) + chosen)
-    require_trackers(settings)
-    connect = engine_of(settings)
-    folder = out or Path("runs") / config.stem
-    _clear_unstarted(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    opened = Run.create(folder, settings)
-    experiment = Experiment(opened, connect=connect(opened))
-    try:
+    with starting(out or Path("runs") / config.stem, settings) as experiment:
         _conduct(experiment, quiet)
-    except UserError:
-        if not experiment.prepared:  # refused: nothing is left to go on with
-            _clear_unstarted(folder)
-            with suppress(OSError):  # somebody else may have put something there
-                for path in made:
-                    path.rmdir()
-        raise
 
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
     """Go on with a run from its newest whole checkpoint."""
-    from fedbridge.experiment import Experiment
     from fedbridge.runs import SUMMARY, Run
+    from fedbridge.starting import resuming
 
-    opened = Run.open(folder)
+    Run.open(folder)
     if (folder / SUMMARY).is_file():
         _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
     else:
-        _conduct(Experiment(opened, connect=engine_of(opened.config)(opened)), quiet)
+        _conduct(resuming(folder), quiet)
 
 
 @app.command()
@@ -257,24 +241,6 @@ def _conduct(experiment: "Experiment", quiet: bool) -> None:
     _show(folder, quiet)
 
 
-def engine_of(config: "Config") -> "Callable[[Run], Connect]":
-    """Return what connects a run to its clients; raise UserError if what it needs is missing."""
-    from functools import partial
-
-    from fedbridge.experiment import connect_locally
-
-    if config.engine.kind == "local":
-        return lambda run: connect_locally
-    try:
-        from fedbridge.simulation import connect_simulated
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f'engine.kind: "flower" needs the extra of that name, and {error.name} is not there: '
-            "pip install 'fedbridge[flower]'"
-        ) from error
-    return lambda run: partial(connect_simulated, run)
-
-
 def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
     from rich.console import Console
 
@@ -286,17 +252,6 @@ def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
         console.print(remark, soft_wrap=True)
     console.print(result_table(folder))
     console.print(f"page: {page}", soft_wrap=True)
-
-
-def _clear_unstarted(folder: Path) -> None:
-    """Make a folder free again if its run failed before it could measure anything."""
-    from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, alone
-
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
-        with alone(folder):
-            for name in found:
-                (folder / name).unlink()
 
 
 def main() -> None:

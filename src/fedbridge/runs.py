@@ -33,6 +33,8 @@ EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
 EMBEDDINGS = "embeddings.json"
+CLIENTS = "clients"
+"""Where the clients of a simulation in Flower keep their states."""
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
 GLANCE = 0.1  # seconds after which whoever only looked whether a run is held has let go of it

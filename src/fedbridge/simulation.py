@@ -31,7 +31,7 @@ from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
 from fedbridge.experiment import Site, workers_of
 from fedbridge.flower_app import Place, client_app_of, server_hosts
-from fedbridge.runs import Run
+from fedbridge.runs import CLIENTS, Run
 
 ACTOR = "ray::ClientApp"
 """What the names of processes that work for clients begin with."""
@@ -43,7 +43,7 @@ PATIENCE = 10.0
 def connect_simulated(run: Run, site: Site) -> Iterator[FlowerTransport]:
     """Start a simulation of the site's clients and give the transport to them; then end all."""
     names = tuple(site.models)
-    place = partial(simulated, names, run.folder.resolve() / "clients", dump_config(run.config))
+    place = partial(simulated, names, run.folder.resolve() / CLIENTS, dump_config(run.config))
     patient = site.config.engine.model_copy(update={"deadline": inf, "quorum": "all"})
     with (
         _simulation(client_app_of(place), len(names), _resources(site)) as grid,

@@ -56,7 +56,7 @@ class Client:
         Where nothing new is there to be learnt, the upload has no state.
         """
         step = Step(broadcast.task, broadcast.round)
-        self._take(broadcast)
+        self.take(broadcast)
         if not self.private.stream.takes_part(*step, self.commons.config.training.rounds):
             return Upload(self.name, *step, state={}, seen=tuple(self._seen(self.task).tolist()))
         number, before = self.private.stream.own_task(step.task), self.task
@@ -75,9 +75,9 @@ class Client:
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
         """Measure every predictor there is on every past task and on the next one."""
-        self._take(broadcast)
+        self.take(broadcast)
         after = self.private.stream.own_task(broadcast.task)
-        mixture = self._mixture(after)
+        mixture = self.mixture(after)
         rows = []
         for on, task in enumerate(self.private.stream.tasks, start=1):
             if on > after + 1 and after > 0:
@@ -139,7 +139,7 @@ class Client:
         self.memory = {int(c): np.array(r, np.int64) for c, r in state["memory"].items()}
         self._shares, self._features = {}, {}
 
-    def _take(self, broadcast: Broadcast) -> None:
+    def take(self, broadcast: Broadcast) -> None:
         """Go on with what the server sent, and settle what is left to this client's choice.
 
         Raises UserError, before anything has changed, if it does not fit or is not finite.
@@ -265,7 +265,7 @@ class Client:
         learner = self.commons.config.learner
         if not isinstance(learner, SMCF) or learner.guide == "large":
             return Mixture(0.0, getattr(learner, "sharpness", Mixture.large))
-        return self._mixture(after)
+        return self.mixture(after)
 
     def _guide(self, name: str, share: Share, head: Tensor, mixture: Mixture) -> Tensor:
         """Return the logits ``(n, C)`` that the large side's distillation aims at."""
@@ -336,7 +336,8 @@ class Client:
         table = table.index_add(0, torch.from_numpy(self.private.labels[own]), rows)
         return table * (table[:, -1:] >= self.commons.config.large.least)
 
-    def _mixture(self, after: int) -> Mixture:
+    def mixture(self, after: int) -> Mixture:
+        """Return the powers of both sides that fit the validation items through a task best."""
         rows = self.private.validation(after)
         if not len(rows):
             return Mixture()

@@ -23,12 +23,13 @@ class LargePart:
         self.commons = commons
         self.settings = commons.config.large
         self.tuned = self.settings.tuning != "none"
-        self._part: State = {}
+        self.part: State = {}
+        """What the server last sent of the FM's trained part."""
 
     def take(self, adapter: State) -> None:
         """Go on with the trained part of the FM that the server sent."""
         if self.tuned and adapter:
-            self._part = adapter
+            self.part = adapter
 
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""
@@ -82,7 +83,7 @@ class LargePart:
     def _fm(self) -> Tunable:
         """Return the FM of this process with the trained part that this client was last sent."""
         fm = tunable(self.settings, self.commons.device, self.commons.config.seed)
-        fm.load(self._part)
+        fm.load(self.part)
         return fm
 
     def _items(self, rows: Indices) -> Items:

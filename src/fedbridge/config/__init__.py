@@ -2,7 +2,7 @@
 
 from fedbridge.config.data import SITE, Data, Hub, Scenario
 from fedbridge.config.experiment import Config
-from fedbridge.config.files import dump_config, load_config, parse_config
+from fedbridge.config.files import dump_config, load_config, merged, parse_config, read_tree
 from fedbridge.config.fusions import (
     OBOD,
     TARGET,
@@ -67,5 +67,7 @@ __all__ = [
     "dump_config",
     "load_config",
     "load_site",
+    "merged",
     "parse_config",
+    "read_tree",
 ]

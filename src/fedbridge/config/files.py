@@ -27,10 +27,15 @@ def load_config(path: Path, overrides: list[str] | None = None) -> Config:
     A file may begin with ``extends = "other.toml"``, relative to itself, and state only what
     differs.
     """
-    tree = _read(path, ())
+    tree = read_tree(path)
     for text in overrides or []:
-        tree = _merged(tree, _override(text))
+        tree = merged(tree, _override(text))
     return parse_config(tree, str(path))
+
+
+def read_tree(path: Path) -> dict[str, Any]:
+    """Return what a TOML file states, with all that it extends; raise UserError if unreadable."""
+    return _read(path, ())
 
 
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
@@ -52,10 +57,10 @@ def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
         return tree
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must be the name of a file, found {base!r}")
-    return _merged(_read(path.parent / base, (*via, path.resolve())), tree)
+    return merged(_read(path.parent / base, (*via, path.resolve())), tree)
 
 
-def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
+def merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
     """Lay a tree over a base; another learner or fusion replaces the base's with its options."""
     result = dict(base)
     for key, value in tree.items():
@@ -64,7 +69,7 @@ def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
         if isinstance(old, dict) and isinstance(value, dict):
             before = old.get("name", name)
             if value.get("name", before) == before:
-                result[key] = _merged(old, value)
+                result[key] = merged(old, value)
     return result
 
 

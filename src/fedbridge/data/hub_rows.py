@@ -173,8 +173,11 @@ def _check_groups(name: str, groups: NDArray[np.int64], split: NDArray[np.int8])
         )
 
 
-def draw(picture: "Image", side: int) -> Images:
-    """Return a picture on white paper, its middle square scaled to ``(3, side, side)``."""
+def draw(picture: "Image", side: int, box: bool = False) -> Images:
+    """Return a picture on white paper, its middle square scaled to ``(3, side, side)``.
+
+    With ``box`` every pixel is the mean of those that it covers.
+    """
     from PIL import Image, ImageOps
 
     if picture.mode.startswith("I;16"):  # 16 bits, which convert() would cut off at 255
@@ -183,7 +186,8 @@ def draw(picture: "Image", side: int) -> Images:
     drawn = picture.convert("RGBA")
     paper = Image.new("RGBA", drawn.size, "white")
     paper.alpha_composite(drawn)
-    square = ImageOps.fit(paper.convert("RGB"), (side, side), Image.Resampling.LANCZOS)
+    how = Image.Resampling.BOX if box else Image.Resampling.LANCZOS
+    square = ImageOps.fit(paper.convert("RGB"), (side, side), how)
     pixels: Images = np.asarray(square).transpose(2, 0, 1)
     return pixels
 

@@ -28,12 +28,14 @@ class FoundationEntry:
     """A foundation model: what it reads, what it is, and ``MODULE:FUNCTION`` to load it.
 
     ``module`` is another such function, which gives it as a module where it can be tuned.
+    ``licence`` is that of its weights.
     """
 
     modality: Modality
     summary: str
     loader: str
     module: str | None = None
+    licence: str = "as its owner says"
 
 
 @dataclass(frozen=True)
@@ -60,25 +62,36 @@ SMALL_MODELS: dict[str, SmallEntry] = {
 
 FOUNDATION_MODELS: dict[str, FoundationEntry] = {
     "lite0": FoundationEntry(
-        "image", "EfficientNet-Lite0, ImageNet-1k, 1280-d", "fedbridge.models.pretrained:lite0"
+        "image",
+        "EfficientNet-Lite0, ImageNet-1k, 1280-d",
+        "fedbridge.models.pretrained:lite0",
+        licence="Apache-2.0",
     ),
     "minilm": FoundationEntry(
         "text",
         "all-MiniLM-L6-v2, 384-d",
         "fedbridge.models.transformer:minilm",
         "fedbridge.models.transformer:minilm_module",
+        licence="MIT",
     ),
     "focus": FoundationEntry(
         "image",
         "ViT-S/14 (DINOv2) tuned for saliency, 768-d",
         "fedbridge.models.focus:focus",
         "fedbridge.models.focus:focus_module",
+        licence="MIT",
     ),
     "ppocr": FoundationEntry(
-        "image", "PP-OCRv4, reads characters, 1440-d", "fedbridge.models.ocr:ppocr"
+        "image",
+        "PP-OCRv4, reads characters, 1440-d",
+        "fedbridge.models.ocr:ppocr",
+        licence="Apache-2.0",
     ),
     "patches": FoundationEntry(
-        "image", "stand-in, not pretrained: 512-d", "fedbridge.models.foundation:patches"
+        "image",
+        "stand-in, not pretrained: 512-d",
+        "fedbridge.models.foundation:patches",
+        licence="Apache-2.0, part of fedbridge",
     ),
 }
 

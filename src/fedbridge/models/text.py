@@ -116,7 +116,12 @@ class TinyBert(nn.Module):
 
 
 def trimmed(ids: Tensor) -> Tensor:
-    """Cut off the columns of ``(B, L)`` that are padding in every row, but keep one."""
+    """Cut off the columns of ``(B, L)`` that are padding in every row, but keep one.
+
+    In a graph that is exported they stay: how many there are would become a constant in it.
+    """
+    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+        return ids
     longest = int((ids != 0).sum(1).amax()) if len(ids) else 0
     return ids[:, : max(longest, 1)]
 

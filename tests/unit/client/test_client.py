@@ -558,7 +558,7 @@ def test_together_is_calibrated_on_validation_items_never_on_the_test(after_one:
     def mixture(private: Private) -> Tensor:
         client = after_one.world.client(private=private)
         client.evaluate(Broadcast(1, 2, adapter=packed(everybodys(after_one))))
-        found = client._mixture(1)
+        found = client.mixture(1)
         return torch.tensor([found.small, found.large])
 
     private = after_one.world.private()

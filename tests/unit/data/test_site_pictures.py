@@ -7,7 +7,6 @@ import pytest
 from PIL import Image
 
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site import pictures as module
 from fedbridge.data.site.pictures import decode_picture, pixels_digest
 from fedbridge.data.site.rows import Encoded
 from fedbridge.errors import UserError
@@ -110,11 +109,10 @@ def test_pictures_stand_upright():
     assert decode_picture(encoded(picture, "JPEG", exif=exif)).size == (2, 4)
 
 
-def test_a_picture_too_large_is_refused_before_it_unfolds(monkeypatch):
-    monkeypatch.setattr(module, "MOST_PIXELS", 24)
-    assert decode_picture(encoded(Image.new("RGB", (4, 6)))).size == (4, 6)
+def test_a_picture_too_large_is_refused_before_it_unfolds():
+    assert decode_picture(encoded(Image.new("RGB", (4, 6))), most=24).size == (4, 6)
     with pytest.raises(ValueError, match="must have at most 24 pixels, found 5 x 5"):
-        decode_picture(encoded(Image.new("RGB", (5, 5))))
+        decode_picture(encoded(Image.new("RGB", (5, 5))), most=24)
 
 
 def test_a_real_bomb_is_refused():

@@ -60,7 +60,7 @@ def _rows(folder: Path) -> Iterator[Row]:
             raise UserError(f"{label}: must hold pictures of class {label.name!r}, found none")
         for path in files:
             _check_ending(path)
-            yield Row(str(path), label.name, Encoded(partial(_read, path)))
+            yield Row(str(path), label.name, Encoded(partial(read_file, path)))
 
 
 def _check_ending(path: Path) -> None:
@@ -73,13 +73,14 @@ def _check_ending(path: Path) -> None:
         )
 
 
-def _read(path: Path) -> bytes:
+def read_file(path: Path) -> bytes:
+    """Return the bytes of a file; raise ValueError if they are too many."""
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"must have at most {MOST_BYTES:,} bytes, found {size:,}")
     return path.read_bytes()
 
 
-def decode_picture(encoded: Encoded) -> "Image":
+def decode_picture(encoded: Encoded, most: int = MOST_PIXELS) -> "Image":
     """Return an upright picture; raises whatever decoders raise, ValueError if it is too large."""
     from PIL import Image, ImageOps, UnidentifiedImageError
 
@@ -90,8 +91,8 @@ def decode_picture(encoded: Encoded) -> "Image":
     except UnidentifiedImageError as error:  # which names an address in memory
         raise ValueError(f"must be a picture of {', '.join(FORMATS)}") from error
     width, height = picture.size
-    if width * height > MOST_PIXELS:
-        raise ValueError(f"must have at most {MOST_PIXELS:,} pixels, found {width} x {height}")
+    if width * height > most:
+        raise ValueError(f"must have at most {most:,} pixels, found {width} x {height}")
     picture.load()
     upright: Image.Image = ImageOps.exif_transpose(picture)
     return upright

@@ -1,0 +1,139 @@
+"""What the command line does, as functions: a run is started, gone on with, read and compared."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from fedbridge.config import Config, merged, parse_config, read_tree
+from fedbridge.errors import UserError
+from fedbridge.estimate import Estimate, estimate
+from fedbridge.experiment import Experiment, Progress
+from fedbridge.finished import predictor_of_run
+from fedbridge.metrics import AccuracyRow
+from fedbridge.predictor import KIND as PREDICTOR
+from fedbridge.predictor import Predictor, load_predictor
+from fedbridge.report import compare_markdown, write_page
+from fedbridge.runs import CONFIG, SUMMARY, Run, read_accuracy
+from fedbridge.saved import kind_of
+from fedbridge.solo import KIND as CLIENT
+from fedbridge.solo import Client, load_client
+from fedbridge.starting import resuming, starting
+
+Settings = Config | dict[str, Any] | str | Path
+Tell = Callable[[Progress], None]
+"""Is told after every round; ``progress.accuracy()`` says in words how good it is by then."""
+
+
+class Result:
+    """A run's folder, finished or not; nothing of it is kept in memory."""
+
+    def __init__(self, folder: str | Path) -> None:
+        """Raise UserError if there is no run in the folder."""
+        self.folder = Path(folder)
+        self.config = Run.open(self.folder).config
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run has come to its end."""
+        return (self.folder / SUMMARY).is_file()
+
+    @property
+    def summary(self) -> dict[str, Any]:
+        """Return the final numbers; raise UserError if the run is not finished."""
+        if not self.finished:
+            raise UserError(f"{self.folder}: this run is not finished; go on with fedbridge.resume")
+        found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
+        return found
+
+    @property
+    def accuracy(self) -> list[AccuracyRow]:
+        """Return all measurements so far."""
+        return read_accuracy(self.folder)
+
+    @property
+    def clients(self) -> tuple[str, ...]:
+        """Return the names of the clients that were measured."""
+        return tuple(dict.fromkeys(row.client for row in self.accuracy))
+
+    def predictor(self, client: str | None = None) -> Predictor:
+        """Return what a client predicts with after the newest checkpoint."""
+        return predictor_of_run(self.folder, client)
+
+    def report(self) -> Path:
+        """Write the page of a finished run and return its path."""
+        return write_page(self.folder)
+
+    def __repr__(self) -> str:
+        state = "finished" if self.finished else "not finished"
+        return f"Result({str(self.folder)!r}, {state})"
+
+
+def run(
+    config: Settings, out: str | Path | None = None, tell: Tell | None = None, **settings: Any
+) -> Result:
+    """Run an experiment and return its result.
+
+    ``config`` is a TOML file, a tree of settings or a Config; ``settings`` are laid over it:
+    ``seed=3``, ``training={"rounds": 2}``. ``out`` is a new or empty folder, by default
+    ``runs/NAME``, of the file or the method. Raises UserError naming file, field and rule.
+    """
+    found = config_of(config, settings)
+    name = Path(config).stem if isinstance(config, str | Path) else found.name
+    folder = Path(out) if out is not None else Path("runs") / name
+    with starting(folder, found) as experiment:
+        return _conducted(experiment, tell)
+
+
+def resume(folder: str | Path, tell: Tell | None = None) -> Result:
+    """Go on with a run from its newest whole checkpoint; one that is finished stays as it is."""
+    result = Result(folder)
+    return result if result.finished else _conducted(resuming(result.folder), tell)
+
+
+def load(folder: str | Path) -> Result | Predictor | Client:
+    """Return what a folder holds: a run, a saved predictor or a saved client.
+
+    Raises UserError if it is none of these, or damaged.
+    """
+    path = Path(folder)
+    kind = kind_of(path)
+    if kind == CLIENT:
+        return load_client(path)
+    if kind == PREDICTOR:
+        return load_predictor(path)
+    if not (path / CONFIG).is_file():
+        raise UserError(
+            f"{path}: must hold a run, a saved predictor or a saved client, found "
+            f"{kind or 'none of them'}"
+        )
+    return Result(path)
+
+
+def check(config: Settings, download: bool = False, **settings: Any) -> Estimate:
+    """Validate settings and estimate what a run would cost; nothing is run."""
+    return estimate(config_of(config, settings), download)
+
+
+def compare(folders: Sequence[str | Path]) -> str:
+    """Return a comparison of runs as Markdown; seeds of one method are averaged."""
+    return compare_markdown([Path(folder) for folder in folders])
+
+
+def config_of(config: Settings, settings: dict[str, Any]) -> Config:
+    """Return settings with others laid over them; raise UserError if they do not fit."""
+    source = "config"
+    if isinstance(config, str | Path):
+        tree, source = read_tree(Path(config)), str(config)
+    elif isinstance(config, Config):
+        tree = config.model_dump(mode="json", exclude_none=True)
+    else:
+        tree = config
+    return parse_config(merged(tree, settings), source)
+
+
+def _conducted(experiment: Experiment, tell: Tell | None) -> Result:
+    for progress in experiment.conduct():
+        if tell is not None:
+            tell(progress)
+    return Result(experiment.run.folder)

@@ -1,0 +1,168 @@
+"""From a run's folder to what one of its clients predicts with, once learning is over."""
+
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fedbridge.client.client import Client
+from fedbridge.config import SITE
+from fedbridge.data.reading import SAMPLE, Reading
+from fedbridge.engine.loop import steps
+from fedbridge.errors import UserError
+from fedbridge.evaluation import sharpness_of
+from fedbridge.experiment import Site, crew_of, prepare
+from fedbridge.metrics import AccuracyRow
+from fedbridge.models.classifier import Classifier
+from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
+from fedbridge.runs import CLIENTS, Run, environment, read_accuracy
+from fedbridge.saved import kind_of
+from fedbridge.server.server import Server
+from fedbridge.wire import Broadcast
+
+
+def predictor_at(folder: Path, client: str | None = None) -> Predictor:
+    """Return the predictor that was saved in a folder, or that of a client of the run there.
+
+    Raises UserError as ``load_predictor`` and ``predictor_of_run`` do.
+    """
+    if kind_of(folder) != KIND:
+        return predictor_of_run(folder, client)
+    predictor = load_predictor(folder)
+    own = predictor.about.get("client")
+    if client is not None and client != own:
+        raise UserError(f"client: {folder} holds the models of {own!r} alone, found {client!r}")
+    return predictor
+
+
+def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
+    """Return what a client of a run predicts with after the newest checkpoint.
+
+    It knows the classes that the client has met by then. The only client need not be named.
+    Raises UserError if the run has no checkpoint yet, its data lie elsewhere, or there is no such
+    client.
+    """
+    run = Run.open(folder)
+    checkpoint = run.latest_checkpoint()
+    if checkpoint is None:
+        raise UserError(f"{folder}: must have a checkpoint to predict from, found none")
+    if run.config.data.name == SITE:
+        raise UserError(
+            f"{folder}: the clients of this run, and their data, are at their sites; only there "
+            "can it be told how they predict"
+        )
+    site = prepare(run.config)
+    name = _chosen(client, tuple(site.models))
+    learner = crew_of(site, (name,)).clients[name]
+    _restore(learner, site, run, checkpoint)
+    if not learner.task:
+        raise UserError(f"{folder}: client {name!r} has met no class yet")
+    rows = [row for row in read_accuracy(checkpoint) if row.client == name]
+    about = {
+        "client": name,
+        "method": run.config.name,
+        "model": site.models[name],
+        "licences": list(site.dataset.licences),
+        "accuracy": measured(rows),
+        "environment": environment(run.config.seed),
+        "config": run.config.model_dump(mode="json", exclude_none=True),
+    }
+    return predictor_of(learner, site.models[name], _reading(learner), about)
+
+
+def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, Any]) -> Predictor:
+    """Return what a client predicts with as it stands; ``model`` is its entry of SMALL_MODELS."""
+    commons, config = client.commons, client.commons.config
+    seen = client.private.seen(client.task)
+    small = Classifier(
+        model,
+        commons.input_shape,
+        tuple(commons.classes[label] for label in seen.tolist()),
+        config.small.dimension,
+        config.small.temperature,
+    ).to(commons.device)
+    small.embedder.load_state_dict(client.model.state_dict())
+    small.anchors.copy_(commons.anchors[seen])
+    large = None
+    if config.large.head != "none":
+        where = config.large.model, config.large.size, commons.device, config.engine.precision
+        large = LargeSide(
+            settings=config.large,
+            precision=config.engine.precision,
+            seed=config.seed,
+            fingerprint=foundation(*where).fingerprint,
+            lift=commons.lift,
+            head=client.head.weights[:, seen].clone(),
+            part=dict(client.large.part),
+        )
+    return Predictor(
+        small=small.eval(),
+        reading=reading,
+        mixture=client.mixture(client.task),
+        sharpness=sharpness_of(config),
+        large=large,
+        about=about,
+        device=commons.device,
+    )
+
+
+def measured(rows: list[AccuracyRow]) -> dict[str, dict[str, Any]]:
+    """Return by predictor what was measured last on the tasks met: accuracy and items of each."""
+    last = max((row.after_task for row in rows), default=0)
+    found: dict[str, dict[str, Any]] = defaultdict(lambda: {"tasks": [], "items": []})
+    for row in rows:
+        if row.after_task == last >= row.on_task and row.protocol == "class-incremental":
+            found[row.predictor]["tasks"].append(row.accuracy)
+            found[row.predictor]["items"].append(row.n)
+    for one in found.values():
+        one["mean"] = float(np.mean(one["tasks"]))
+    return dict(found)
+
+
+def _chosen(client: str | None, names: tuple[str, ...]) -> str:
+    if client is None and len(names) == 1:
+        return names[0]
+    if client not in names:
+        raise UserError(f"client: must be one of {', '.join(names)}, found {client!r}")
+    return client
+
+
+def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
+    """Bring a client to where it stood at a checkpoint, and let it take what the server then had.
+
+    A head that is trained by gradient comes with every message and is in no client's state.
+    """
+    kept = checkpoint
+    if not (checkpoint / f"{client.name}.json").is_file():
+        kept = _newest_state(run, client.name)
+    client.load(kept)
+    server = Server(site.commons, site.models, lambda function, jobs: [], site.present)
+    server.load(checkpoint)
+    done = json.loads((checkpoint / "experiment.json").read_text(encoding="utf-8"))["done"]
+    step = steps(run.config)[done - 1]
+    sent = server.broadcast(step).get(client.name)
+    client.take(sent or Broadcast(step.task, step.round, adapter=server.large.adapter(client.name)))
+
+
+def _newest_state(run: Run, name: str) -> Path:
+    """Return where a client of Flower's simulation, which has ended, left its last state."""
+    folder = run.folder / CLIENTS / name / run.token
+    found = sorted(folder.glob(f"step-*/{name}.json"))
+    if not found:
+        raise UserError(f"{folder}: must hold the states of client {name!r}, found none")
+    return found[-1].parent
+
+
+def _reading(client: Client) -> Reading:
+    """Find out from some of a client's items how they are read."""
+    private = client.private
+    rows = private.task(client.task).own[:SAMPLE]
+    assert private.items_of is not None
+    items, inputs = private.items_of(rows), private.inputs_of(rows).numpy()
+    words = inputs.dtype != np.uint8  # token ids are kept in a wider type while they are learnt
+    return Reading.of(
+        items if isinstance(items, np.ndarray) else tuple(items),
+        inputs.astype(np.uint16) if words else inputs,
+    )

@@ -1,0 +1,16 @@
+"""What predicts once learning is over: one client's small model, its large side, and both."""
+
+from fedbridge.predictor.large import LargeSide, foundation
+from fedbridge.predictor.predictor import USING, Predictor, Using
+from fedbridge.predictor.storage import KIND, load_predictor, save_predictor
+
+__all__ = [
+    "KIND",
+    "USING",
+    "LargeSide",
+    "Predictor",
+    "Using",
+    "foundation",
+    "load_predictor",
+    "save_predictor",
+]

@@ -1,0 +1,115 @@
+"""One client's answer to new items: by its small model, by the large side, or by both."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from fedbridge.data.reading import Inputs, Reading
+from fedbridge.errors import UserError
+from fedbridge.evaluation import Mixture
+from fedbridge.models.classifier import Classifier
+from fedbridge.models.foundation import Items
+from fedbridge.models.space import embed, stored
+from fedbridge.predictor.large import LargeSide
+
+Using = Literal["small", "large", "together"]
+CPU = torch.device("cpu")
+USING: tuple[Using, ...] = get_args(Using)
+
+
+@dataclass(frozen=True, eq=False)
+class Predictor:
+    """Predicts which of the classes that a client has met an item is of.
+
+    ``x`` is whatever ``reading`` reads; ``using`` is ``small``, ``large`` or ``together``, by
+    default ``together`` where there is a large side. Methods raise UserError for wrong input.
+    """
+
+    small: Classifier
+    reading: Reading
+    mixture: Mixture
+    """The powers of both sides in ``together``."""
+    sharpness: float
+    """What makes the large side's scores logits where it stands alone."""
+    large: LargeSide | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    """Where it comes from: the client, the run's settings, what was measured."""
+    device: torch.device = CPU
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes it knows, in the order of the columns."""
+        return self.small.classes
+
+    @property
+    def usable(self) -> tuple[Using, ...]:
+        """Return what ``using`` may be."""
+        return USING if self.large is not None else ("small",)
+
+    def predict(self, x: Any, using: Using | None = None) -> list[str]:
+        """Return the name of the likeliest class for every item."""
+        best = self._logits_of(x, using).argmax(1).tolist()
+        return [self.classes[place] for place in best]
+
+    def predict_proba(self, x: Any, using: Using | None = None) -> NDArray[np.float64]:
+        """Return the probabilities of all classes, ``(n, C)``."""
+        probabilities: NDArray[np.float64] = self._logits_of(x, using).softmax(1).cpu().numpy()
+        return probabilities
+
+    def score(self, x: Any, y: Sequence[str], using: Using | None = None) -> float:
+        """Return the fraction of items whose predicted class is the one that ``y`` names."""
+        found = self.predict(x, using)
+        if len(y) != len(found):
+            raise UserError(f"y: must name {len(found)} classes as x has items, found {len(y)}")
+        return float(np.mean([one == other for one, other in zip(found, y, strict=True)]))
+
+    def logits(self, inputs: Inputs, items: Items, using: Using | None = None) -> Tensor:
+        """Return float64 logits ``(n, C)`` of what is stored of items for either side."""
+        using = self.chosen(using)
+        powers = {
+            "small": Mixture(1.0, 0.0),
+            "large": Mixture(0.0, self.sharpness),
+            "together": self.mixture,
+        }[using]
+        nothing = torch.zeros(len(items), len(self.classes), device=self.device)
+        small = nothing if using == "large" else self._small_scores(inputs)
+        large = nothing if using == "small" else self._large_scores(items)
+        return powers(small, large)
+
+    def chosen(self, using: str | None) -> Using:
+        """Return what to use; raise UserError if this predictor has no such thing."""
+        usable = self.usable
+        for known in usable:
+            if using == known:
+                return known
+        if using is None:
+            return usable[-1]
+        raise UserError(f"using: must be {', '.join(usable)} here, found {using!r}")
+
+    def save(self, folder: str | Path) -> None:
+        """Write it into a folder, from which ``fedbridge.load`` gives it back."""
+        from fedbridge.predictor.storage import save_predictor
+
+        save_predictor(self, Path(folder))
+
+    def only_small(self) -> Self:
+        """Return the small model alone, which needs no foundation model."""
+        return replace(self, large=None)
+
+    def _logits_of(self, x: Any, using: Using | None) -> Tensor:
+        self.chosen(using)
+        return self.logits(*self.reading(x), using)
+
+    def _small_scores(self, inputs: Inputs) -> Tensor:
+        embedding = embed(self.small.embedder, stored(inputs).to(self.device))
+        return self.small.score(embedding)
+
+    def _large_scores(self, items: Items) -> Tensor:
+        assert self.large is not None
+        return self.large.scores(items, self.device)

@@ -1,0 +1,153 @@
+"""A predictor in a folder of its own: safetensors and a manifest, nothing to be unpickled."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import BaseModel, ConfigDict, ValidationError
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from fedbridge.config import Large
+from fedbridge.data.reading import Reading
+from fedbridge.errors import UserError
+from fedbridge.evaluation import Mixture
+from fedbridge.models.classifier import Classifier
+from fedbridge.models.head import Lift
+from fedbridge.models.states import infinity, misfit
+from fedbridge.predictor.large import LargeSide
+from fedbridge.predictor.predictor import Predictor
+from fedbridge.saved import MANIFEST, opened, saving
+
+KIND: Literal["predictor"] = "predictor"
+SMALL, LARGE = "small.safetensors", "large.safetensors"
+State = dict[str, Tensor]
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class SmallAbout(_Part):
+    """What a small model is built from."""
+
+    model: str
+    classes: tuple[str, ...]
+    dimension: int
+    temperature: float
+
+
+class LargeAbout(_Part):
+    """What the large side is built from; its settings are those of the run."""
+
+    settings: Large
+    precision: Literal["float32", "bfloat16"]
+    seed: int
+    fingerprint: str
+
+
+class About(_Part):
+    """What a predictor's manifest says."""
+
+    small: SmallAbout
+    reading: Reading
+    mixture: Mixture
+    sharpness: float
+    large: LargeAbout | None
+    about: dict[str, Any]
+
+
+def save_predictor(predictor: Predictor, folder: Path) -> None:
+    """Write a predictor into a new folder, or in the place of one that was saved there."""
+    small, large = predictor.small, predictor.large
+    about = About(
+        small=SmallAbout(
+            model=small.model,
+            classes=small.classes,
+            dimension=small.anchors.shape[1],
+            temperature=small.temperature,
+        ),
+        reading=predictor.reading,
+        mixture=predictor.mixture,
+        sharpness=predictor.sharpness,
+        large=None if large is None else _about(large),
+        about=predictor.about,
+    )
+    with saving(folder, KIND, about.model_dump(mode="json")) as draft:
+        save_file(_plain(small.state_dict()), draft / SMALL)
+        if large is not None:
+            save_file(_plain(_arrays(large)), draft / LARGE)
+
+
+def load_predictor(folder: Path, device: torch.device | None = None) -> Predictor:
+    """Return the predictor in a folder, on the CPU unless told otherwise.
+
+    Raises UserError naming the file if it is damaged or something else; the foundation model
+    that it names is neither needed nor looked for before the large side is asked.
+    """
+    device = device or torch.device("cpu")
+    try:
+        about = About.model_validate(opened(folder, KIND))
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise UserError(f"{folder / MANIFEST}: about.{place}: {first['msg']}") from error
+    small = Classifier(**dict(about.small), input_shape=about.reading.inputs)
+    state = _read(folder / SMALL)
+    if fault := misfit(state, small.state_dict()):
+        raise UserError(f"{folder / SMALL}: {fault}")
+    small.load_state_dict(state)
+    return Predictor(
+        small=small.to(device).eval(),
+        reading=about.reading,
+        mixture=about.mixture,
+        sharpness=about.sharpness,
+        large=None if about.large is None else _large(about.large, folder, len(small.classes)),
+        about=about.about,
+        device=device,
+    )
+
+
+def _about(large: LargeSide) -> LargeAbout:
+    return LargeAbout.model_validate(
+        {name: getattr(large, name) for name in LargeAbout.model_fields}
+    )
+
+
+def _arrays(large: LargeSide) -> State:
+    lift = large.lift
+    arrays = {"head": large.head, "mean": torch.from_numpy(lift.mean)}
+    arrays["scale"] = torch.from_numpy(lift.scale)
+    if lift.projection is not None:
+        arrays["projection"] = torch.from_numpy(lift.projection)
+    return arrays | {f"part/{name}": tensor for name, tensor in large.part.items()}
+
+
+def _large(about: LargeAbout, folder: Path, classes: int) -> LargeSide:
+    path = folder / LARGE
+    arrays = _read(path)
+    part = {k.removeprefix("part/"): v for k, v in arrays.items() if k.startswith("part/")}
+    own = {k: v for k, v in arrays.items() if not k.startswith("part/")}
+    units, width = own.get("head", torch.zeros(0)).shape[:1], own.get("mean", torch.zeros(0)).shape
+    wanted = {"head": torch.zeros(*units, classes), "mean": torch.zeros(width)}
+    wanted["scale"] = torch.zeros(width)
+    if about.settings.projection:
+        wanted["projection"] = torch.zeros(*width, *units)
+    if fault := misfit(own, wanted) or infinity(part):
+        raise UserError(f"{path}: {fault}")
+    projection = own["projection"].numpy() if "projection" in own else None
+    lift = Lift(own["mean"].numpy(), own["scale"].numpy(), projection)
+    return LargeSide(**dict(about), lift=lift, head=own["head"], part=part)
+
+
+def _read(path: Path) -> State:
+    try:
+        arrays: State = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise UserError(f"{path}: cannot be read: {error}") from error
+    return arrays
+
+
+def _plain(state: State) -> State:
+    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}

@@ -1,0 +1,107 @@
+"""Folders that are whole or not there: written beside their place, named last, checked when read.
+
+A folder's manifest says what kind of thing it holds, in which form, and the size and sha256 of
+every other file in it.
+"""
+
+import hashlib
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from fedbridge.errors import UserError
+from fedbridge.files import PARTIAL, json_text, write_text, writing
+
+MANIFEST = "manifest.json"
+FORMAT = 1
+
+
+@contextmanager
+def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
+    """Give a folder to write into, which takes its place only if the block succeeds.
+
+    ``about`` goes into the manifest. What was saved there before as the same kind is replaced;
+    UserError is raised if anything else is there, or the system refuses.
+    """
+    require_free(folder, kind)
+    partial = folder.with_name(folder.name + PARTIAL)
+    shutil.rmtree(partial, ignore_errors=True)
+    try:
+        with writing(folder):
+            partial.mkdir(parents=True)
+            yield partial
+            listed = {"format": FORMAT, "kind": kind, "files": digests(partial), "about": about}
+            write_text(partial / MANIFEST, json_text(listed))
+            _replace(partial, folder)
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _replace(partial: Path, folder: Path) -> None:
+    """Let one folder take the place of another: the system can replace empty ones only."""
+    former = folder.with_name(folder.name + ".former" + PARTIAL)
+    shutil.rmtree(former, ignore_errors=True)
+    if folder.exists():
+        folder.replace(former)
+    partial.replace(folder)
+    shutil.rmtree(former, ignore_errors=True)
+
+
+def require_free(folder: Path, kind: str) -> None:
+    """Raise UserError if a folder holds anything but what was saved as this kind."""
+    if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
+        return
+    if not folder.is_dir() or kind_of(folder) != kind:
+        raise UserError(
+            f"{folder}: must be a new or empty folder, or one where a {kind} was saved before; "
+            f"this one is in use"
+        )
+
+
+def kind_of(folder: Path) -> str | None:
+    """Return what kind of thing was saved in a folder, None if nothing was."""
+    try:
+        return str(json.loads((folder / MANIFEST).read_bytes())["kind"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def opened(folder: Path, kind: str) -> dict[str, Any]:
+    """Return what was said about the thing in a folder; every byte of it is checked.
+
+    Raises UserError naming the file if it is of another kind, incomplete or damaged.
+    """
+    path = folder / MANIFEST
+    try:
+        manifest = json.loads(path.read_bytes())
+        found, files = manifest["kind"], dict(manifest["files"])
+        number, about = manifest["format"], dict(manifest["about"])
+    except OSError as error:
+        raise UserError(f"{path}: must be the manifest of a {kind}: {error.strerror}") from error
+    except (ValueError, KeyError, TypeError) as error:
+        raise UserError(f"{path}: must be the manifest of a {kind}, is damaged") from error
+    if found != kind or number != FORMAT:
+        raise UserError(
+            f"{path}: must be of kind {kind!r} and format {FORMAT}, found {found!r} and {number!r}"
+        )
+    there = digests(folder)
+    for name, digest in files.items():
+        if there.get(name) != digest:
+            fault = "has changed" if name in there else "is missing"
+            raise UserError(f"{folder / name}: {fault} since this {kind} was saved")
+    return about
+
+
+def digests(folder: Path) -> dict[str, dict[str, Any]]:
+    """Return size and sha256 of every file in a folder but its manifest."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path != folder / MANIFEST:
+            with path.open("rb") as file:
+                sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+            name = path.relative_to(folder).as_posix()
+            found[name] = {"bytes": path.stat().st_size, "sha256": sha256}
+    return found

@@ -1,0 +1,7 @@
+"""A predictor as a service: a small FastAPI application with limits, health and metrics."""
+
+from fedbridge.serving.app import create_app
+from fedbridge.serving.limits import Limits, limits_of
+from fedbridge.serving.run import serve
+
+__all__ = ["Limits", "create_app", "limits_of", "serve"]

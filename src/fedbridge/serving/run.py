@@ -1,0 +1,30 @@
+"""The service as a process of its own, until somebody stops it."""
+
+import numpy as np
+import uvicorn
+
+from fedbridge.predictor import Predictor
+from fedbridge.serving.app import create_app
+from fedbridge.serving.limits import Limits
+
+AT_ONCE = 64
+"""Requests that may wait at a time; others are told to come back later (503)."""
+
+
+def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
+    """Serve a predictor until the process is interrupted.
+
+    Every model answers once before the first request, so that what is missing is told at once:
+    raises UserError then.
+    """
+    warm_up(predictor)
+    app = create_app(predictor, limits)
+    uvicorn.run(app, host=host, port=port, limit_concurrency=AT_ONCE, log_level="warning")
+
+
+def warm_up(predictor: Predictor) -> None:
+    """Let every model answer once; raise UserError if one of them is missing."""
+    reading = predictor.reading
+    blank = ["blank"] if reading.modality == "text" else [np.zeros((64, 64), np.uint8)]
+    for using in predictor.usable:
+        predictor.predict(blank, using)

@@ -1,0 +1,205 @@
+"""The client by itself, as it is used: learn, predict, save."""
+
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.client.client import Client as Learner
+from fedbridge.client.private import Private
+from fedbridge.config import Config
+from fedbridge.data.public import PublicSet, items_at, public_set
+from fedbridge.data.reading import Inputs, Reading
+from fedbridge.data.scenario import Task
+from fedbridge.data.site.preparing import Frame
+from fedbridge.data.splits import Indices
+from fedbridge.errors import UserError
+from fedbridge.experiment import check_models, commons_of, device_of, plan
+from fedbridge.finished import predictor_of
+from fedbridge.models.foundation import Items
+from fedbridge.predictor import Predictor, Using, foundation
+from fedbridge.rng import rng_for
+from fedbridge.server.warm import warm_start
+from fedbridge.solo.settings import NAME, Choice, settings_of
+from fedbridge.solo.shelf import Given, Shelf
+from fedbridge.wire import Broadcast
+
+
+class Client:
+    """Learns classes task by task and predicts among all that it has met.
+
+    ``model`` is an entry of SMALL_MODELS, ``classes`` names all classes there will ever be,
+    ``large`` is a foundation model as ``large.model`` of a config names it, or None for none,
+    ``learner`` an entry of LEARNERS; both may be sections of a config instead of names:
+    ``{"name": "smcf", "memory": 50}``. ``public`` is unlabelled items that both models may be
+    compared on, as ``learn`` takes them; by default they are drawn from no data. ``settings`` are
+    the other sections: ``seed=3``, ``training={"epochs": 5}``. Raises UserError for wrong ones.
+    """
+
+    def __init__(
+        self,
+        model: str = "cnn",
+        classes: Sequence[object] = (),
+        large: Choice | None = None,
+        learner: Choice = "smcf",
+        public: Any = None,
+        **settings: Any,
+    ) -> None:
+        config = settings_of(model, classes, large, learner, settings)
+        check_models(config, Frame.of(config).empty())
+        inputs, items = _public(config, public)
+        self._build(config, inputs, _encoded(config, items))
+        if config.small.start != "scratch":
+            self._learner.model.load_state_dict(warm_start(self._learner.commons, model))
+
+    @classmethod
+    def from_parts(
+        cls, config: Config, inputs: Inputs, embeddings: NDArray[np.float32]
+    ) -> "Client":
+        """Return a client that has learnt nothing, its public set already encoded."""
+        client = cls.__new__(cls)
+        client._build(config, inputs, embeddings)
+        return client
+
+    def parts(self) -> tuple[Learner, Given, Shelf, tuple[Inputs, NDArray[np.float32]]]:
+        """Return the learner, its stream, its items and the encoded public set."""
+        return self._learner, self._stream, self._shelf, self._public
+
+    def _build(self, config: Config, inputs: Inputs, embeddings: NDArray[np.float32]) -> None:
+        empty = Frame.of(config).empty()
+        public = PublicSet(empty, np.zeros(0, np.int64), inputs)
+        commons = commons_of(config, empty, public, embeddings)
+        self.config = config
+        self._reading = _reading(config)
+        self._public = inputs, embeddings
+        self._stream = Given(NAME)
+        self._shelf = Shelf(self._reading.inputs, embeddings.shape[1])
+        private = Private(
+            self._stream,
+            self._shelf.inputs_of,
+            lambda rows: commons.lift(self._shelf.embeddings_of(rows)),
+            _Labels(self._shelf),
+        )
+        self._learner = Learner(private, commons, config.small.models[0])
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Return the names of the classes met so far."""
+        every = self._learner.commons.classes
+        return tuple(every[label] for label in self._stream.seen(len(self._stream.known)))
+
+    def learn(self, x: Any, y: Sequence[object]) -> Self:
+        """Learn one task: items ``x`` and their classes ``y``, by name.
+
+        ``x`` is a list of texts; of paths, PIL pictures or uint8 arrays; or an array of pictures.
+        A share of ``scenario.validation`` of every class is held back to calibrate. Raises
+        UserError, before anything is learnt, if an item or a class is not as it must be.
+        """
+        inputs, items = self._reading(x)
+        labels = self._labels(y, len(inputs))
+        rows = self._shelf.put(inputs, _encoded(self.config, items), labels)
+        self._stream.known.append(self._task(rows, labels))
+        number, rounds = len(self._stream.known), self.config.training.rounds
+        for round_ in range(1, rounds + 1):
+            self._learner.learn(Broadcast(number, round_))
+        self._learner.take(Broadcast(number, rounds))  # settles the head with the new sums
+        exemplars = [*self._learner.memory.values(), np.zeros(0, np.int64)]
+        validation = self._learner.private.validation(number)
+        self._shelf.keep(np.concatenate([validation, *exemplars]))
+        self.__dict__.pop("predictor", None)
+        return self
+
+    @cached_property
+    def predictor(self) -> Predictor:
+        """Return what predicts with all that was learnt, to be saved or exported by itself."""
+        if not self._stream.known:
+            raise UserError("this client has learnt nothing yet; call learn(x, y) first")
+        about = {
+            "client": NAME,
+            "method": self.config.learner.name,
+            "config": self.config.model_dump(mode="json", exclude_none=True),
+        }
+        return predictor_of(self._learner, self.config.small.models[0], self._reading, about)
+
+    def predict(self, x: Any, using: Using | None = None) -> list[str]:
+        """Return the name of the likeliest class for every item; see Predictor."""
+        return self.predictor.predict(x, using)
+
+    def predict_proba(self, x: Any, using: Using | None = None) -> NDArray[np.float64]:
+        """Return the probabilities ``(n, C)`` of ``classes``."""
+        return self.predictor.predict_proba(x, using)
+
+    def score(self, x: Any, y: Sequence[object], using: Using | None = None) -> float:
+        """Return the fraction of items that are predicted to be what ``y`` says."""
+        return self.predictor.score(x, [str(name) for name in y], using)
+
+    def save(self, folder: str | Path) -> None:
+        """Write everything into a folder, from which ``fedbridge.load`` gives it back.
+
+        It holds items: those held back and those remembered. ``predictor.save`` writes none.
+        """
+        from fedbridge.solo.storage import save_client
+
+        save_client(self, Path(folder))
+
+    def _labels(self, y: Sequence[object], count: int) -> Indices:
+        known = {name: place for place, name in enumerate(self._learner.commons.classes)}
+        names = [str(name) for name in y]
+        if len(names) != count:
+            raise UserError(f"y: must name {count} classes as x has items, found {len(names)}")
+        for place, name in enumerate(names):
+            if name not in known:
+                raise UserError(
+                    f"y[{place}]: must be one of {', '.join(list(known)[:10])}, found {name!r}"
+                )
+        return np.array([known[name] for name in names], np.int64)
+
+    def _task(self, rows: Indices, labels: Indices) -> Task:
+        """Divide a task's items; every class keeps an item at least to be learnt from."""
+        share, number = self.config.scenario.validation, len(self._stream.known) + 1
+        held = []
+        for label in np.unique(labels).tolist():
+            of_class = rows[labels == label]
+            order = rng_for(self.config.seed, "held back", number, label).permutation(of_class)
+            held.append(order[: min(round(share * len(of_class)), len(of_class) - 1)])
+        validation = np.sort(np.concatenate(held))
+        train = np.setdiff1d(rows, validation)
+        met = tuple(np.unique(labels).tolist())
+        return Task(met, train, train, validation, np.zeros(0, np.int64), met)
+
+
+class _Labels:
+    """The class ids on a shelf, which grow with it."""
+
+    def __init__(self, shelf: Shelf) -> None:
+        self._shelf = shelf
+
+    def __getitem__(self, rows: Indices) -> Indices:
+        return self._shelf.labels[rows]
+
+
+def _reading(config: Config) -> Reading:
+    empty = Frame.of(config).empty()
+    items = empty.items.shape[1:] if isinstance(empty.items, np.ndarray) else ()
+    return Reading(empty.modality, tuple(empty.inputs.shape[1:]), items)
+
+
+def _public(config: Config, given: Any) -> tuple[Inputs, Items]:
+    """Return the public set as small models and the FM read it."""
+    if given is not None:
+        return _reading(config)(given)
+    public = public_set(config.data, *plan(config), config.seed)
+    return public.inputs, items_at(public.dataset, public.rows)
+
+
+def _encoded(config: Config, items: Items) -> NDArray[np.float32]:
+    """Return the FM's embeddings ``(n, D)``, of one zero each where there is none."""
+    large, precision = config.large, config.engine.precision
+    if large.head == "none":
+        return np.zeros((len(items), 1), np.float32)
+    fm = foundation(large.model, large.size, device_of(config.engine.device), precision)
+    starts = range(0, len(items), large.batch)
+    return np.concatenate([fm.encode(items[s : s + large.batch]).numpy() for s in starts])

@@ -1,0 +1,64 @@
+"""The settings of a client by itself: those of an experiment with one site."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from fedbridge.config import SITE, Config, merged, parse_config
+from fedbridge.errors import UserError
+from fedbridge.models import SMALL_MODELS
+
+NAME = "client"
+PUBLIC_ITEMS = 128
+ASKED = "fedbridge.Client"
+
+
+Choice = str | dict[str, Any]
+"""A name, or a section of settings with more than that."""
+
+
+def settings_of(
+    model: str,
+    classes: Sequence[object],
+    large: Choice | None,
+    learner: Choice,
+    tree: dict[str, Any],
+) -> Config:
+    """Return the settings, with ``tree`` laid over them; raise UserError if they do not fit."""
+    if model not in SMALL_MODELS:
+        raise UserError(f"model: must be one of {', '.join(SMALL_MODELS)}, found {model!r}")
+    own: dict[str, Any] = {
+        "name": NAME,
+        "data": {
+            "name": SITE,
+            "clients": [NAME],
+            "classes": [str(name) for name in classes],
+            "modality": SMALL_MODELS[model].modality,
+            "public": "none",
+            "public_items": PUBLIC_ITEMS,
+        },
+        "scenario": {"clients": 1},
+        "large": {"head": "none"} if large is None else _section(large, "model"),
+        "small": {"models": [model]},
+        "learner": _section(learner, "name"),
+    }
+    fixed = {"large": {"scope": "client"}}
+    return checked(parse_config(merged(merged(own, tree), fixed), ASKED))
+
+
+def checked(config: Config) -> Config:
+    """Return settings; raise UserError if they are not those of a client by itself."""
+    if config.large.head not in ("analytic", "nearest-mean", "none"):
+        raise UserError(
+            f"{ASKED}: large.head: must be analytic, nearest-mean or none, since the others need a "
+            f"server, found {config.large.head!r}"
+        )
+    if config.data.name != SITE or config.data.clients != (NAME,):
+        raise UserError(
+            f"{ASKED}: data: name and clients must be left out, found {config.data.name!r} and "
+            f"{config.data.clients!r}"
+        )
+    return config
+
+
+def _section(choice: Choice, key: str) -> dict[str, Any]:
+    return {key: choice} if isinstance(choice, str) else dict(choice)

@@ -1,0 +1,64 @@
+"""A run's beginning, wherever it is asked for: its engine, its folder, and that folder's end."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+
+from fedbridge.config import Config
+from fedbridge.errors import UserError
+from fedbridge.experiment import Connect, Experiment, connect_locally
+from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, Run, alone
+from fedbridge.tracking import require_trackers
+
+
+@contextmanager
+def starting(folder: Path, config: Config) -> Iterator[Experiment]:
+    """Give a new experiment to carry out; its folder goes again if it is refused.
+
+    Raises UserError if the folder is in use, or what the engine or a tracker needs is missing.
+    """
+    require_trackers(config)
+    connect = engine_of(config)
+    _clear_unstarted(folder)
+    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    run = Run.create(folder, config)
+    experiment = Experiment(run, connect=connect(run))
+    try:
+        yield experiment
+    except UserError:
+        if not experiment.prepared:  # refused: nothing is left to go on with
+            _clear_unstarted(folder)
+            with suppress(OSError):  # somebody else may have put something there
+                for path in made:
+                    path.rmdir()
+        raise
+
+
+def resuming(folder: Path) -> Experiment:
+    """Return the experiment of a folder, to go on with from its newest whole checkpoint."""
+    run = Run.open(folder)
+    return Experiment(run, connect=engine_of(run.config)(run))
+
+
+def engine_of(config: Config) -> Callable[[Run], Connect]:
+    """Return what connects a run to its clients; raise UserError if what it needs is missing."""
+    if config.engine.kind == "local":
+        return lambda run: connect_locally
+    try:
+        from fedbridge.simulation import connect_simulated
+    except ModuleNotFoundError as error:
+        raise UserError(
+            f'engine.kind: "flower" needs the extra of that name, and {error.name} is not there: '
+            "pip install 'fedbridge[flower]'"
+        ) from error
+    return lambda run: partial(connect_simulated, run)
+
+
+def _clear_unstarted(folder: Path) -> None:
+    """Make a folder free again if its run failed before it could measure anything."""
+    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
+        with alone(folder):
+            for name in found:
+                (folder / name).unlink()

@@ -1,0 +1,57 @@
+"""Small predictors for tests, made by hand: their weights are drawn, not learnt."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from fedbridge.config import Large
+from fedbridge.data.reading import Reading
+from fedbridge.data.tokens import LENGTH
+from fedbridge.evaluation import Mixture
+from fedbridge.models.classifier import Classifier
+from fedbridge.models.head import Lift
+from fedbridge.predictor import LargeSide, Predictor, foundation
+
+CLASSES = ("ant", "bee", "cat")
+SIDE = 16
+ABOUT: dict[str, Any] = {
+    "client": "a",
+    "method": "smcf",
+    "licences": ["pictures of ours, CC0"],
+    "accuracy": {"small": {"tasks": [0.5, 1.0], "items": [4, 4], "mean": 0.75}},
+}
+
+
+def classifier(model: str = "mlp", shape: tuple[int, ...] = (1, SIDE, SIDE)) -> Classifier:
+    small = Classifier(model, shape, CLASSES, dimension=8, temperature=16.0)
+    rows = torch.randn(len(CLASSES), 8, generator=torch.Generator().manual_seed(1))
+    small.anchors.copy_(torch.nn.functional.normalize(rows))
+    return small.eval()
+
+
+def large_side() -> LargeSide:
+    settings = Large(model="patches", size=SIDE, batch=4)
+    fm = foundation("patches", SIDE, torch.device("cpu"), "float32")
+    head = torch.randn(fm.dimension, len(CLASSES), generator=torch.Generator().manual_seed(2))
+    zeros, ones = np.zeros(fm.dimension, np.float32), np.ones(fm.dimension, np.float32)
+    return LargeSide(settings, "float32", 0, fm.fingerprint, Lift(zeros, ones, None), head, {})
+
+
+def predictor(large: bool = True, model: str = "mlp") -> Predictor:
+    """Return a predictor of grey pictures of 16 pixels a side."""
+    reading = Reading("image", (1, SIDE, SIDE), (1, SIDE, SIDE))
+    side = large_side() if large else None
+    small = classifier(model)
+    return Predictor(small, reading, Mixture(1.0, 0.5), 2.0, side, dict(ABOUT))
+
+
+def text_predictor(model: str = "bag") -> Predictor:
+    """Return a predictor of texts without a large side."""
+    reading = Reading("text", (LENGTH,))
+    return Predictor(classifier(model, (LENGTH,)), reading, Mixture(), 1.0, None, dict(ABOUT))
+
+
+def pictures(count: int = 5) -> np.ndarray:
+    """Return grey pictures ``(count, 16, 16)``."""
+    return np.random.default_rng(3).integers(0, 256, (count, SIDE, SIDE)).astype(np.uint8)
