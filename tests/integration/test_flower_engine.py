@@ -24,9 +24,23 @@ from grids import Clock, FakeGrid, misfortunes
 
 
 @pytest.fixture(scope="module")
-def alike(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def local_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Carry out a run with the local engine."""
+    folder = tmp_path_factory.mktemp("local") / "run"
+    conduct(folder, tiny())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def alike(local_run: Path) -> bytes:
     """Return the table of the local engine."""
-    return conduct(tmp_path_factory.mktemp("local") / "run", tiny())
+    return table(local_run)
+
+
+def chosen(events: list[dict[str, Any]]) -> list[tuple[int, ...]]:
+    """Return what clients took of their fused models, and what that brought."""
+    names = ("client", "task", "percent", "own", "taken", "n")
+    return sorted(tuple(e[n] for n in names) for e in events if e["kind"] == "accepted")
 
 
 @pytest.fixture
@@ -127,9 +141,16 @@ def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[di
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_clients_that_restart_and_messages_that_are_lost_change_no_number(tmp_path, alike, seed):
+def test_clients_that_restart_and_messages_that_are_lost_change_no_number(
+    tmp_path, local_run, alike, seed
+):
     events = conduct_amid_misfortunes(tmp_path / "run", tiny(), seed)
     assert table(tmp_path / "run") == alike
+    told = chosen(Run.open(local_run).events())
+    assert len(told) == 9 and chosen(events) == told
+    # embeddings of single items stay where the items are
+    assert (local_run / "embeddings.json").is_file()
+    assert not (tmp_path / "run" / "embeddings.json").exists()
     assert {e["kind"] for e in events} > {"round", "failed"}
 
 

@@ -120,6 +120,7 @@ def test_measurements_hold_counts_alone(heard: Heard):
         for _, predictor, protocol, correct, n in message.rows:
             assert predictor in ("small", "large", "together") and 0 <= correct <= n
             assert protocol in ("class-incremental", "task-aware")
+        assert all(type(count) is int for count in message.accepted)
 
 
 def test_sizes_do_not_depend_on_the_number_of_items(heard: Heard, tmp_path: Path):
