@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from tiny_runs import conduct, table, tiny
@@ -19,6 +20,7 @@ from fedbridge import flower_app
 from fedbridge.config import Config, dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.experiment import Experiment
+from fedbridge.finished import predictor_of_run
 from fedbridge.runs import Run
 from grids import Clock, FakeGrid, misfortunes
 
@@ -152,6 +154,15 @@ def test_clients_that_restart_and_messages_that_are_lost_change_no_number(
     assert (local_run / "embeddings.json").is_file()
     assert not (tmp_path / "run" / "embeddings.json").exists()
     assert {e["kind"] for e in events} > {"round", "failed"}
+
+
+def test_a_client_predicts_as_it_would_after_a_local_run(tmp_path, cache):
+    conduct(tmp_path / "local", tiny())
+    conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=1)
+    x = np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16)).astype(np.uint8)
+    one, other = (predictor_of_run(tmp_path / name, "client-2") for name in ("local", "run"))
+    for using in one.usable:
+        assert np.array_equal(one.predict_proba(x, using), other.predict_proba(x, using))
 
 
 @pytest.mark.parametrize("case", UNLIKE)
