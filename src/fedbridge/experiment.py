@@ -30,8 +30,9 @@ from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
+from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import load_foundation
+from fedbridge.models.foundation import foundation_of
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, build_small, stored
 from fedbridge.models.tuning import require_tunable, tunable
@@ -92,19 +93,6 @@ class Progress:
         return ", ".join(parts) + " %" if parts else ""
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device that a setting names; raise UserError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"engine.device: must be auto, cpu or cuda, found {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
-    return device
-
-
 def workers_of(config: Config, device: torch.device) -> int:
     """Return the number of worker processes that the settings ask for."""
     if config.engine.workers != "auto":
@@ -157,8 +145,7 @@ def _encoded(
     if large.head == "none":
         nothing = no_embeddings(len(dataset))
         return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
-    device = device_of(config.engine.device)
-    fm = load_foundation(large.model, large.size, device, config.engine.precision)
+    fm = foundation_of(config)
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
         return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)

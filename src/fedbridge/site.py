@@ -19,10 +19,10 @@ from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Admit, Holding
 from fedbridge.data.site.preparing import Frame
 from fedbridge.errors import UserError
-from fedbridge.experiment import Tell, crew_of, device_of, plan, prepare
+from fedbridge.experiment import Tell, crew_of, plan, prepare
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.space import stored
 
 
@@ -145,8 +145,4 @@ class Features:
 
     @cached_property
     def _fm(self) -> FoundationModel:
-        config = self._commons.config
-        device = device_of(config.engine.device)
-        return load_foundation(
-            config.large.model, config.large.size, device, config.engine.precision
-        )
+        return foundation_of(self._commons.config)

@@ -24,12 +24,12 @@ from fedbridge.data.site.preparing import (
 )
 from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
-from fedbridge.experiment import device_of, plan, prepare
+from fedbridge.experiment import plan, prepare
 from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import equal_pairs, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.foundation import foundation_of
 
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
@@ -150,7 +150,7 @@ def _site_pool(held: Held, read: Read, public: PublicSet, vectors: Vectors) -> P
 def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
     """Return the FM's embeddings of a site's items and of the public set, kept at the site."""
     public = prepare(config).store.public
-    fm = _foundation(config)
+    fm = foundation_of(config)
     found = [public]
     site.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     for part in reversed(parts):
@@ -169,15 +169,10 @@ def _no_embeddings(config: Config) -> str:
     if config.large.head == "none":
         return "the common config has no FM (large.head = 'none')"
     try:
-        _foundation(config)
+        foundation_of(config)
     except UserError as error:
         return str(error)
     return ""
-
-
-def _foundation(config: Config) -> FoundationModel:
-    device = device_of(config.engine.device)
-    return load_foundation(config.large.model, config.large.size, device, config.engine.precision)
 
 
 def _public_places(public: PublicSet) -> list[str]:
