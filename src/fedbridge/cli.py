@@ -325,7 +325,6 @@ def _clear_unstarted(folder: Path) -> None:
 
 def main() -> None:
     """Run the command line; a user's mistake ends with one line and exit code 2."""
-    sys.path.append(os.getcwd())  # so that callable:MODULE:FUNCTION finds one's own module
     try:
         code = app(prog_name="fedbridge", standalone_mode=False)
     except UserError as error:

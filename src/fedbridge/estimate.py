@@ -19,11 +19,12 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import check_models, commons_of, plan, used_items, workers_of
+from fedbridge.experiment import commons_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
-from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.device import device_of
+from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import tunable
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
 from fedbridge.phases import model_of, phases
@@ -100,7 +101,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     if not download:
         _require_cached(config)
     dataset, streams = plan(config)
-    check_models(config, dataset)
+    check_models(config.small.models, dataset.inputs.shape[1:])
     public = public_set(config.data, dataset, streams, config.seed)
     same = public.dataset is dataset
     used = used_items(streams, same)

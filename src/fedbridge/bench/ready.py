@@ -8,8 +8,9 @@ from fedbridge.bench.grid import Job
 from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UnavailableError, UserError
-from fedbridge.experiment import check_models, plan, prepare
+from fedbridge.experiment import plan, prepare
 from fedbridge.models.foundation import foundation_of
+from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
 from fedbridge.server.fusions import require_pictures
 
@@ -57,7 +58,7 @@ def _deal_out(path: Path, alike: Sequence[Job]) -> None:
     first = alike[0].config
     with _named(path, alike[0]):
         dataset, streams = plan(first)
-        check_models(first, dataset)
+        check_models(first.small.models, dataset.inputs.shape[1:])
         public_set(first.data, dataset, streams, first.seed)
     for job in alike:
         with _named(path, job):

@@ -30,6 +30,7 @@ from fedbridge.inspection.likeness import equal_pairs, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
+from fedbridge.site import at_site
 
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
@@ -44,7 +45,7 @@ def inspect_file(path: Path, config: Path | None = None) -> Inspection:
     if "client" not in read_toml(path, "config"):
         return inspect_config(load_config(path))
     site = load_site(path)
-    common = load_config(config or path.parent / "config.toml")
+    common = at_site(load_config(config or path.parent / "config.toml"), path)
     if isinstance(site.data, Held):
         return inspect_site(site, common)
     return inspect_config(common, site.client)
@@ -67,7 +68,7 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     skipped = _no_embeddings(config)
     vectors = None
     if not skipped:
-        store = prepare(config).store
+        store = prepare(config, models=()).store
         vectors = np.concatenate([store[rows], store.public])
     items = items_at(dataset, rows)
     pool = Pool(
@@ -149,7 +150,7 @@ def _site_pool(held: Held, read: Read, public: PublicSet, vectors: Vectors) -> P
 
 def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
     """Return the FM's embeddings of a site's items and of the public set, kept at the site."""
-    public = prepare(config).store.public
+    public = prepare(config, models=()).store.public
     fm = foundation_of(config)
     found = [public]
     site.state.mkdir(mode=0o700, parents=True, exist_ok=True)

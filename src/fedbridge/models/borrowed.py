@@ -50,7 +50,7 @@ class Viewer(nn.Module):
             self.options["interpolate_pos_encoding"] = True
         shift, scale = (torch.tensor(v).view(1, -1, 1, 1) for v in norm)
         self.shift, self.scale = (nn.Buffer(v, persistent=False) for v in (shift, scale))
-        with torch.inference_mode():
+        with torch.no_grad():
             width, places = self.eval().places(torch.zeros(1, *shape)).shape[1:]
         self.readout = image.readout(width, places)
 
@@ -75,7 +75,7 @@ class Reader(nn.Module):
         self.model = model
         # the ids are fedbridge's own, whatever table the model has come with
         model.set_input_embeddings(text.embedding(model.get_input_embeddings().embedding_dim))
-        with torch.inference_mode():
+        with torch.no_grad():
             width = self.eval().states(torch.ones(1, LENGTH, dtype=torch.long)).shape[2]
         self.readout = text.readout(width)
 

@@ -117,8 +117,9 @@ def _tokenizer(
 
     def tokenized(texts: list[str]) -> tuple[np.ndarray, ...]:
         rows = tokenizer.encode_batch(texts)
-        columns = ([getattr(row, of) for row in rows] for of in ("ids", "attention_mask", "type_ids"))
-        return tuple(np.array(column, np.int64).reshape(len(texts), -1) for column in columns)
+        fields = ("ids", "attention_mask", "type_ids")
+        columns = [np.array([getattr(row, of) for row in rows], np.int64) for of in fields]
+        return tuple(column.reshape(len(texts), -1) for column in columns)
 
     return tokenized
 

@@ -27,8 +27,10 @@ def look_in(folder: Path) -> None:
 def own_function(where: str, name: str, field: str) -> Callable[..., Any]:
     """Return what ``MODULE:FUNCTION`` names; ``name`` is how the config's ``field`` writes it.
 
-    Raises UserError if there is no such module or function, or the module cannot be imported.
+    The module may lie in the folder in which the command was started. Raises UserError if there
+    is no such module or function, or the module cannot be imported.
     """
+    look_in(Path.cwd())
     path, _, wanted = where.partition(":")
     try:
         with foreign_errors(name, field):
@@ -37,8 +39,8 @@ def own_function(where: str, name: str, field: str) -> Callable[..., Any]:
         cause = error.__cause__
         if isinstance(cause, ModuleNotFoundError) and f"{path}.".startswith(f"{cause.name}."):
             raise UserError(
-                f"{field}: {name} cannot be used: there is no module {cause.name!r} in {Path.cwd()} "
-                "or where Python looks for modules"
+                f"{field}: {name} cannot be used: there is no module {cause.name!r} in "
+                f"{Path.cwd()} or where Python looks for modules"
             ) from error
         raise
     function = getattr(module, wanted, None)

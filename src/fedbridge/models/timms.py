@@ -32,14 +32,12 @@ class Pictures(nn.Module):
 
     def tried(self, shape: tuple[int, ...]) -> "Pictures":
         """Return the model, which then knows how wide its features are."""
-        with torch.inference_mode():
+        with torch.no_grad():
             self.features = int(self.eval()(torch.zeros(1, *shape)).shape[1])
         return self
 
 
-def from_timm(
-    where: str, size: int | None, device: torch.device, precision: str
-) -> ImageModel:
+def from_timm(where: str, size: int | None, device: torch.device, precision: str) -> ImageModel:
     """Load a folder, a name of timm or one on the hub; only safetensors are read.
 
     Embeddings are what timm pools for its classifier. Without a size pictures are brought to the
@@ -104,13 +102,19 @@ def _weights(library: ModuleType, where: str, name: str, field: str) -> str:
 
 def _made(library: ModuleType, place: str, weights: bool, **options: Any) -> nn.Module:
     """Return a model without classifier; one that reads any size knows no ``img_size``."""
-    found: nn.Module
-    with torch.random.fork_rng(devices=[], enabled=weights):
-        try:
-            found = library.create_model(place, pretrained=weights, num_classes=0, **options)
-        except TypeError as error:
-            if "img_size" not in str(error):
-                raise
-            options.pop("img_size")
-            found = library.create_model(place, pretrained=weights, num_classes=0, **options)
-    return found.eval()
+
+    def make(**options: Any) -> nn.Module:
+        if not weights:
+            return library.create_model(place, num_classes=0, **options)  # type: ignore[no-any-return]
+        # timm asks that weights be complete only if the classifier is among them
+        with torch.random.fork_rng(devices=[]):
+            model = library.create_model(place, pretrained=True, **options)
+        model.reset_classifier(0)
+        return model  # type: ignore[no-any-return]
+
+    try:
+        return make(**options).eval()
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        return make(**{k: v for k, v in options.items() if k != "img_size"}).eval()

@@ -1,5 +1,7 @@
 """A small model is tried before a run, so that whatever it does wrong is said at once."""
 
+from collections.abc import Iterable
+
 import torch
 from safetensors.torch import save
 from torch import Tensor
@@ -12,12 +14,17 @@ from fedbridge.models.foundation import foreign_errors
 ITEMS = 4
 
 
-def require_usable(name: str, shape: tuple[int, ...]) -> None:
-    """Build a small model and try it on inputs of a shape, ``(C, S, S)`` or ``(L,)``.
+def check_models(names: Iterable[str], shape: tuple[int, ...]) -> None:
+    """Build every small model once and try it on inputs of a shape, ``(C, S, S)`` or ``(L,)``.
 
-    Raises UserError unless it maps ``(B, ...)`` to finite float32 ``(B, features)``, in training
+    Raises UserError unless each maps ``(B, ...)`` to finite float32 ``(B, features)``, in training
     and after it, draws nothing at random, and has a state that can be sent.
     """
+    for name in sorted(set(names)):
+        _require_usable(name, shape)
+
+
+def _require_usable(name: str, shape: tuple[int, ...]) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         model = build_backbone(name, shape)

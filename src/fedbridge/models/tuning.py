@@ -99,9 +99,7 @@ def add_matrices(module: PictureEncoder | TextEncoder, rank: int, magnitudes: bo
     peft = import_extra("peft", "peft", "large.tuning 'lora'")
     return _injected(
         module,
-        peft.LoraConfig(
-            r=rank, lora_alpha=2 * rank, use_dora=magnitudes, target_modules=ATTENTION
-        ),
+        peft.LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=magnitudes, target_modules=ATTENTION),
     )
 
 

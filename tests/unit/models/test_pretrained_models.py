@@ -322,9 +322,12 @@ def test_the_fingerprint_of_ones_own_function_follows_its_source_and_attribute(
 @pytest.mark.parametrize(
     ("where", "rule"),
     [
-        ("no_such_module:f", "cannot be used: ModuleNotFoundError"),
-        ("json:no_such_function", "cannot be used: AttributeError"),
-        ("own_c", "cannot be used: AttributeError"),
+        ("no_such_module:f", "cannot be used: there is no module 'no_such_module' in /.* or where"),
+        (
+            "json:lodas",
+            "cannot be used: the module 'json' has no function 'lodas' .did you mean 'loads'",
+        ),
+        ("own_c", "cannot be used: the module 'own_c' has no function ''"),
         ("own_c:flat", r"must map .* to \(B, D\), found shape \(1,\)"),
         ("own_c:broken", r"must map .*found ValueError: broken here"),
     ],
@@ -336,7 +339,7 @@ def test_a_function_that_cannot_be_used_is_refused_at_once(
     code = flat + "def broken(x):\n    raise ValueError('broken here')\n"
     write_module(tmp_path, monkeypatch, "own_c", code)
 
-    with pytest.raises(UserError, match=f"callable:{where} {rule}"):
+    with pytest.raises(UserError, match=f"callable:{where} .*{rule}"):
         load(f"callable:{where}")
 
 
