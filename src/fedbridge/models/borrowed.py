@@ -135,9 +135,10 @@ def _wrapped(
     name: str, model: Any, shape: tuple[int, ...], norm: tuple[list[float], list[float]]
 ) -> nn.Module:
     """Return a model of transformers as a small model, without a pooler that nobody reads."""
-    reads = "image" if model.main_input_name == "pixel_values" else "text"
-    if reads != ("image" if len(shape) == 3 else "text"):
-        raise UserError(f"{FIELD}: {name} reads {reads}, but the data are not")
+    kinds = ("image", "text")
+    reads = kinds[model.main_input_name != "pixel_values"]
+    if reads != kinds[len(shape) != 3]:
+        raise UserError(f"{FIELD}: {name} reads {reads}, but the data are {kinds[len(shape) != 3]}")
     pooler = getattr(model, "pooler", None)
     if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
         model.pooler = None

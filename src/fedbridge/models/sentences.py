@@ -25,6 +25,7 @@ def from_sentence_transformers(
     library = import_extra(
         "sentence_transformers", "sentence-transformers", f"large.model {name!r}"
     )
+    import_extra("transformers", "transformers", name).utils.logging.disable_progress_bar()
     folder = folder_of(where, name, "large.model")
     _refuse_pickles(name, folder)
     with foreign_errors(name), torch.random.fork_rng(devices=[]):
