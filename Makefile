@@ -29,7 +29,7 @@ environment: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: $(PINS)
-	@sh scripts/environment.sh dev,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower
+	@sh scripts/environment.sh dev,lite0,transformers,sentence-transformers,onnx,datasets,peft,emoji,sql,tables,flower
 	@touch $@ .venv/run.stamp
 
 lint: environment

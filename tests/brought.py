@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from tiny_transformers import WORDS, save_bert, save_vit
 
-OWN = '''
+OWN = """
 import math
 import torch
 from torch import nn
@@ -39,7 +39,7 @@ def colours(pictures):
 
 def lengths(texts):
     return torch.tensor([[len(text), text.count("e")] for text in texts])
-'''
+"""
 
 
 def small_models(folder: Path) -> dict[str, str]:

@@ -53,12 +53,15 @@ def test_a_site_with_another_foundation_model_is_turned_away_until_it_has_the_ri
     one_round = {"training": {**TREE["training"], "rounds": 1}}
     config = tiny(**TASKS, **one_round, large={"model": "callable:pooling:encode", "size": 16})
     with deployed(tmp_path, config, PYTHONPATH=right) as deployment:
+        for name in CLIENTS:  # no site loads a function that it does not name itself
+            with (deployment.site(name) / "site.toml").open("a", encoding="utf-8") as file:
+                file.write('\n[large]\nmodel = "callable:pooling:encode"\n')
         deployment.start_client("client-1")
         deployment.start_client("client-3", PYTHONPATH=wrong)
         run = deployment.start_run("run")
         event = deployment.wait_for(run, "turned-away")
         assert event["client"] == "client-3"
-        assert event["reason"].startswith("the foundation model differs: here callable:pooling")
+        assert event["reason"].startswith("the foundation model differs: here callable, sha")
         deployment.start_client("client-2")
         deployment.processes["client-3"].end()
         assert not of_kind(run, "round")

@@ -11,6 +11,7 @@ from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
 from fedbridge.experiment import alone
 from fedbridge.listing import listing
+from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
 from fedbridge.runs import Run
 from fedbridge.server.fusions import FUSIONS
 
@@ -135,6 +136,12 @@ def test_list(call, what):
     assert (code, err) == (0, "")
     known = {"learners": "smcf", "fusions": "obod", "models": "lite0", "datasets": "digits"}
     assert known[what] in out
+
+
+def test_list_names_every_way_to_bring_a_model_in_one_piece(call):
+    _, out, _ = call("list", "models")
+    assert all(source.form in out for source in (*SMALL_SOURCES.values(), OWN))
+    assert all(source.form in out for source in FOUNDATION_SOURCES.values())
 
 
 @pytest.mark.parametrize("what", ["learners", "fusions"])

@@ -128,7 +128,7 @@ SMALL_SOURCES: dict[str, Source] = {
     "transformers-pretrained": Source(
         "transformers-pretrained:DIR-OR-NAME",
         "image or text",
-        "the same with its weights",
+        "a model of transformers, with its weights",
         "fedbridge.models.borrowed:from_pretrained",
     ),
     "timm": Source(
@@ -140,7 +140,7 @@ SMALL_SOURCES: dict[str, Source] = {
     "timm-pretrained": Source(
         "timm-pretrained:DIR-OR-NAME",
         "image",
-        "the same with its weights",
+        "a model of timm, with its weights",
         "fedbridge.models.timms:further",
     ),
 }

@@ -109,7 +109,7 @@ def _tokenizer(
     name: str, file: Path, length: int | None
 ) -> Callable[[list[str]], tuple[np.ndarray, ...]]:
     """Return what maps texts to ids, mask and types ``(B, L)``; L is fixed, or of the longest."""
-    library = import_extra("tokenizers", "transformers", f"large.model {name!r}")
+    library = import_extra("tokenizers", "onnx", f"large.model {name!r}")
     with foreign_errors(name):
         tokenizer = library.Tokenizer.from_file(str(_beside(name, file)))
     tokenizer.enable_truncation(length or TOKENS)

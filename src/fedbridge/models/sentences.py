@@ -59,11 +59,14 @@ def _refuse_pickles(name: str, folder: Path) -> None:
 
 def _settings(model: Any) -> dict[str, object]:
     """Return what is done to a text besides the weights."""
-    modules = [(type(one).__name__, getattr(one, "get_config_dict", dict)()) for one in model]
-    vocabulary = getattr(model.tokenizer, "get_vocab", dict)()
+    modules: list[list[str]] = []
+    for one in model:
+        settings: dict[str, object] = getattr(one, "get_config_dict", dict)()
+        modules.append([type(one).__name__, repr(sorted(settings.items()))])
+    vocabulary: dict[str, int] = getattr(model.tokenizer, "get_vocab", dict)()
     return {
         "model": "sentence-transformers",
-        "modules": [[kind, repr(sorted(settings.items()))] for kind, settings in modules],
+        "modules": modules,
         "tokens": model.max_seq_length,
         "prompt": (model.prompts or {}).get(model.default_prompt_name or "", ""),
         "vocabulary": vocabulary,

@@ -13,7 +13,7 @@ from fedbridge.models.trial import check_models
 from tiny_transformers import save_bert, save_vit
 
 SHAPE, TEXT = (1, 16, 16), (96,)
-FAULTY = '''
+FAULTY = """
 import torch
 from torch import nn
 
@@ -81,7 +81,7 @@ def pair(shape):
 
 def alone(shape):
     return Net(8, nn.BatchNorm1d(8))
-'''
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -103,7 +103,7 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("faulty_models:nothing", "must return a torch.nn.Module, found NoneType"),
         ("faulty_models:untold", "must have an attribute 'features', the width of what it returns"),
         ("faulty_models:negative", "what it returns, found -1"),
-        ("faulty_models:narrow", "must map 4 items to float32 (B, features) = (4, 9), found float32"),
+        ("faulty_models:narrow", "must map 4 items to float32 (B, features) = (4, 9), found"),
         ("faulty_models:double", "found float64 (4, 8)"),
         ("faulty_models:tuples", "must return a tensor (B, features), found tuple"),
         ("faulty_models:infinite", "must return finite numbers"),
