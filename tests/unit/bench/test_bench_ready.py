@@ -55,7 +55,7 @@ def test_methods_with_the_same_data_and_fm_are_prepared_once_per_seed(bench, pre
 def test_another_size_is_another_encoding(bench, prepared):
     made = bench(SUITE.replace(PLAIN, 'set = ["large.size=32"]'))
     make_ready(made.path, made.jobs())
-    assert sorted((c.large.size, c.seed) for c in prepared) == [
+    assert sorted((c.large.side, c.seed) for c in prepared) == [
         (size, seed) for size in (32, 96) for seed in (1, 2, 3)
     ]
 
