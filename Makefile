@@ -32,7 +32,7 @@ environment: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: $(PINS) scripts/browser.py
-	@sh scripts/environment.sh dev,docs,lite0,transformers,onnx,datasets,peft,emoji,sql,tables,flower,hub,serve,dashboard,tensorboard,mlflow,wandb
+	@sh scripts/environment.sh dev,docs,lite0,transformers,sentence-transformers,onnx,datasets,peft,emoji,sql,tables,flower,hub,serve,dashboard,tensorboard,mlflow,wandb
 	@.venv/bin/python scripts/browser.py
 	@touch $@ .venv/run.stamp
 

@@ -17,13 +17,15 @@ HEAD = """\
 # which the whole suite passes, restricted to what fedbridge and its extras need. Written by
 # scripts/pins.py. torch must be named exactly: the newest build may bring gigabytes of CUDA.
 """
+UNPINNED = ("timm",)  # needs torchvision, which is built for torch with CUDA alone
 
 
 def main() -> None:
     """Follow every requirement of pyproject.toml to its end and write what was found."""
     with (ROOT / "pyproject.toml").open("rb") as file:
         project = tomllib.load(file)["project"]
-    extras = [line for extra in project["optional-dependencies"].values() for line in extra]
+    optional = project["optional-dependencies"].items()
+    extras = [line for extra, lines in optional if extra not in UNPINNED for line in lines]
     versions = closure([Requirement(line) for line in [*project["dependencies"], *extras]])
     lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
     path = ROOT / "requirements" / "constraints.txt"

@@ -7,9 +7,9 @@ import numpy as np
 from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
-from fedbridge.experiment import commons_of, device_of, plan
+from fedbridge.experiment import commons_of, plan
 from fedbridge.handshake import differences, hello
-from fedbridge.models.foundation import load_foundation
+from fedbridge.models.foundation import foundation_of
 from fedbridge.wire import Hello, decode
 
 
@@ -30,11 +30,7 @@ def agreement(config: Config) -> tuple[Hello, tuple[str, ...]]:
 
 def foundation_fingerprint(config: Config) -> str:
     """Return the sha256 of the FM that is installed here; empty where the config wants none."""
-    large = config.large
-    if large.head == "none":
-        return ""
-    device = device_of(config.engine.device)
-    return load_foundation(large.model, large.size, device, config.engine.precision).fingerprint
+    return "" if config.large.head == "none" else foundation_of(config).fingerprint
 
 
 def doubts(config: Config, theirs: bytes) -> list[str]:

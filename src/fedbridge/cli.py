@@ -258,7 +258,6 @@ def main() -> None:
     """Run the command line; a user's mistake ends with a line, the page that helps, and code 2."""
     if os.environ.get(completion.VARIABLE) == "complete_bash":
         completion.join_settings(os.environ)
-    sys.path.append(os.getcwd())  # so that callable:MODULE:FUNCTION finds one's own module
     try:
         code = app(prog_name="fedbridge", standalone_mode=False)
     except UserError as error:

@@ -19,10 +19,12 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import check_models, commons_of, device_of, plan, used_items, workers_of
+from fedbridge.experiment import commons_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
+from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import embed_dataset
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import tunable
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
 from fedbridge.phases import model_of, phases
@@ -91,15 +93,15 @@ def estimate(config: Config, download: bool = False) -> Estimate:
             "data.name: what a run costs cannot be told where the data lie at sites, found 'site'; "
             "look at each site's data there with fedbridge data inspect site.toml"
         )
-    device = device_of(config.engine.device)
+    device_of(config.engine.device)  # refused before anything is loaded
     large = config.large
     fm = None
     if large.head != "none":
-        fm = load_foundation(large.model, large.size, device, config.engine.precision)
+        fm = foundation_of(config)
     if not download:
         _require_cached(config)
     dataset, streams = plan(config)
-    check_models(config, dataset)
+    check_models(config.small.models, dataset.inputs.shape[1:])
     public = public_set(config.data, dataset, streams, config.seed)
     same = public.dataset is dataset
     used = used_items(streams, same)

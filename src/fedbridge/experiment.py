@@ -3,7 +3,7 @@
 import json
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -28,10 +28,12 @@ from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.models.commons import Commons
+from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import load_foundation
+from fedbridge.models.foundation import foundation_of
 from fedbridge.models.head import Lift
-from fedbridge.models.space import anchors, build_small, stored
+from fedbridge.models.space import anchors, stored
+from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.plane import drawn
 from fedbridge.runs import Run, alone, read_accuracy
@@ -60,10 +62,8 @@ class Site:
 
     @property
     def models(self) -> dict[str, str]:
-        """Return each client's entry of SMALL_MODELS."""
-        known = self.config.small.models
-        names = [stream.name for stream in self.streams.clients]
-        return {name: known[k % len(known)] for k, name in enumerate(names)}
+        """Return each client's small model, as ``small.models`` names it."""
+        return models_of(self.config, self.streams)
 
     def present(self, client: str, step: Step) -> bool:
         """Say whether a client takes part in a step; all are there before the first one."""
@@ -103,19 +103,6 @@ class Progress:
         return ", ".join(parts) + " %" if parts else ""
 
 
-def device_of(name: str) -> torch.device:
-    """Return the device that a setting names; raise UserError if it is not there."""
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise UserError(f"engine.device: must be auto, cpu or cuda, found {name!r}") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
-    return device
-
-
 def workers_of(config: Config, device: torch.device) -> int:
     """Return the number of worker processes that the settings ask for."""
     if config.engine.workers != "auto":
@@ -141,18 +128,26 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
 
-def check_models(config: Config, dataset: Dataset) -> None:
-    """Build every architecture once; raise UserError if one is unknown or cannot read the data."""
-    for model in sorted(set(config.small.models)):
-        build_small(model, tuple(dataset.inputs.shape[1:]), config.small.dimension, config.seed)
+def models_of(config: Config, streams: Streams) -> dict[str, str]:
+    """Return each client's small model, as ``small.models`` names it."""
+    known = config.small.models
+    return {stream.name: known[k % len(known)] for k, stream in enumerate(streams.clients)}
 
 
-def prepare(config: Config, store: EmbeddingStore | None = None, tell: Tell | None = None) -> Site:
-    """Build all that clients and server need; embeddings that are missing are computed."""
+def prepare(
+    config: Config,
+    store: EmbeddingStore | None = None,
+    tell: Tell | None = None,
+    models: Iterable[str] | None = None,
+) -> Site:
+    """Build all that clients and server need; embeddings that are missing are computed.
+
+    ``models`` are the small models that are to be built here, all of the config by default.
+    """
     dataset, streams = plan(config)
     public = public_set(config.data, dataset, streams, config.seed)
     if store is None:
-        check_models(config, dataset)
+        check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
         if config.large.tuning != "none":  # its first words may be a refusal
             fm = tunable(config.large, device_of(config.engine.device), config.seed)
             fm.encode(public.items[:1], 1)
@@ -168,8 +163,7 @@ def _encoded(
     if large.head == "none":
         nothing = no_embeddings(len(dataset))
         return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
-    device = device_of(config.engine.device)
-    fm = load_foundation(large.model, large.size, device, config.engine.precision)
+    fm = foundation_of(config)
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
         return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
@@ -227,15 +221,21 @@ def crew_of(site: Site, names: tuple[str, ...]) -> Crew:
     clients = {}
     for stream in site.streams.clients:
         if stream.name in names:
-            private = Private(
-                stream,
-                lambda rows: stored(site.dataset.inputs[rows]),
-                lambda rows: site.commons.lift(site.store[rows]),
-                site.dataset.labels,
-                lambda rows: items_at(site.dataset, rows),
-            )
+            private = private_of(site, stream.name)
             clients[stream.name] = Client(private, site.commons, site.models[stream.name])
     return Crew(site.commons, clients)
+
+
+def private_of(site: Site, name: str) -> Private:
+    """Return what a client of an experiment whose data are all here has of its own."""
+    (stream,) = (one for one in site.streams.clients if one.name == name)
+    return Private(
+        stream,
+        lambda rows: stored(site.dataset.inputs[rows]),
+        lambda rows: site.commons.lift(site.store[rows]),
+        site.dataset.labels,
+        lambda rows: items_at(site.dataset, rows),
+    )
 
 
 Connect = Callable[[Site], AbstractContextManager[Transport]]

@@ -27,7 +27,7 @@ from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runs import CONFIG, SUMMARY, Run
-from fedbridge.site import site_client, site_of
+from fedbridge.site import at_site, site_client, site_of, small_at_site
 from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
 
@@ -139,7 +139,7 @@ def _resident(place: Place) -> Resident:
     use_threads(config.engine.threads)
 
     def build() -> Client:
-        if place.site is not None:
+        if place.deployed or place.site is not None:
             return site_client(config, place.client, place.site)
         return crew_of(_site(place.config), (place.client,)).clients[place.client]
 
@@ -151,7 +151,9 @@ def _presented(place: Place) -> bytes:
         return b""
     config = _config(place.config)
     site_of(config, place.client, place.site)
-    return encode(replace(agreement(config)[0], client=place.client))
+    small_at_site(config, place.client, place.site)
+    said, _ = agreement(at_site(config, place.site))
+    return encode(replace(said, client=place.client))
 
 
 @functools.cache

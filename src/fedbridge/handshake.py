@@ -32,7 +32,8 @@ def hello(client: str, commons: Commons, foundation: str) -> Hello:
         fedbridge=metadata.version("fedbridge"),
         torch=torch.__version__,
         python=platform.python_version(),
-        foundation=settings.large.model if foundation else "",
+        # never where it lies: that is nobody else's business
+        foundation=settings.large.model.partition(":")[0] if foundation else "",
         fingerprint=foundation,
         classes=_digest(f"{len(commons.classes)} classes", names),
         anchors=_digest(f"seed {settings.seed}, dimension {anchors.shape[1]}", *_content(anchors)),

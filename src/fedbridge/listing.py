@@ -17,7 +17,9 @@ def listing(what: Literal["learners", "fusions", "models", "datasets"]) -> "Tabl
     from rich.table import Table
 
     header, *lines = rows
-    table = Table(*header, title=what)
+    table = Table(title=what)
+    for place, column in enumerate(header):
+        table.add_column(column, no_wrap=place == 0)  # what a config would say, in one piece
     for line in lines:
         table.add_row(*line)
     return table
@@ -43,11 +45,19 @@ def _fusions() -> Rows:
 
 
 def _models() -> Rows:
-    from fedbridge.models import FOUNDATION_MODELS, SMALL_MODELS
+    from fedbridge.models import (
+        FOUNDATION_MODELS,
+        FOUNDATION_SOURCES,
+        OWN,
+        SMALL_MODELS,
+        SMALL_SOURCES,
+    )
 
     small = [(n, "small", e.modality, e.summary) for n, e in SMALL_MODELS.items()]
     large = [(n, "large", e.modality, e.summary) for n, e in FOUNDATION_MODELS.items()]
-    return [("name", "side", "reads", "what it is"), *small, *large]
+    own_small = [(e.form, "small", e.reads, e.summary) for e in (*SMALL_SOURCES.values(), OWN)]
+    own_large = [(e.form, "large", e.reads, e.summary) for e in FOUNDATION_SOURCES.values()]
+    return [("name", "side", "reads", "what it is"), *small, *own_small, *large, *own_large]
 
 
 def _datasets() -> Rows:

@@ -19,10 +19,11 @@ from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Admit, Holding
 from fedbridge.data.site.preparing import Frame
 from fedbridge.errors import UserError
-from fedbridge.experiment import Tell, crew_of, device_of, plan, prepare
+from fedbridge.experiment import Tell, models_of, plan, prepare, private_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.own import look_in
 from fedbridge.models.space import stored
 
 
@@ -39,14 +40,11 @@ def site_client(
     Raises UserError if the site config, the data or the name do not fit the common config.
     """
     settings = site_of(config, name, site)
-    common = prepare(config, tell=tell)
-    if name not in common.models:
-        raise UserError(
-            f"client: must be one of {', '.join(common.models)} with data.name = "
-            f"{config.data.name!r}, found {name!r}"
-        )
+    config = at_site(config, site)
+    model = small_at_site(config, name, site)
+    common = prepare(config, tell=tell, models=(model,))
     if settings is None:
-        return crew_of(common, (name,)).clients[name]
+        return Client(private_of(common, name), common.commons, model)
     holding = Holding(settings, Frame.of(config), admission(config))
     features = Features(holding, common.commons, tell)
     private = Private(
@@ -56,7 +54,55 @@ def site_client(
         Labels(holding),
         holding.items_of,
     )
-    return Client(private, common.commons, common.models[name])
+    return Client(private, common.commons, model)
+
+
+def at_site(config: Config, site: Path | None) -> Config:
+    """Return the common config as it holds at a site, which alone says where its FM lies.
+
+    Raises UserError if the common config names a module, a file or a foreign model, and the site
+    config does not say what is meant here.
+    """
+    own = _own(site).large.model
+    if own is None:
+        if config.large.head != "none":
+            _refuse_foreign("large.model", config.large.model, "[large] model")
+        return config
+    large = config.large.model_copy(update={"model": own})
+    return config.model_copy(update={"large": large})
+
+
+def small_at_site(config: Config, name: str, site: Path | None) -> str:
+    """Return the small model of a client as its own site finds it.
+
+    Raises UserError if there is no such client, or it is as above.
+    """
+    models = models_of(config, plan(config)[1])
+    if name not in models:
+        raise UserError(
+            f"client: must be one of {', '.join(models)} with data.name = "
+            f"{config.data.name!r}, found {name!r}"
+        )
+    if own := _own(site).small.model:
+        return own
+    _refuse_foreign("small.models", models[name], "[small] model")
+    return models[name]
+
+
+def _own(site: Path | None) -> SiteConfig:
+    """Return a site's config, of whose folder modules may then be imported."""
+    if site is None:
+        return SiteConfig(client="site")
+    look_in(site.parent.absolute())
+    return load_site(site)
+
+
+def _refuse_foreign(field: str, model: str, own: str) -> None:
+    if ":" in model:
+        raise UserError(
+            f"{field}: a common config must not name what lies at a site, found {model!r}; a site "
+            f"that has it says where in its own config: {own} = ..."
+        )
 
 
 def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
@@ -76,7 +122,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
         )
     for field in ("name", "public"):
         value = getattr(config.data, field)
-        if site is not None and value.startswith(PREFIX):
+        if value.startswith(PREFIX):
             raise UserError(
                 f"data.{field}: a common config must not name what lies at a site, found {value!r}"
             )
@@ -145,8 +191,4 @@ class Features:
 
     @cached_property
     def _fm(self) -> FoundationModel:
-        config = self._commons.config
-        device = device_of(config.engine.device)
-        return load_foundation(
-            config.large.model, config.large.size, device, config.engine.precision
-        )
+        return foundation_of(self._commons.config)

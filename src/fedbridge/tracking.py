@@ -119,8 +119,12 @@ class WandB:
         import wandb
 
         quiet: dict[str, Any] = {"console": "off", "silent": True, "x_disable_stats": True}
-        secret = {"x_disable_meta": True, "x_disable_machine_info": True, "host": ""}
-        nothing = {
+        secret: dict[str, Any] = {
+            "x_disable_meta": True,
+            "x_disable_machine_info": True,
+            "host": "",
+        }
+        nothing: dict[str, Any] = {
             "disable_git": True,
             "disable_code": True,
             "save_code": False,

@@ -57,23 +57,28 @@ def test_a_deployment_gives_the_local_engines_table_and_no_key_speaks_for_anothe
 
 
 @pytest.fixture
-def live(deployment: Deployment, tmp_path: Path) -> Iterator[Config]:
+def places(deployment: Deployment) -> Iterator[dict[Path, bytes]]:
+    """Give all sites' own configs, and put back what a test changes in them."""
+    folders = deployment.folder / "clients"
+    before = {path: path.read_bytes() for path in folders.glob("*/site.toml")}
+    yield before
+    for path, text in before.items():
+        path.write_bytes(text)
+
+
+@pytest.fixture
+def live(deployment: Deployment, places: dict[Path, bytes], tmp_path: Path) -> Config:
     """Have each client look for tasks in a folder of its own; give the common config."""
-    before = {
-        path: path.read_bytes() for path in (deployment.folder / "clients").glob("*/site.toml")
-    }
     for name in CLIENTS:
         (tmp_path / name).mkdir()
         place = {"path": str(tmp_path / name), "layout": "task/class/file", "live": True}
-        assert site_file(deployment.site(name), name, kind="images", **place) in before
-    yield common(
+        assert site_file(deployment.site(name), name, kind="images", **place) in places
+    return common(
         data={"clients": list(CLIENTS)},
         scenario={"clients": 3, "tasks": 3},
         training={"rounds": 1},
         engine={"quorum": 2, "deadline": 200.0},
     )
-    for path, text in before.items():
-        path.write_bytes(text)
 
 
 def arrives(site: Path, name: str, labels: list[str], seed: int) -> None:
@@ -118,9 +123,11 @@ def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
 
 
 def test_a_site_with_another_foundation_model_is_turned_away_until_it_has_the_right_one(
-    deployment: Deployment, tmp_path: Path
+    deployment: Deployment, places: dict[Path, bytes], tmp_path: Path
 ):
     wrong = _installed(tmp_path / "by-2", 2)
+    for path, text in places.items():  # no site loads a function that it does not name itself
+        path.write_bytes(text + b'\n[large]\nmodel = "callable:pooling:encode"\n')
     one_task = {"scenario": {**TREE["scenario"], "tasks": 1}}
     large = {"model": "callable:pooling:encode", "size": 16}
     deployment.configure(tiny(**{**ONE_ROUND, **one_task}, large=large))
@@ -129,7 +136,7 @@ def test_a_site_with_another_foundation_model_is_turned_away_until_it_has_the_ri
     run = deployment.start_run("models")
     event = deployment.wait_for(run, "turned-away")
     assert event["client"] == "client-3"
-    assert event["reason"].startswith("the foundation model differs: here callable:pooling")
+    assert event["reason"].startswith("the foundation model differs: here callable, sha")
     deployment.stop_client("client-3")
     assert not of_kind(run, "round")
     deployment.start_clients("client-3")

@@ -12,6 +12,7 @@ from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
 from fedbridge.listing import listing
 from fedbridge.live.standing import Standing
+from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
 from fedbridge.runs import Run, alone
 from fedbridge.server.fusions import FUSIONS
 
@@ -157,6 +158,12 @@ def test_list(call, what):
     assert (code, err) == (0, "")
     known = {"learners": "smcf", "fusions": "obod", "models": "lite0", "datasets": "digits"}
     assert known[what] in out
+
+
+def test_list_names_every_way_to_bring_a_model_in_one_piece(call):
+    _, out, _ = call("list", "models")
+    assert all(source.form in out for source in (*SMALL_SOURCES.values(), OWN))
+    assert all(source.form in out for source in FOUNDATION_SOURCES.values())
 
 
 @pytest.mark.parametrize("what", ["learners", "fusions"])
@@ -317,7 +324,7 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
     call, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_follow", interrupted)
+        patch.setattr(cli, "_conduct", interrupted)
         assert call("run", "tiny.toml", "--out", "r")[0] == 130
     assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["config.toml", "environment.json"]
     with alone(tmp_path / "r"):

@@ -76,6 +76,12 @@ def test_another_protocol_is_all_that_is_said(mine: Hello):
     ]
 
 
+def test_where_a_foundation_model_lies_is_not_told(world: World):
+    large = {"model": "onnx:/secret/model.onnx"}
+    said = hello("client-1", world.with_config(large=large).commons, FM)
+    assert said.foundation == "onnx"
+
+
 def test_the_foundation_model_is_compared_by_its_fingerprint(mine: Hello):
     assert differences(mine, replace(mine, foundation="onnx:/models/same.onnx")) == []
     other = replace(mine, fingerprint="cd" * 32)

@@ -8,8 +8,9 @@ from fedbridge.bench.grid import Job
 from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UnavailableError, UserError
-from fedbridge.experiment import check_models, device_of, plan, prepare
-from fedbridge.models.foundation import load_foundation
+from fedbridge.experiment import plan, prepare
+from fedbridge.models.foundation import foundation_of
+from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
 from fedbridge.server.fusions import require_pictures
 
@@ -35,7 +36,7 @@ def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> lis
     ]
     for job, *_ in _alike(with_fm, _foundation):
         with _named(path, job), _noted(lacking, _foundation(job.config)):
-            _load(job.config)
+            foundation_of(job.config)
     ready = [job for job in with_fm if _foundation(job.config) not in lacking]
     for job, *_ in _alike(ready, _items):
         with _named(path, job):
@@ -57,7 +58,7 @@ def _deal_out(path: Path, alike: Sequence[Job]) -> None:
     first = alike[0].config
     with _named(path, alike[0]):
         dataset, streams = plan(first)
-        check_models(first, dataset)
+        check_models(first.small.models, dataset.inputs.shape[1:])
         public_set(first.data, dataset, streams, first.seed)
     for job in alike:
         with _named(path, job):
@@ -83,11 +84,6 @@ def _items(config: Config) -> object:
     # upper bounds train on more items, but on none that no other client or task has
     scenario = config.scenario.model_copy(update={"history": "task"})
     return config.data, scenario, config.seed, _foundation(config)
-
-
-def _load(config: Config) -> None:
-    device = device_of(config.engine.device)
-    load_foundation(config.large.model, config.large.size, device, config.engine.precision)
 
 
 def _telling(job: Job, tell: Tell | None) -> Callable[[int, int], None] | None:

@@ -6,15 +6,20 @@ from pydantic import Field, model_validator
 
 from fedbridge.config.section import Batch, Count, Positive, Rate, Scale, Section, Weight
 
+SIDE = 96
+"""Pixels a side for an FM that asks for none in particular."""
+
 
 class Large(Section):
     """The large side: a frozen foundation model (FM) and the head on top of it."""
 
     model: str = "patches"
-    """An entry of ``fedbridge list models``, or ``transformers:DIR-OR-NAME``, ``onnx:FILE``,
+    """An entry of ``fedbridge list models``, or one's own: ``transformers:DIR-OR-NAME``,
+    ``sentence-transformers:DIR-OR-NAME``, ``timm:DIR-OR-NAME``, ``onnx:FILE``,
     ``callable:MODULE:FUNCTION``."""
-    size: Positive = 96
-    """Side in pixels to which images are resized for the FM; texts ignore it."""
+    size: Positive | Literal["auto"] = "auto"
+    """Side in pixels to which images are resized for the FM; texts ignore it. ``auto``: the side
+    that one's own FM was made for, where it says so; else 96."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
     head: Literal["analytic", "nearest-mean", "probe", "none"] = "analytic"
@@ -45,14 +50,22 @@ class Large(Section):
     """Passes over the task's features per round, of ``training.batch`` items a step; probe only."""
     probe_rate: Rate = 0.005
     """Learning rate of AdamW for the probe."""
-    tuning: Literal["none", "lora", "prompt"] = "none"
+    tuning: Literal["none", "lora", "dora", "ia3", "prompt"] = "none"
     """What the probe trains inside the FM itself: nothing; low-rank matrices beside the queries
-    and values of its attention; or tokens put beside those of every input. Each epoch runs the FM
+    and values of its attention, as they are or with their magnitudes (``dora``); factors of these
+    queries and values (``ia3``); or tokens put beside those of every input. Each epoch runs the FM
     forwards and backwards, and every item is encoded anew after every round."""
     tuning_size: Positive = 4
-    """Rank of the matrices, or number of tokens."""
+    """Rank of the matrices, or number of tokens; ``ia3`` has no size."""
     tuning_rate: Rate = 0.001
     """Learning rate of AdamW for them."""
+
+    @property
+    def side(self) -> int:
+        """Return the side in pixels at which sites keep pictures for the FM."""
+        if self.size != "auto":
+            return self.size
+        return 224 if ":" in self.model else SIDE
 
     @property
     def from_sums(self) -> bool:
@@ -78,7 +91,9 @@ class Small(Section):
     """The small models and the shared space they all map into."""
 
     models: Annotated[tuple[str, ...], Field(min_length=1)] = ("cnn", "mobile", "mixer")
-    """Entries of ``fedbridge list models``; client k takes the k-th, starting over at the end."""
+    """Entries of ``fedbridge list models``, or one's own: ``MODULE:FUNCTION``,
+    ``transformers:TYPE-OR-DIR``, ``timm:NAME``. Client k takes the k-th, starting over at the
+    end."""
     dimension: Positive = 256
     """Dimension ``P`` of the shared space."""
     temperature: Scale = 16.0
@@ -118,8 +133,9 @@ class Engine(Section):
     """Threads per process; more than one seldom pays for small models."""
     device: str = "auto"
     """``auto``, ``cpu``, ``cuda`` or ``cuda:N``."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """Precision of the FM's encoding; small models always compute in float32."""
+    precision: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    """Precision of the FM's encoding; small models always compute in float32. ``auto``: bfloat16
+    on a GPU that has it where all data are in one place, else float32, so that all sites agree."""
     checkpoints: Positive = 2
     """Number of checkpoints kept in the run folder."""
     deadline: Scale = 3600.0

@@ -14,6 +14,12 @@ from fedbridge.errors import UserError
 UNSAFE = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy", ".npz")
 """Endings of files that could hold pickled objects; none is ever opened."""
 
+LYING = (
+    *("onnx", "sentence-transformers", "timm", "timm-pretrained"),
+    *("transformers", "transformers-pretrained"),
+)
+"""Sources of models that may be files or folders."""
+
 
 def _placed(path: Path, info: ValidationInfo) -> Path:
     """Return a path as it counts from the folder of the site's file."""
@@ -25,7 +31,19 @@ def _placed(path: Path, info: ValidationInfo) -> Path:
     return folder / path.expanduser()
 
 
+def _lying(spec: str, info: ValidationInfo) -> str:
+    """Return how a config names a model, with paths as they count from the site's file."""
+    source, colon, where = spec.partition(":")
+    if not where or source not in LYING:
+        return spec
+    folder: Path = (info.context or {}).get("folder", Path())
+    if source == "onnx" or where.startswith((".", "/", "~")) or (folder / where).is_dir():
+        return f"{source}{colon}{_placed(Path(where), info)}"
+    return spec
+
+
 Place = Annotated[Path, AfterValidator(_placed)]
+Model = Annotated[str, AfterValidator(_lying)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 Column = Annotated[str, Field(min_length=1)]
 
@@ -176,6 +194,22 @@ KINDS: dict[str, type[Section]] = {
 """The section of every kind of data, by ``data.kind``."""
 
 
+class OwnLarge(Section):
+    """The foundation model as it lies at a site."""
+
+    model: Model | None = None
+    """As ``large.model`` of a common config, which it takes the place of here; a module is found
+    in the folder of this file too. Its fingerprint must be that of everybody's FM."""
+
+
+class OwnSmall(Section):
+    """The small model as a site finds it."""
+
+    model: Model | None = None
+    """As one of ``small.models`` of a common config; it takes the place of the one that is meant
+    for this client, and must be of the same architecture."""
+
+
 class SiteConfig(Section):
     """One site, complete; paths count from the folder of its file."""
 
@@ -185,6 +219,8 @@ class SiteConfig(Section):
     """Folder of what the client must not forget: its model, its memory, its tasks as it read
     them. It holds private data."""
     data: SiteData = Share()
+    large: OwnLarge = OwnLarge()
+    small: OwnSmall = OwnSmall()
 
     @model_validator(mode="after")
     def _state_is_apart(self) -> Self:

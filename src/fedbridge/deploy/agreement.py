@@ -16,6 +16,9 @@ def common_files(config: Path, clients: tuple[str, ...]) -> dict[str, str]:
     Raises UserError if the config is wrong or is for other clients.
     """
     settings = load_config(config)
+    if settings.engine.precision == "auto":  # would be that of each place's own machine
+        engine = settings.engine.model_copy(update={"precision": "float32"})
+        settings = settings.model_copy(update={"engine": engine})
     said, names = agreement(settings)
     if set(names) != set(clients):
         raise UserError(

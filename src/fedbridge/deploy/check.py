@@ -103,7 +103,7 @@ def _client(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
     yield name, "CA's certificate", partial(trust.authority, folder)
     yield name, "private key", partial(trust.client_key, folder)
     yield name, "versions", readiness.versions
-    yield name, "common ground", partial(readiness.common_ground, folder)
+    yield name, "common ground", partial(readiness.common_ground, folder, folder / readiness.SITE)
     yield name, "site", lambda: readiness.site(folder, settings().client)
     if not offline:
         yield name, "server", lambda: reach.gate(*settings().endpoint, folder / "ca.crt")

@@ -12,9 +12,12 @@ from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
+from fedbridge.experiment import plan
 from fedbridge.handshake import differences
-from fedbridge.site import site_of
+from fedbridge.models.trial import check_models
+from fedbridge.site import at_site, site_of, small_at_site
 
+SITE = "site.toml"
 FLOWER = "1.41"
 """The release of Flower whose commands and calls the scripts and the gate are written for."""
 
@@ -35,9 +38,13 @@ def versions() -> str:
     return ", ".join([*listed, f"Python {platform.python_version()}"])
 
 
-def common_ground(folder: Path) -> str:
-    """Check that config, FM, classes, anchors and public set here are those agreed on."""
-    here, _ = agreement(_config(folder))
+def common_ground(folder: Path, site: Path | None = None) -> str:
+    """Check that config, FM, classes, anchors and public set here are those agreed on.
+
+    ``site`` is the site's own config, at a client.
+    """
+    config = _config(folder)
+    here, _ = agreement(at_site(config, site) if site is not None else config)
     if found := differences(here, read_agreed(folder / AGREED)):
         raise UserError("; ".join(found))
     model = f"{here.foundation} {here.fingerprint[:12]}" if here.foundation else "none"
@@ -46,8 +53,9 @@ def common_ground(folder: Path) -> str:
 
 def site(folder: Path, client: str) -> str:
     """Check that a site's config is for this client, and read its data as a run would."""
-    config = _config(folder)
-    settings = site_of(config, client, folder / "site.toml")
+    config, own = _config(folder), folder / SITE
+    settings = site_of(config, client, own)
+    check_models([small_at_site(config, client, own)], plan(config)[0].inputs.shape[1:])
     if settings is None:
         return "the share that the config gives to it"
     assert isinstance(settings.data, Held)

@@ -24,12 +24,13 @@ from fedbridge.data.site.preparing import (
 )
 from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
-from fedbridge.experiment import device_of, plan, prepare
+from fedbridge.experiment import plan, prepare
 from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import equal_pairs, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.models.foundation import foundation_of
+from fedbridge.site import at_site
 
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
@@ -44,7 +45,7 @@ def inspect_file(path: Path, config: Path | None = None) -> Inspection:
     if "client" not in read_toml(path, "config"):
         return inspect_config(load_config(path))
     site = load_site(path)
-    common = load_config(config or path.parent / "config.toml")
+    common = at_site(load_config(config or path.parent / "config.toml"), path)
     if isinstance(site.data, Held):
         return inspect_site(site, common)
     return inspect_config(common, site.client)
@@ -67,7 +68,7 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     skipped = _no_embeddings(config)
     vectors = None
     if not skipped:
-        store = prepare(config).store
+        store = prepare(config, models=()).store
         vectors = np.concatenate([store[rows], store.public])
     items = items_at(dataset, rows)
     pool = Pool(
@@ -149,8 +150,8 @@ def _site_pool(held: Held, read: Read, public: PublicSet, vectors: Vectors) -> P
 
 def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
     """Return the FM's embeddings of a site's items and of the public set, kept at the site."""
-    public = prepare(config).store.public
-    fm = _foundation(config)
+    public = prepare(config, models=()).store.public
+    fm = foundation_of(config)
     found = [public]
     site.state.mkdir(mode=0o700, parents=True, exist_ok=True)
     for part in reversed(parts):
@@ -169,15 +170,10 @@ def _no_embeddings(config: Config) -> str:
     if config.large.head == "none":
         return "the common config has no FM (large.head = 'none')"
     try:
-        _foundation(config)
+        foundation_of(config)
     except UserError as error:
         return str(error)
     return ""
-
-
-def _foundation(config: Config) -> FoundationModel:
-    device = device_of(config.engine.device)
-    return load_foundation(config.large.model, config.large.size, device, config.engine.precision)
 
 
 def _public_places(public: PublicSet) -> list[str]:

@@ -1,5 +1,5 @@
 """A run as the terminal shows it while it goes."""
 
-from fedbridge.live.display import display
+from fedbridge.live.display import display, logged
 
-__all__ = ["display"]
+__all__ = ["display", "logged"]

@@ -24,8 +24,7 @@ def watched(connect: Connect, standing: Standing) -> Connect:
         standing.seats = {name: Seat() for name in site.models}
         standing.enter("starting clients")
         with connect(site) as transport:
-            warm = site.config.small.start == "warm"
-            standing.enter("warm start" if warm else "first measurement")
+            standing.enter("warm start" if site.config.starts_warm else "first measurement")
             yield Watched(transport, standing)
 
     return connected

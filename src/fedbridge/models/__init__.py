@@ -39,10 +39,12 @@ class FoundationEntry:
 
 
 @dataclass(frozen=True)
-class FoundationSource:
-    """Where one's own FM may come from: how a config writes it, and what loads it."""
+class Source:
+    """Where one's own models may come from: how a config writes it, and what loads it."""
 
     form: str
+    reads: str
+    summary: str
     loader: str
 
 
@@ -95,16 +97,75 @@ FOUNDATION_MODELS: dict[str, FoundationEntry] = {
     ),
 }
 
-FOUNDATION_SOURCES: dict[str, FoundationSource] = {
-    "transformers": FoundationSource(
-        "transformers:DIR-OR-NAME", "fedbridge.models.transformer:from_transformers"
+FOUNDATION_SOURCES: dict[str, Source] = {
+    "transformers": Source(
+        "transformers:DIR-OR-NAME",
+        "image or text",
+        "any encoder of transformers, with its weights",
+        "fedbridge.models.transformer:from_transformers",
     ),
-    "onnx": FoundationSource("onnx:FILE", "fedbridge.models.pretrained:from_onnx"),
-    "callable": FoundationSource(
-        "callable:MODULE:FUNCTION", "fedbridge.models.pretrained:from_callable"
+    "sentence-transformers": Source(
+        "sentence-transformers:DIR-OR-NAME",
+        "text",
+        "with its own pooling and prompts",
+        "fedbridge.models.sentences:from_sentence_transformers",
+    ),
+    "timm": Source(
+        "timm:DIR-OR-NAME",
+        "image",
+        "any model of timm, with its weights",
+        "fedbridge.models.timms:from_timm",
+    ),
+    "onnx": Source(
+        "onnx:FILE",
+        "image or text",
+        "a graph, its tokenizer.json beside it",
+        "fedbridge.models.graphs:from_onnx",
+    ),
+    "callable": Source(
+        "callable:MODULE:FUNCTION",
+        "image or text",
+        "a function to (B, D)",
+        "fedbridge.models.own:from_callable",
     ),
 }
 """Where one's own FM may come from, and how that is written in the config."""
+
+SMALL_SOURCES: dict[str, Source] = {
+    "transformers": Source(
+        "transformers:TYPE-OR-DIR",
+        "image or text",
+        "an architecture of transformers, new weights",
+        "fedbridge.models.borrowed:from_config",
+    ),
+    "transformers-pretrained": Source(
+        "transformers-pretrained:DIR-OR-NAME",
+        "image or text",
+        "a model of transformers, with its weights",
+        "fedbridge.models.borrowed:from_pretrained",
+    ),
+    "timm": Source(
+        "timm:NAME",
+        "image",
+        "an architecture of timm, new weights",
+        "fedbridge.models.timms:fresh",
+    ),
+    "timm-pretrained": Source(
+        "timm-pretrained:DIR-OR-NAME",
+        "image",
+        "a model of timm, with its weights",
+        "fedbridge.models.timms:further",
+    ),
+}
+"""Where one's own small model may come from besides ``MODULE:FUNCTION``."""
+
+OWN = Source(
+    "MODULE:FUNCTION",
+    "image or text",
+    "a function from the inputs' shape to a module",
+    "fedbridge.models.own:backbone",
+)
+"""How a config names a small model that is a function of one's own."""
 
 
 def resolve(path: str) -> Callable[..., Any]:
@@ -128,22 +189,38 @@ def import_extra(module: str, extra: str, wanted_by: str) -> ModuleType:
 def build_backbone(name: str, input_shape: tuple[int, ...]) -> "nn.Module":
     """Build a small model without its projector, for inputs of ``(C, S, S)`` or ``(L,)``.
 
-    Its ``features`` is the width F of what it returns. Weights come from torch's current
-    generator. Raises UserError if the name is unknown or the inputs are of another kind.
+    ``name`` is as in ``small.models``. The module's ``features`` is the width F of what it
+    returns. Weights come from torch's current generator. Raises UserError if there is no such
+    model, it cannot be used, or the inputs are of another kind.
     """
     entry = SMALL_MODELS.get(name)
-    if entry is None:
-        raise UserError(f"small.models: unknown model {name!r}, known: {', '.join(SMALL_MODELS)}")
-    modality = "image" if len(input_shape) == 3 else "text"
+    if entry is not None:
+        _check_inputs(name, entry, input_shape)
+        model: nn.Module = resolve(entry.builder)(input_shape)
+        return model
+    source, _, where = name.partition(":")
+    if not where:
+        forms = ", ".join(entry.form for entry in (*SMALL_SOURCES.values(), OWN))
+        raise UserError(
+            f"small.models: unknown model {name!r}, known: {', '.join(SMALL_MODELS)}; or one's "
+            f"own: {forms}"
+        )
+    if source in SMALL_SOURCES:
+        brought: nn.Module = resolve(SMALL_SOURCES[source].loader)(where, input_shape)
+        return brought
+    own: nn.Module = resolve(OWN.loader)(name, input_shape)
+    return own
+
+
+def _check_inputs(name: str, entry: SmallEntry, shape: tuple[int, ...]) -> None:
+    modality = "image" if len(shape) == 3 else "text"
     if entry.modality != modality:
         fitting = ", ".join(key for key, e in SMALL_MODELS.items() if e.modality == modality)
         raise UserError(
             f"small.models: {name!r} reads {entry.modality}, but the data are {modality}; "
             f"known for {modality}: {fitting}"
         )
-    _check_shape(name, input_shape)
-    model: nn.Module = resolve(entry.builder)(input_shape)
-    return model
+    _check_shape(name, shape)
 
 
 def _check_shape(name: str, shape: tuple[int, ...]) -> None:

@@ -13,8 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
+from fedbridge.config import Config
+from fedbridge.config.models import SIDE
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES, Modality, resolve
+from fedbridge.models.device import device_of, precision_of
 from fedbridge.rng import rng_for
 
 Items = NDArray[np.uint8] | Sequence[str]
@@ -64,8 +67,7 @@ class ImageModel:
     def encode(self, items: Items) -> Tensor:
         """Map uint8 ``(B, C, H, W)`` to float32 ``(B, D)``; raises UserError for anything else."""
         pictures = resized(as_pictures(self.name, items), self.size, self.device)
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with computing_in(self.precision, self.device):
             return self.network(pictures).float().cpu()
 
 
@@ -88,22 +90,30 @@ class TextModel:
         # short texts are encoded with short ones, so that little of a batch is padding
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         result = torch.empty(len(texts), self.dimension)
-        half = self.precision == "bfloat16"
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=half):
+        with computing_in(self.precision, self.device):
             for start in range(0, len(order), TEXTS_AT_ONCE):
                 places = order[start : start + TEXTS_AT_ONCE]
                 result[places] = self.network([texts[i] for i in places]).float().cpu()
         return result
 
 
-def load_foundation(spec: str, size: int, device: torch.device, precision: str) -> FoundationModel:
+def foundation_of(config: Config) -> FoundationModel:
+    """Load the FM that a config asks for; raises as :func:`load_foundation`."""
+    large, device = config.large, device_of(config.engine.device)
+    return load_foundation(large.model, large.size, device, precision_of(config))
+
+
+def load_foundation(
+    spec: str, size: int | Literal["auto"], device: torch.device, precision: str
+) -> FoundationModel:
     """Load an FM by its name in FOUNDATION_MODELS or by ``SOURCE:WHERE``; see ``large.model``.
 
     ``size`` is the side in pixels to which pictures are resized. Raises UserError if the spec
     is not understood, or what it names is missing or unusable.
     """
     if entry := FOUNDATION_MODELS.get(spec):
-        model: FoundationModel = resolve(entry.loader)(size, device, precision)
+        side = SIDE if size == "auto" else size
+        model: FoundationModel = resolve(entry.loader)(side, device, precision)
         return model
     source, _, where = spec.partition(":")
     if source not in FOUNDATION_SOURCES or not where:
@@ -112,8 +122,16 @@ def load_foundation(spec: str, size: int, device: torch.device, precision: str) 
             f"{' or '.join(entry.form for entry in FOUNDATION_SOURCES.values())}, found {spec!r}"
         )
     loader = resolve(FOUNDATION_SOURCES[source].loader)
-    brought: FoundationModel = loader(where, size, device, precision)
+    brought: FoundationModel = loader(where, None if size == "auto" else size, device, precision)
     return brought
+
+
+@contextlib.contextmanager
+def computing_in(precision: str, device: torch.device) -> Iterator[None]:
+    """Let torch compute in float32, bfloat16 or float16 where that does no harm."""
+    lower = precision != "float32"
+    with torch.autocast(device.type, getattr(torch, precision) if lower else None, enabled=lower):
+        yield
 
 
 def as_pictures(name: str, items: Items) -> Tensor:
@@ -214,14 +232,15 @@ def state_hash(network: nn.Module) -> str:
 
 
 @contextlib.contextmanager
-def foreign_errors(name: str) -> Iterator[None]:
+def foreign_errors(name: str, field: str = "large.model") -> Iterator[None]:
     """Turn whatever a foreign file or function raises into a UserError with its first line."""
     try:
         yield
     except UserError:
         raise
     except Exception as error:
-        line = next(iter(str(error).strip().splitlines()), "")
+        lines = str(error).strip().splitlines() or [""]
+        line = " ".join(each.strip() for each in lines[: 1 + lines[0].endswith(":")])
         raise UserError(
-            f"large.model: {name} cannot be used: {type(error).__name__}: {line}"
+            f"{field}: {name} cannot be used: {type(error).__name__}: {line}"
         ) from error

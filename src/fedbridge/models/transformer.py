@@ -4,12 +4,13 @@ import inspect
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 
-from fedbridge.errors import UnavailableError, UserError
+from fedbridge.config.models import SIDE
+from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES, import_extra, resolve
 from fedbridge.models.foundation import (
     ImageModel,
@@ -23,10 +24,10 @@ from fedbridge.models.foundation import (
     resized,
     state_hash,
 )
+from fedbridge.models.hub import at_hand
 
 TOKENS = 256  # a text is cut off after so many
 WHITE = 255.0
-PATIENCE = 10  # seconds that the hub may take to answer
 
 
 class PictureEncoder(nn.Module):
@@ -97,7 +98,9 @@ class TextEncoder(nn.Module):
         return nn.functional.normalize(mean.float(), dim=1) if self.unit else mean
 
 
-def foundation_module(spec: str, size: int, device: torch.device) -> PictureEncoder | TextEncoder:
+def foundation_module(
+    spec: str, size: int | Literal["auto"], device: torch.device
+) -> PictureEncoder | TextEncoder:
     """Return an FM as a module to be tuned: ``minilm``, ``focus`` or ``transformers:WHERE``.
 
     ``module(**module.read(items))`` are the embeddings ``(B, D)`` that the frozen FM of the same
@@ -107,14 +110,15 @@ def foundation_module(spec: str, size: int, device: torch.device) -> PictureEnco
     """
     source, _, where = spec.partition(":")
     if source == "transformers" and where:
-        return transformers_module(where, size, device).eval()
+        return transformers_module(where, None if size == "auto" else size, device).eval()
     if (entry := FOUNDATION_MODELS.get(spec)) is None or entry.module is None:
         tunable = [name for name, entry in FOUNDATION_MODELS.items() if entry.module]
         raise UserError(
             f"large.model: one that is tuned must be {', '.join(tunable)} or "
             f"{FOUNDATION_SOURCES['transformers'].form}, found {spec!r}"
         )
-    module: PictureEncoder | TextEncoder = resolve(entry.module)(size, device)
+    side = SIDE if size == "auto" else size
+    module: PictureEncoder | TextEncoder = resolve(entry.module)(side, device)
     return module.eval()
 
 
@@ -136,10 +140,11 @@ def minilm_module(size: int, device: torch.device) -> TextEncoder:
 
 
 def from_transformers(
-    where: str, size: int, device: torch.device, precision: str
+    where: str, size: int | None, device: torch.device, precision: str
 ) -> ImageModel | TextModel:
     """Load a folder, or a name on the hub, with ``AutoModel``; only safetensors are read.
 
+    Without a size pictures are brought to the side that the model's processor asks for.
     Pictures: the pooler's output if it was trained, else the mean over tokens or places.
     Texts: the mean over tokens. Raises UserError if it is missing, damaged or unsuitable.
     """
@@ -150,16 +155,17 @@ def from_transformers(
 
 
 def transformers_module(
-    where: str, size: int, device: torch.device
+    where: str, size: int | None, device: torch.device
 ) -> PictureEncoder | TextEncoder:
     """Return a model of a folder or hub name as a module; raises as :func:`from_transformers`."""
     name = f"transformers:{where}"
     library = import_extra("transformers", "transformers", f"large.model {name!r}")
-    folder = at_hand(where)
+    folder = at_hand(where, name)
     model = pretrained(library, folder).to(device)
     if model.main_input_name == "pixel_values":
-        norm = normalisation(library, folder)
-        return PictureEncoder(name, model, size, norm, pooled).to(model.device)
+        settings = processor(library, folder)
+        side = size or side_of(settings, model.config)
+        return PictureEncoder(name, model, side, normalisation(settings), pooled).to(model.device)
     if model.main_input_name == "input_ids":
         # unlike MiniLM, which was trained for cosines, it is not known to want unit vectors
         return TextEncoder(name, model, tokenizer_of(library, name, folder), unit=False)
@@ -168,53 +174,31 @@ def transformers_module(
     )
 
 
-def pretrained(library: ModuleType, where: str) -> Any:
-    """Return the model of a folder or hub name, without its pooler if that is untrained."""
+def pretrained(
+    library: ModuleType, where: str, config: Any = None, field: str = "large.model"
+) -> Any:
+    """Return the model of a folder or hub name, without its pooler if that is untrained.
+
+    ``config`` takes the place of the folder's own.
+    """
     library.utils.logging.disable_progress_bar()
-    with foreign_errors(f"transformers:{where}"), torch.random.fork_rng(devices=[]):
+    with foreign_errors(f"transformers:{where}", field), torch.random.fork_rng(devices=[]):
         model, report = library.AutoModel.from_pretrained(
             where,
             use_safetensors=True,  # the other format is a pickle
             local_files_only=Path(where).is_dir(),
             output_loading_info=True,
+            config=config,
         )
     missing = sorted(report["missing_keys"])
     if others := [key for key in missing if not key.startswith("pooler.")]:
         raise UserError(
-            f"large.model: transformers:{where}: its weights must be complete, missing "
+            f"{field}: transformers:{where}: its weights must be complete, missing "
             f"{len(others)}, the first being {others[0]!r}"
         )
     if missing:
         model.pooler = None
     return model.eval()
-
-
-def at_hand(where: str) -> str:
-    """Return a folder or hub name, or where the hub is out of reach the folder of what it gave.
-
-    The libraries themselves would try for a minute to reach it. Raises UserError if there is no
-    such folder, or the hub has given nothing of that name.
-    """
-    from huggingface_hub import HfApi, try_to_load_from_cache
-    from huggingface_hub.errors import HfHubHTTPError
-
-    if Path(where).is_dir():
-        return where
-    if where.startswith((".", "/", "~")) or where.count("/") > 1:
-        raise UserError(f"large.model: transformers:{where}: there is no such folder")
-    try:
-        HfApi().model_info(where, timeout=PATIENCE)
-    except HfHubHTTPError:
-        return where  # it answers, and the libraries know how to tell what is wrong
-    except Exception as error:  # of whatever library it speaks HTTP with
-        config = try_to_load_from_cache(where, "config.json")
-        if isinstance(config, str):
-            return str(Path(config).parent)
-        raise UnavailableError(
-            f"large.model: transformers:{where}: the Hugging Face hub cannot be reached ({error}) "
-            f"and has not given it before; a folder needs no network"
-        ) from error
-    return where
 
 
 def pooled(output: Any) -> Tensor:
@@ -244,13 +228,28 @@ def frozen_vision(
     return ImageModel(name, dimension, mark, module, size, device, precision)
 
 
-def normalisation(library: ModuleType, where: str) -> tuple[list[float], list[float]]:
-    """Return mean and deviation in units of white; 0.5 and 0.5 if the model brings none."""
+def processor(library: ModuleType, where: str) -> dict[str, Any]:
+    """Return how a model wants its pictures, as the file beside it says; nothing without one."""
     processors = library.image_processing_base.ImageProcessingMixin
     try:
-        settings, _ = processors.get_image_processor_dict(where)
+        settings: dict[str, Any] = processors.get_image_processor_dict(where)[0]
     except (OSError, ValueError):
         settings = {}
+    return settings
+
+
+def side_of(settings: dict[str, Any], config: Any) -> int:
+    """Return the side in pixels of the pictures that a model was made for."""
+    cropped = settings.get("crop_size") if settings.get("do_center_crop", True) else None
+    for asked in (cropped, settings.get("size"), getattr(config, "image_size", None)):
+        sides = asked.values() if isinstance(asked, dict) else (asked,)
+        if isinstance(found := next(iter(sides), None), int):
+            return found
+    return SIDE
+
+
+def normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:
+    """Return mean and deviation in units of white; 0.5 and 0.5 if the model brings none."""
     if settings.get("do_normalize") is False:
         return [0.0], [1.0]
     return settings.get("image_mean") or [0.5], settings.get("image_std") or [0.5]

@@ -1,7 +1,7 @@
 """A foundation model of which a small part is trained by gradient, the rest staying frozen."""
 
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any
 
 import torch
@@ -31,8 +31,8 @@ def require_tunable(large: Large) -> None:
             f"large.tuning: {large.tuning!r} needs large.model to be {', '.join(fitting)} or "
             f"transformers:DIR-OR-NAME, found {large.model!r}"
         )
-    if large.tuning == "lora":
-        import_extra("peft", "peft", "large.tuning 'lora'")
+    if large.tuning != "prompt":
+        import_extra("peft", "peft", f"large.tuning {large.tuning!r}")
 
 
 class Tunable:
@@ -91,12 +91,30 @@ def lifted(lift: Lift, embeddings: Tensor) -> Tensor:
     return torch.relu(z @ torch.from_numpy(lift.projection).to(embeddings.device))
 
 
-def add_matrices(module: PictureEncoder | TextEncoder, rank: int) -> Part:
-    """Put low-rank matrices beside the queries and values of attention; at first they add 0."""
+def add_matrices(module: PictureEncoder | TextEncoder, rank: int, magnitudes: bool = False) -> Part:
+    """Put low-rank matrices beside the queries and values of attention; at first they add 0.
+
+    With ``magnitudes`` the lengths of the sums' columns are trained as well (DoRA, ICML 2024).
+    """
     peft = import_extra("peft", "peft", "large.tuning 'lora'")
-    config = peft.LoraConfig(r=rank, lora_alpha=2 * rank, target_modules=ATTENTION)
+    return _injected(
+        module,
+        peft.LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=magnitudes, target_modules=ATTENTION),
+    )
+
+
+def add_factors(module: PictureEncoder | TextEncoder, _: int) -> Part:
+    """Let factors, at first 1, scale the queries and values of attention (IA3, NeurIPS 2022)."""
+    peft = import_extra("peft", "peft", "large.tuning 'ia3'")
+    return _injected(module, peft.IA3Config(target_modules=ATTENTION, feedforward_modules=[]))
+
+
+def _injected(module: PictureEncoder | TextEncoder, config: Any) -> Part:
+    """Put an adapter of peft into the model, and return what of it is trained."""
+    peft = import_extra("peft", "peft", "large.tuning")
+    before = {id(parameter) for parameter in module.backbone.parameters()}
     peft.inject_adapter_in_model(config, module.backbone)
-    return {k: v for k, v in module.backbone.named_parameters() if "lora_" in k}
+    return {k: v for k, v in module.backbone.named_parameters() if id(v) not in before}
 
 
 def add_tokens(module: PictureEncoder | TextEncoder, count: int) -> Part:
@@ -155,6 +173,8 @@ def _before_words(module: TextEncoder, tokens: nn.Parameter) -> None:
 
 PARTS: dict[str, Callable[[PictureEncoder | TextEncoder, int], Part]] = {
     "lora": add_matrices,
+    "dora": partial(add_matrices, magnitudes=True),
+    "ia3": add_factors,
     "prompt": add_tokens,
 }
 """By ``large.tuning``."""

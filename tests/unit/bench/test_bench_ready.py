@@ -55,7 +55,7 @@ def test_methods_with_the_same_data_and_fm_are_prepared_once_per_seed(bench, pre
 def test_another_size_is_another_encoding(bench, prepared):
     made = bench(SUITE.replace(PLAIN, 'set = ["large.size=32"]'))
     make_ready(made.path, made.jobs())
-    assert sorted((c.large.size, c.seed) for c in prepared) == [
+    assert sorted((c.large.side, c.seed) for c in prepared) == [
         (size, seed) for size in (32, 96) for seed in (1, 2, 3)
     ]
 
@@ -119,12 +119,13 @@ def test_jobs_whose_data_or_model_cannot_be_had_are_told_and_the_rest_is_ready(
 
     asked: list[str] = []
     monkeypatch.setattr("fedbridge.data.hub_parts", gone("the hub"))
-    load = ready.load_foundation
-    monkeypatch.setattr(
-        ready,
-        "load_foundation",
-        lambda model, *rest: (gone(model) if model == "transformers:a/b" else load)(model, *rest),
-    )
+    load = ready.foundation_of
+
+    def foundation_of(config):
+        model = config.large.model
+        return (gone(model) if model == "transformers:a/b" else load)(config)
+
+    monkeypatch.setattr(ready, "foundation_of", foundation_of)
     hub = method("hub", rest='set = ["data.name=hf:a/b", "training.rounds=3"]')
     public = method("public", rest='set = ["data.public=hf:a/b", "large.head=none"]')
     model = method("model", rest='set = ["large.model=transformers:a/b"]')

@@ -121,7 +121,8 @@ HERE = "clients/client-1/"
 DAMAGES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "another seed": (change(HERE + "config.toml", "seed = 0\n", "seed = 1\n"), "common ground",
                      "the anchors differ: here seed 1, dimension 256"),
-    "another size": (change(HERE + "config.toml", "\nsize = 96", "\nsize = 16"), "common ground",
+    "another size": (change(HERE + "config.toml", '\nsize = "auto"', "\nsize = 16"),
+                     "common ground",
                      "the foundation model differs: here patches, sha256"),
     "wrong config": (change(HERE + "config.toml", "rounds = 2", "rounds = 0"), "common ground",
                      "training.rounds: .*found 0"),

@@ -16,6 +16,7 @@ from tiny_transformers import save_bert, save_vit
 CPU = torch.device("cpu")
 TEXTS = ["red apple", "green pear pear", "apple"]
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 1, 16, 16), dtype=np.uint8)
+ADAPTERS = ["lora", "dora", "ia3"]
 
 
 @pytest.fixture(scope="module")
@@ -45,14 +46,15 @@ def train(fm: Tunable, items: Items, steps: int = 3) -> None:
         optimiser.step()
 
 
+@pytest.mark.parametrize("tuning", ADAPTERS)
 @pytest.mark.parametrize("kind", ["vit", "bert"])
-def test_matrices_at_first_add_nothing(specs, kind):
+def test_adapters_at_first_change_nothing(specs, kind, tuning):
     frozen = load_foundation(specs[kind], 16, CPU, "float32").encode(items_for(kind))
-    found = made(specs[kind], "lora").encode(items_for(kind), 2)
+    found = made(specs[kind], tuning).encode(items_for(kind), 2)
     torch.testing.assert_close(found, frozen, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("tuning", ["lora", "prompt"])
+@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt"])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_training_moves_embeddings_and_nothing_but_the_part(specs, kind, tuning):
     fm, items = made(specs[kind], tuning), items_for(kind)
@@ -60,11 +62,12 @@ def test_training_moves_embeddings_and_nothing_but_the_part(specs, kind, tuning)
     train(fm, items)
     assert not torch.allclose(fm.encode(items, 2), before, atol=1e-3)
     moved = {k for k, v in fm.module.state_dict().items() if not torch.equal(v, start[k])}
-    assert all("lora_" in name for name in moved) and bool(moved) == (tuning == "lora")
+    added = "ia3_" if tuning == "ia3" else "lora_"
+    assert all(added in name for name in moved) and bool(moved) == (tuning in ADAPTERS)
     assert all(value.isfinite().all() for value in fm.state().values())
 
 
-@pytest.mark.parametrize("tuning", ["lora", "prompt"])
+@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt"])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_a_state_brings_its_embeddings_back(specs, kind, tuning):
     fm, items = made(specs[kind], tuning), items_for(kind)
@@ -101,6 +104,17 @@ def test_matrices_have_their_rank_and_lie_beside_queries_and_values(specs):
         assert len(part) == 2 * 2 * 2  # layers, maps, matrices
         assert {name.split(".lora_")[0].rpartition(".")[2] for name in part} == {query, value}
         assert {min(tensor.shape) for tensor in part.values()} == {3}
+
+
+@pytest.mark.parametrize("kind", ["vit", "bert"])
+def test_factors_are_ones_and_magnitudes_the_lengths_of_the_weights_columns(specs, kind):
+    assert {tuple(v.unique().tolist()) for v in made(specs[kind], "ia3").fresh.values()} == {(1.0,)}
+    fm = made(specs[kind], "dora")
+    weights = {k: v for k, v in fm.module.named_parameters() if ".base_layer.weight" in k}
+    lengths = {k: v for k, v in fm.fresh.items() if "magnitude" in k}
+    assert len(weights) == len(lengths) == 2 * 2
+    for weight, length in zip(weights.values(), lengths.values(), strict=True):
+        torch.testing.assert_close(length, weight.detach().norm(dim=1))
 
 
 @pytest.mark.parametrize("kind", ["vit", "bert"])
@@ -156,7 +170,7 @@ def test_models_without_such_parts_are_refused(tmp_path: Path):
         embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic"
     )
     transformers.ResNetModel(config).save_pretrained(tmp_path)
-    for tuning in ("lora", "prompt"):
+    for tuning in (*ADAPTERS, "prompt"):
         with pytest.raises(UserError, match=f"transformers:{tmp_path} cannot be used"):
             made(f"transformers:{tmp_path}", tuning)
 

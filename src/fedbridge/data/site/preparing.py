@@ -41,7 +41,7 @@ class Frame:
         """Return the frame of a config whose data are those of sites."""
         data = config.data
         assert data.classes is not None and data.modality is not None
-        return cls(data.classes, data.modality, data.size or 32, config.large.size)
+        return cls(data.classes, data.modality, data.size or 32, config.large.side)
 
     def empty(self) -> Dataset:
         """Return a data set of this kind without any item."""

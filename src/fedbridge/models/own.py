@@ -1,0 +1,141 @@
+"""Models that are a user's own functions, named ``MODULE:FUNCTION``."""
+
+import difflib
+import importlib
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fedbridge.config.models import SIDE
+from fedbridge.errors import UserError
+from fedbridge.models.foundation import Items, as_pictures, fingerprint, foreign_errors, resized
+
+
+def look_in(folder: Path) -> None:
+    """Let modules be found in a folder too, after all places where Python looks anyway."""
+    if str(folder) not in sys.path:
+        sys.path.append(str(folder))  # at the end: no file there takes the place of a package
+
+
+def own_function(where: str, name: str, field: str) -> Callable[..., Any]:
+    """Return what ``MODULE:FUNCTION`` names; ``name`` is how the config's ``field`` writes it.
+
+    The module may lie in the folder in which the command was started. Raises UserError if there
+    is no such module or function, or the module cannot be imported.
+    """
+    look_in(Path.cwd())
+    path, _, wanted = where.partition(":")
+    try:
+        with foreign_errors(name, field):
+            module = importlib.import_module(path)
+    except UserError as error:
+        cause = error.__cause__
+        if isinstance(cause, ModuleNotFoundError) and f"{path}.".startswith(f"{cause.name}."):
+            raise UserError(
+                f"{field}: {name} cannot be used: there is no module {cause.name!r} in "
+                f"{Path.cwd()} or where Python looks for modules"
+            ) from error
+        raise
+    function = getattr(module, wanted, None)
+    if not callable(function):
+        close = difflib.get_close_matches(wanted, dir(module), n=1)
+        raise UserError(
+            f"{field}: {name} cannot be used: the module {path!r} has no function {wanted!r}"
+            + (f" (did you mean {close[0]!r}?)" if close else "")
+        )
+    found: Callable[..., Any] = function
+    return found
+
+
+def backbone(where: str, shape: tuple[int, ...]) -> nn.Module:
+    """Return the small model that a user's own function builds for inputs of a shape.
+
+    Raises UserError if it cannot be found or built, or is no module with ``features``.
+    """
+    function = own_function(where, where, "small.models")
+    with foreign_errors(where, "small.models"):
+        model = function(shape)
+    if not isinstance(model, nn.Module):
+        raise UserError(
+            f"small.models: {where} must return a torch.nn.Module, found {type(model).__name__}"
+        )
+    features = getattr(model, "features", None)
+    if not isinstance(features, int) or features < 1:
+        raise UserError(
+            f"small.models: {where}: its module must have an attribute 'features', the width of "
+            f"what it returns, found {features!r}"
+        )
+    return model
+
+
+@dataclass(frozen=True)
+class FunctionModel:
+    """An FM that is the user's own function, of pictures in [0, 1] or of strings."""
+
+    name: str
+    dimension: int
+    fingerprint: str
+    function: Callable[[Any], Any]
+    size: int
+    device: torch.device
+    modality: Literal["any"] = "any"
+
+    @torch.inference_mode()
+    def encode(self, items: Items) -> Tensor:
+        """Map uint8 ``(B, C, H, W)`` or B strings to float32 ``(B, D)``."""
+        if not isinstance(items, np.ndarray):
+            return self._called(list(items))
+        pictures = resized(as_pictures(self.name, items), self.size, self.device)
+        return self._called(pictures / 255.0)
+
+    def _called(self, batch: Tensor | list[str]) -> Tensor:
+        with foreign_errors(self.name):
+            result = torch.as_tensor(self.function(batch)).float().cpu()
+        if result.shape != (len(batch), self.dimension):
+            raise UserError(
+                f"large.model: {self.name} must return {(len(batch), self.dimension)} for "
+                f"{len(batch)} items, found {tuple(result.shape)}"
+            )
+        return result
+
+
+def from_callable(
+    where: str, size: int | None, device: torch.device, precision: str
+) -> FunctionModel:
+    """Wrap ``MODULE:FUNCTION``, which maps float32 ``(B, 3, S, S)`` or a list of B strings.
+
+    It is tried on one text, then on one picture, to learn D. Its fingerprint is that of its
+    module's source; where weights come from elsewhere, give the function an attribute
+    ``fingerprint`` that tells them apart. Raises UserError if it cannot be found or used.
+    """
+    name, size = f"callable:{where}", size or SIDE
+    function = own_function(where, name, "large.model")
+    trials: tuple[Any, Any] = (["probe"], torch.zeros(1, 3, size, size, device=device))
+    dimension, complaint = 0, ""
+    for trial in trials:
+        try:
+            shape = torch.as_tensor(function(trial)).shape
+        except Exception as error:
+            complaint = f"{type(error).__name__}: {error}"
+            continue
+        if len(shape) == 2 and shape[0] == 1:
+            dimension = shape[1]
+            break
+        complaint = f"shape {tuple(shape)}"
+    if not dimension:
+        raise UserError(
+            f"large.model: {name} must map a list of strings or a tensor (B, 3, {size}, {size}) "
+            f"in [0, 1] to (B, D), found {complaint}"
+        )
+    with foreign_errors(name):
+        source = inspect.getsource(sys.modules[where.partition(":")[0]])
+    settings: dict[str, object] = {"model": where, "size": size, "source": source}
+    mark = fingerprint(settings, str(getattr(function, "fingerprint", "")))
+    return FunctionModel(name, dimension, mark, function, size, device)
