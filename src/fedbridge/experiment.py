@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
-from fedbridge.config import SITE, Config
+from fedbridge.config import SITE, Config, Data
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
@@ -125,9 +125,14 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     if config.data.clients is not None:
         clients = tuple(Elsewhere(name, ()) for name in config.data.clients)
         return Frame.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
-    dataset = load_dataset(config.data.name, config.data.domains, hub=config.data.hub)
+    dataset = load_data(config.data)
     require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
+
+
+def load_data(data: Data) -> Dataset:
+    """Load the data set that the settings name; raise UserError if it cannot be had."""
+    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own)
 
 
 def check_models(config: Config, dataset: Dataset) -> None:
@@ -267,6 +272,7 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
+        self._note_data(site.dataset)
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
@@ -284,6 +290,25 @@ class Experiment:
                 self._checkpoint(done, server, transport)
                 yield Progress(step, done, len(todo), self.rows)
             self._summarise(site, transport)
+
+    def _note_data(self, dataset: Dataset) -> None:
+        """Note which data a run is about; raise UserError if it began with others."""
+        noted = [event for event in self.run.events() if event["kind"] == "data"]
+        if any(event["fingerprint"] != dataset.fingerprint for event in noted):
+            raise UserError(
+                f"{self.run.folder}: this run began with {noted[0]['items']} items of "
+                f"{noted[0]['name']}, and the data have changed since; bring them back, or begin "
+                f"anew in another folder (--out)"
+            )
+        if not noted and len(dataset):
+            self.run.event(
+                "data",
+                name=dataset.name,
+                items=len(dataset),
+                classes=len(dataset.classes),
+                fingerprint=dataset.fingerprint,
+                left_out=[*dataset.broken, *dataset.small],
+            )
 
     def _warm(self, site: Site) -> dict[str, State]:
         if self.config.small.start == "scratch":
@@ -356,7 +381,7 @@ class Experiment:
             "tasks": self.config.scenario.slots,
             "models": site.models,
             "large": self.config.large.model if large else "none",
-            "data": self.config.data.name,
+            "data": self.config.data.title,
             "results": results,
             "temporal_retention": results["small"]["class-incremental"]["temporal_retention"],
             "spatial_retention": large.get("spatial_retention"),

@@ -28,9 +28,11 @@ from fedbridge.config.learners import (
     TargetLearner,
 )
 from fedbridge.config.models import Engine, Large, Small, Training
+from fedbridge.config.own import ARRAYS, Own, kind_of, path_of, title_of
 from fedbridge.config.site import SiteConfig, load_site
 
 __all__ = [
+    "ARRAYS",
     "DERPP",
     "EWC",
     "GLFC",
@@ -55,6 +57,7 @@ __all__ = [
     "Large",
     "Learner",
     "LwF",
+    "Own",
     "Replay",
     "Scenario",
     "SiteConfig",
@@ -62,7 +65,10 @@ __all__ = [
     "TargetLearner",
     "Training",
     "dump_config",
+    "kind_of",
     "load_config",
     "load_site",
     "parse_config",
+    "path_of",
+    "title_of",
 ]

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from fedbridge.config.experiment import DEFAULT_NAMES, Config
 from fedbridge.config.fusions import Fusion
 from fedbridge.config.learners import Learner
+from fedbridge.config.own import placed
 from fedbridge.errors import UserError
 
 OPTIONS = {
@@ -47,12 +48,20 @@ def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in via:
         raise UserError(f"{path}: extends itself through {via[-1]}")
     tree = read_toml(path, "config")
+    _place(tree, path.parent)
     base = tree.pop("extends", None)
     if base is None:
         return tree
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must be the name of a file, found {base!r}")
     return _merged(_read(path.parent / base, (*via, path.resolve())), tree)
+
+
+def _place(tree: dict[str, Any], folder: Path) -> None:
+    """Let the path of own data count from the folder of the file that names it."""
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get("name"), str):
+        data["name"] = placed(data["name"], folder)
 
 
 def _merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
