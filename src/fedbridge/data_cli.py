@@ -10,9 +10,7 @@ data = typer.Typer(help="Look at data before a run.", no_args_is_help=True, rich
 
 @data.command()
 def inspect(
-    path: Annotated[
-        Path, typer.Argument(help="A site.toml, or a config on built-in data.", metavar="FILE")
-    ],
+    path: Annotated[Path, typer.Argument(help="A config, or a site.toml.", metavar="FILE")],
     common: Annotated[
         Path | None,
         typer.Option(
@@ -31,7 +29,12 @@ def inspect(
 
     from fedbridge.inspection import inspect_file, show, write_inspection
 
-    found = inspect_file(path, common)
+    try:
+        found = inspect_file(path, common)
+    except KeyboardInterrupt:
+        again = "stopped; nothing half-read was kept, and the same command begins again"
+        typer.echo(again, err=True)
+        raise typer.Exit(130) from None
     console = Console()
     show(found, console)
     if html is not None:

@@ -109,6 +109,13 @@ def _suggestion(parts: list[str]) -> str:
         elif part in section.model_fields and part not in DEFAULT_NAMES:
             section = section.model_fields[part].annotation
     known = sorted(section.model_fields)
+    within = [
+        f"{name}.{parts[-1]}"
+        for name, field in section.model_fields.items()
+        if parts[-1] in getattr(field.annotation, "model_fields", ())
+    ]
+    if within:  # it is known, but stands in another section
+        return f" (did you mean {' or '.join(map(repr, within))}?)"
     close = difflib.get_close_matches(parts[-1], known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
 

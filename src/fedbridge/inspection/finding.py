@@ -32,6 +32,7 @@ from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, load_foundation
 
+NOT_DIVIDED = "the data cannot be divided as the settings say"
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
 
@@ -92,7 +93,7 @@ def _undivided(config: Config, dataset: Dataset, reason: str) -> Inspection:
     """Return what can be said of data that do not fit the scenario."""
     nothing = np.zeros(0, np.int64)
     pool = Pool((), nothing, nothing, (), None)
-    found = _inspection(config.name, dataset.classes, [], pool, (reason,), "the data do not fit")
+    found = _inspection(config.name, dataset.classes, [], pool, (reason,), NOT_DIVIDED)
     return _with_data(found, config, dataset)
 
 

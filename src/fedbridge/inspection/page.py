@@ -10,6 +10,7 @@ from fedbridge.inspection.tables import (
     class_header,
     class_lines,
     findings,
+    remark,
     task_lines,
 )
 from fedbridge.report.svg import INK, WIDTH, drawing, inline_svg
@@ -40,6 +41,7 @@ def render(found: Inspection) -> str:
         tasks=task_lines(found),
         header=class_header(found),
         classes=class_lines(found),
+        remark=remark(found),
         absent=absent_classes(found),
         findings=findings(found),
         most=SHOWN,

@@ -35,6 +35,14 @@ def class_lines(found: Inspection) -> Lines:
     return lines
 
 
+def remark(found: Inspection) -> str:
+    """Return what explains sums above the number of items there are; empty where there are none."""
+    total = sum((task.counts.sum(1) for task in found.tasks), np.zeros(len(found.classes)))
+    if found.stock and (total > np.array(found.stock)).any():
+        return "test items that several clients share count once for each of them"
+    return ""
+
+
 def absent_classes(found: Inspection) -> list[str]:
     """Return the classes of which no item is there."""
     present = {line[0] for line in class_lines(found)}
@@ -61,6 +69,8 @@ def show(found: Inspection, console: "Console") -> None:
             console.print(table)
     if absent := absent_classes(found):
         console.print(f"classes without any item: {', '.join(absent)}", markup=False)
+    if note := remark(found):
+        console.print(note)
     console.print(f"public items: {found.public}")
     for title, rows in findings(found):
         console.print(f"{title}: {len(rows) or 'none'}", markup=False)
@@ -73,9 +83,11 @@ def show(found: Inspection, console: "Console") -> None:
 def findings(found: Inspection) -> list[tuple[str, list[str]]]:
     """Return what was found, by kind, as lines."""
     left_out = [("left out", list(found.left_out))] if found.left_out else []
+    told = [("cannot be used", list(found.unusable)), *left_out]
+    if found.stock and not found.tasks:  # nothing was compared
+        return told
     return [
-        ("cannot be used", list(found.unusable)),
-        *left_out,
+        *told,
         ("equal items", [f"{p.one} = {p.other} ({p.remark})" for p in found.equal]),
         ("nearly equal items", [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]),
     ]
