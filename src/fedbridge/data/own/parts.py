@@ -133,7 +133,7 @@ def _require_classes(
     told = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())) or "none"
     rule = f" of {least} items or more (data.own.least)" if least > 1 else ""
     raise UserError(
-        f"data.own: there must be at least two classes{rule}, found {told}"
+        f"there must be at least two classes{rule}, found {told}"
         + (f"; {listed(broken)}" if broken else "")
     )
 
