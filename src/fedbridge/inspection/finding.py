@@ -71,11 +71,7 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     public = public_set(config.data, dataset, streams, config.seed)
     sides = _sides(len(dataset), chosen)
     rows = np.flatnonzero(sides >= 0)
-    skipped = _no_embeddings(config)
-    vectors = None
-    if not skipped:
-        store = prepare(reading).store
-        vectors = np.concatenate([store[rows], store.public])
+    vectors, skipped = _vectors(reading, rows)
     items = items_at(dataset, rows)
     pool = Pool(
         (*_places(dataset, rows), *_public_places(public)),
@@ -87,6 +83,17 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     tasks = [facts for one in chosen for facts in _facts(one, dataset)]
     found = _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
     return _with_data(found, config, dataset)
+
+
+def _vectors(config: Config, rows: NDArray[np.int64]) -> tuple[Vectors, str]:
+    """Return the FM's embeddings of items and of the public set, or why there are none."""
+    if skipped := _no_embeddings(config):
+        return None, skipped
+    try:
+        store = prepare(config).store
+    except UserError as error:  # models can be chosen later
+        return None, str(error)
+    return np.concatenate([store[rows], store.public]), ""
 
 
 def _undivided(config: Config, dataset: Dataset, reason: str) -> Inspection:
