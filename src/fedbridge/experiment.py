@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
-from fedbridge.config import SITE, Config, Data
-from fedbridge.data import load_dataset
+from fedbridge.config import SITE, Config
+from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.noting import note_data
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
 from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
 from fedbridge.data.site.preparing import Frame
@@ -128,11 +129,6 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     dataset = load_data(config.data)
     require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
-
-
-def load_data(data: Data) -> Dataset:
-    """Load the data set that the settings name; raise UserError if it cannot be had."""
-    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own)
 
 
 def check_models(config: Config, dataset: Dataset) -> None:
@@ -272,7 +268,7 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
-        self._note_data(site.dataset)
+        note_data(self.run, site.dataset)
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
@@ -290,25 +286,6 @@ class Experiment:
                 self._checkpoint(done, server, transport)
                 yield Progress(step, done, len(todo), self.rows)
             self._summarise(site, transport)
-
-    def _note_data(self, dataset: Dataset) -> None:
-        """Note which data a run is about; raise UserError if it began with others."""
-        noted = [event for event in self.run.events() if event["kind"] == "data"]
-        if any(event["fingerprint"] != dataset.fingerprint for event in noted):
-            raise UserError(
-                f"{self.run.folder}: this run began with {noted[0]['items']} items of "
-                f"{noted[0]['name']}, and the data have changed since; bring them back, or begin "
-                f"anew in another folder (--out)"
-            )
-        if not noted and len(dataset):
-            self.run.event(
-                "data",
-                name=dataset.name,
-                items=len(dataset),
-                classes=len(dataset.classes),
-                fingerprint=dataset.fingerprint,
-                left_out=[*dataset.broken, *dataset.small],
-            )
 
     def _warm(self, site: Site) -> dict[str, State]:
         if self.config.small.start == "scratch":

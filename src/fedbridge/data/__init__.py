@@ -42,6 +42,7 @@ __all__ = [
     "Dataset",
     "DatasetEntry",
     "from_arrays",
+    "load_data",
     "load_dataset",
     "to_download",
     "verify_dataset",
@@ -57,6 +58,11 @@ DATASETS: dict[str, DatasetEntry] = {
 }
 FORMS = ("hf:OWNER/NAME", "hf:DIR", "folder:DIR", "csv:FILE", "parquet:FILE")
 """What else a data set's name may be."""
+
+
+def load_data(data: Data) -> Dataset:
+    """Return what a ``data`` section names; see load_dataset."""
+    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own)
 
 
 def load_dataset(

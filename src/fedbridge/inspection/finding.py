@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from fedbridge.config import SITE, Config, SiteConfig, load_config, load_site
 from fedbridge.config.files import read_toml
 from fedbridge.config.site import Held
+from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, digest, items_at, public_set
 from fedbridge.data.scenario import ClientStream, Task
@@ -25,7 +26,7 @@ from fedbridge.data.site.preparing import (
 )
 from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
-from fedbridge.experiment import device_of, load_data, plan, prepare
+from fedbridge.experiment import device_of, plan, prepare
 from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import equal_pairs, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts

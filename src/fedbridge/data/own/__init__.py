@@ -52,7 +52,7 @@ def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
     found = list(READERS[kind_of(name)](path, own))
     if not found:
         raise UserError(f"{path}: must have rows, found none")
-    log.info("%s: reading %d items once", title_of(name), len(found))
+    log.info("%s: reading %d files or rows", title_of(name), len(found))
     pictures = kind_of(name) == "folder" or own.image is not None
     frame = Frame((), "image" if pictures else "text", SMALL_SIDE, own.side)
     write_parts(folder, partial(parts_of, found, frame, own.least))
@@ -61,17 +61,12 @@ def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
 def _require_whole(name: str, own: Own, parts: list[tuple[Part, str]]) -> None:
     origins = [part.origin for part, _ in parts if part.origin is not None]
     broken = tuple(line for origin in origins for line in origin.broken)
-    if not broken:
-        return
-    count = len(broken) + sum(len(origin.places) for origin in origins)
-    if own.broken == "refuse":
+    if broken and own.broken == "refuse":
+        count = len(broken) + sum(len(origin.places) for origin in origins)
         raise UserError(
             f"{path_of(name)}: of {count} items {listed(broken)}. data.own.broken = 'skip' leaves "
             f"them out"
         )
-    log.info(
-        "%s: of %d items %d cannot be used and are left out", title_of(name), count, len(broken)
-    )
 
 
 def _key(path: Path, own: Own) -> str:
