@@ -96,6 +96,11 @@ def test_what_does_not_go_together_is_refused(tree, expected):
             '[data]\nname = "csv:t.csv"\ndate = "day"',
             "data.date: unknown key (did you mean 'own.date'?)",
         ),
+        (
+            '[data]\nname = "foldr:p"\n[data.own]\nside = 32',
+            "c.toml: data.own.side is only for data.name = folder: or csv: or parquet:..., found "
+            "it with 'foldr:p'; did you mean 'folder:'?",
+        ),
         ("rounds = 3", "rounds: unknown key (did you mean 'training.rounds'?)"),
         (
             '[data]\nname = "folder:p"\n[data.own]\nlayout = "file"',

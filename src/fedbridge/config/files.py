@@ -98,6 +98,8 @@ def _explain(item: dict[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(parts)}"
     message = str(item["msg"]).removeprefix("Value error, ")
+    if isinstance(item["input"], dict) and message.startswith(f"{key}."):
+        return message  # a rule about several fields, which names them itself
     return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
 
 

@@ -1,5 +1,6 @@
 """How one's own files are read, and where they lie."""
 
+import difflib
 from pathlib import Path
 from typing import Annotated, ClassVar, Literal
 
@@ -59,9 +60,10 @@ class Own(Columns):
         for field in Own.model_fields:
             if field not in known and getattr(self, field) != getattr(default, field):
                 fitting = [f"{k}:" for k, fields in FIELDS.items() if field in fields]
+                close = difflib.get_close_matches(name.partition(":")[0], FIELDS, n=1)
                 raise ValueError(
                     f"data.own.{field} is only for data.name = {' or '.join(fitting)}..., found "
-                    f"it with {name!r}"
+                    f"it with {name!r}" + (f"; did you mean '{close[0]}:'?" if close else "")
                 )
         if kind in ("csv", "parquet"):
             try:
