@@ -15,9 +15,7 @@ def inspect(
     path: Annotated[
         Path,
         typer.Argument(
-            help="A site.toml, or a config on built-in data.",
-            metavar="FILE",
-            autocompletion=config_files,
+            help="A config, or a site.toml.", metavar="FILE", autocompletion=config_files
         ),
     ],
     common: Annotated[
@@ -39,7 +37,12 @@ def inspect(
 
     from fedbridge.inspection import inspect_file, show, write_inspection
 
-    found = inspect_file(path, common)
+    try:
+        found = inspect_file(path, common)
+    except KeyboardInterrupt:
+        again = "stopped; nothing half-read was kept, and the same command begins again"
+        typer.echo(again, err=True)
+        raise typer.Exit(130) from None
     console = Console()
     show(found, console)
     if html is not None:

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Config
-from fedbridge.data import load_dataset
+from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.noting import note_data
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
 from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
 from fedbridge.data.site.preparing import Frame
@@ -123,7 +124,7 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     if config.data.clients is not None:
         clients = tuple(Elsewhere(name, ()) for name in config.data.clients)
         return Frame.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
-    dataset = load_dataset(config.data.name, config.data.domains, hub=config.data.hub)
+    dataset = load_data(config.data)
     require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
@@ -277,6 +278,7 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
+        note_data(self.run, site.dataset)
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
@@ -381,7 +383,7 @@ class Experiment:
             "tasks": self.config.scenario.slots,
             "models": site.models,
             "large": self.config.large.model if large else "none",
-            "data": self.config.data.name,
+            "data": self.config.data.title,
             "results": results,
             "temporal_retention": small.get("temporal_retention"),
             "spatial_retention": large.get("spatial_retention"),

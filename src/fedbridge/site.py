@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Indices, Private, Stream
-from fedbridge.config import SITE, Config, SiteConfig, load_site
+from fedbridge.config import SITE, Config, SiteConfig, kind_of, load_site
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -122,7 +122,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
         )
     for field in ("name", "public"):
         value = getattr(config.data, field)
-        if value.startswith(PREFIX):
+        if value.startswith(PREFIX) or kind_of(value):
             raise UserError(
                 f"data.{field}: a common config must not name what lies at a site, found {value!r}"
             )

@@ -13,6 +13,7 @@ from tiny_runs import conduct, tiny
 
 from fedbridge import experiment
 from fedbridge.config import Config
+from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.experiment import prepare
 from fedbridge.runs import Run
@@ -42,10 +43,9 @@ def settings(case: str, **changes: Any) -> Config:
 @pytest.fixture(autouse=True)
 def three_domains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Make digits a data set of three domains: as they are, inverted and pale."""
-    real = experiment.load_dataset
 
-    def coloured(name: str, domains: Any = None, hub: Any = None) -> Dataset:
-        digits = real("digits")
+    def coloured(data: Any) -> Dataset:
+        digits = load_dataset("digits")
         domains_ = np.arange(len(digits), dtype=np.int64) % 3
         paint = np.stack([digits.items, 255 - digits.items, digits.items // 2])
         items = paint[domains_, np.arange(len(digits))]
@@ -56,7 +56,7 @@ def three_domains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             named, domain_names=("plain", "inverted", "pale"), fingerprint="three-domains"
         )
 
-    monkeypatch.setattr(experiment, "load_dataset", coloured)
+    monkeypatch.setattr(experiment, "load_data", coloured)
     yield
 
 

@@ -85,17 +85,17 @@ def test_a_client_reads_its_items_with_the_part_it_was_sent(vit):
 
 def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
     from fedbridge import experiment
+    from fedbridge.data import load_dataset
     from fedbridge.data.tokens import tokenize
 
-    def colours(name, domains=None, hub=None):
-        digits = real("digits")
+    def colours(data):
+        digits = load_dataset("digits")
         words = ("red apple", "green pear", "red pear", "green apple")
         items = tuple(words[label % 4] for label in digits.labels.tolist())
         inputs = np.stack([tokenize(text) for text in items])
         return replace(digits, modality="text", items=items, inputs=inputs, fingerprint="words")
 
-    real = experiment.load_dataset
-    monkeypatch.setattr(experiment, "load_dataset", colours)
+    monkeypatch.setattr(experiment, "load_data", colours)
     config = tuned(save_bert(tmp_path_factory.mktemp("bert")), "lora", small={"models": ["bag"]})
     conduct(tmp_path / "run", config)
     assert large_rows(tmp_path / "run")

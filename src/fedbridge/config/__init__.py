@@ -28,10 +28,12 @@ from fedbridge.config.learners import (
     TargetLearner,
 )
 from fedbridge.config.models import Engine, Large, Small, Training
+from fedbridge.config.own import ARRAYS, Own, kind_of, path_of, title_of
 from fedbridge.config.site import SiteConfig, load_site
 from fedbridge.config.track import Track, Tracker
 
 __all__ = [
+    "ARRAYS",
     "DERPP",
     "EWC",
     "GLFC",
@@ -56,6 +58,7 @@ __all__ = [
     "Large",
     "Learner",
     "LwF",
+    "Own",
     "Replay",
     "Scenario",
     "SiteConfig",
@@ -65,9 +68,12 @@ __all__ = [
     "Tracker",
     "Training",
     "dump_config",
+    "kind_of",
     "load_config",
     "load_site",
     "merged",
     "parse_config",
+    "path_of",
     "read_tree",
+    "title_of",
 ]

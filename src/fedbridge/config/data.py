@@ -1,14 +1,21 @@
 """Which data there are, and who holds what, and when."""
 
+from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
+from fedbridge.config.own import Own, placed, title_of
 from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
 
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Slots = Annotated[tuple[Positive, ...], Field(min_length=1)]
+DRAWN = (
+    "classes_per_task", "repeats", "joins", "leaves", "amount", "private_classes", "order",
+    "train_per_class", "test_per_class", "blur",
+)  # fmt: skip
+"""What the scenario builder draws, and data that state their tasks have already decided."""
 SITE = "site"
 """The name of the data that every site reads itself."""
 
@@ -40,8 +47,9 @@ class Data(Section):
 
     name: str = "digits"
     """An entry of ``fedbridge list datasets``, or ``hf:OWNER/NAME`` on the Hugging Face hub, or
-    ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written; or
-    ``site``: every client reads its own data, as its own site config says."""
+    ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written; own files
+    as ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE``, whose paths count from the folder of the
+    config; or ``site``: every client reads its own data, as its own site config says."""
     domains: tuple[str, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
     public: str = "same"
@@ -61,6 +69,22 @@ class Data(Section):
     size: Literal[16, 32] | None = None
     """Side in pixels of the pictures that small models read; 32 by default."""
     hub: Hub = Hub()
+    own: Own = Own()
+
+    @field_validator("name")
+    @classmethod
+    def _path_is_whole(cls, name: str) -> str:
+        return placed(name, Path())  # a run may be resumed from elsewhere
+
+    @property
+    def title(self) -> str:
+        """The name as it is shown: own files without the folders that lead there."""
+        return title_of(self.name)
+
+    @model_validator(mode="after")
+    def _own_is_for_own(self) -> Self:
+        self.own.check(self.name)
+        return self
 
     @model_validator(mode="after")
     def _sites_agree(self) -> Self:
@@ -119,8 +143,9 @@ class Scenario(Section):
     shorter than the number of clients starts over at its end.
     """
 
-    kind: Literal["class-incremental", "domain-incremental"] = "class-incremental"
-    """What a client's next task brings: other classes, or the same classes in another domain."""
+    kind: Literal["class-incremental", "domain-incremental", "given"] = "class-incremental"
+    """What a client's next task brings: other classes; the same classes in another domain; or what
+    the data themselves say, by a column of tasks or dates, or by folders (``data.own``)."""
     clients: Positive = 3
     """Number of clients ``K``; with ``clients_are = "domains"`` at most the number of domains."""
     clients_are: Literal["shards", "domains"] = "shards"
@@ -168,6 +193,19 @@ class Scenario(Section):
     history: Literal["task", "own", "pooled"] = "task"
     """Training data of a task: its own (``task``); all the client's data so far (``own``, upper
     bound); all clients' data of the classes it has met (``pooled``, which privacy forbids)."""
+
+    @model_validator(mode="after")
+    def _given_is_as_it_is(self) -> Self:
+        if self.kind != "given":
+            return self
+        for field in DRAWN:
+            value, default = getattr(self, field), type(self).model_fields[field].default
+            if value != default:
+                raise ValueError(
+                    f"scenario.{field} must be left out with scenario.kind = 'given', where the "
+                    f"data say what a task holds, found {value!r}"
+                )
+        return self
 
     @property
     def slots(self) -> int:

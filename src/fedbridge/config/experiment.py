@@ -66,6 +66,17 @@ class Config(Section):
         return self
 
     @model_validator(mode="after")
+    def _tasks_are_stated_or_drawn(self) -> Self:
+        own = self.data.own
+        if own.states_tasks and self.scenario.kind != "given":
+            stated = "layout" if "task" in own.layout else "task" if own.task else "date"
+            raise ValueError(
+                f"scenario.kind: must be 'given' where data.own.{stated} says which task an item "
+                f"is of, found {self.scenario.kind!r}"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _averaged_models_are_alike(self) -> Self:
         used = list(dict.fromkeys(self.small.models[: self.scenario.clients]))
         if len(used) > 1 and not getattr(self.fusion, "groups", True):

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from fedbridge.config.experiment import DEFAULT_NAMES, Config
 from fedbridge.config.fusions import Fusion
 from fedbridge.config.learners import Learner
+from fedbridge.config.own import placed
 from fedbridge.errors import UserError
 
 OPTIONS = {
@@ -52,12 +53,20 @@ def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
     if path.resolve() in via:
         raise UserError(f"{path}: extends itself through {via[-1]}")
     tree = read_toml(path, "config")
+    _place(tree, path.parent)
     base = tree.pop("extends", None)
     if base is None:
         return tree
     if not isinstance(base, str):
         raise UserError(f"{path}: extends must be the name of a file, found {base!r}")
     return merged(_read(path.parent / base, (*via, path.resolve())), tree)
+
+
+def _place(tree: dict[str, Any], folder: Path) -> None:
+    """Let the path of own data count from the folder of the file that names it."""
+    data = tree.get("data")
+    if isinstance(data, dict) and isinstance(data.get("name"), str):
+        data["name"] = placed(data["name"], folder)
 
 
 def merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
@@ -94,6 +103,8 @@ def _explain(item: dict[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(parts)}"
     message = str(item["msg"]).removeprefix("Value error, ")
+    if isinstance(item["input"], dict) and message.startswith(f"{key}."):
+        return message  # a rule about several fields, which names them itself
     return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
 
 
@@ -105,6 +116,13 @@ def _suggestion(parts: list[str]) -> str:
         elif part in section.model_fields and part not in DEFAULT_NAMES:
             section = section.model_fields[part].annotation
     known = sorted(section.model_fields)
+    within = [
+        f"{name}.{parts[-1]}"
+        for name, field in section.model_fields.items()
+        if parts[-1] in getattr(field.annotation, "model_fields", ())
+    ]
+    if within:  # it is known, but stands in another section
+        return f" (did you mean {' or '.join(map(repr, within))}?)"
     close = difflib.get_close_matches(parts[-1], known, n=1)
     return f" (did you mean {close[0]!r}?)" if close else f" (known: {', '.join(known)})"
 

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
+from fedbridge.config.columns import Column, Columns
 from fedbridge.config.data import Part
 from fedbridge.config.files import read_toml
 from fedbridge.config.section import Count, Fraction, Section
@@ -45,7 +46,6 @@ def _lying(spec: str, info: ValidationInfo) -> str:
 Place = Annotated[Path, AfterValidator(_placed)]
 Model = Annotated[str, AfterValidator(_lying)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
-Column = Annotated[str, Field(min_length=1)]
 
 
 class Share(Section):
@@ -89,22 +89,9 @@ class Images(Held):
     or as soon as it is there."""
 
 
-class Table(Held):
+class Table(Held, Columns):
     """Rows of a table; each is an item."""
 
-    label: Column = "label"
-    """Column of classes."""
-    text: Column | None = None
-    """Column of texts, each of which is an item as it stands."""
-    features: Annotated[tuple[Column, ...], Field(min_length=1, max_length=48)] | None = None
-    """Columns of numbers or words. The FM reads a row as the text ``column: value, column:
-    value``; small models for texts read each word, and each number at two precisions."""
-    group: Column | None = None
-    """Column that is equal for rows that belong together (a patient): all are on one side."""
-    task: Column | None = None
-    """Column that names the task of a row; tasks are taken in the order of their names."""
-    date: Column | None = None
-    """Column of dates; each period is a task."""
     period: Literal["day", "week", "month"] = "month"
     """Length of a period."""
     complete: Literal["next", "always"] = "next"
@@ -112,20 +99,8 @@ class Table(Held):
 
     @model_validator(mode="after")
     def _one_content(self) -> Self:
-        contents = [self.text, self.features, getattr(self, "image", None)]
-        if sum(content is not None for content in contents) != 1:
-            known = "text, features or image" if hasattr(self, "image") else "text or features"
-            raise ValueError(f"must name exactly one of {known}")
-        if self.task and self.date:
-            raise ValueError(f"must name task or date, not both: {self.task!r} and {self.date!r}")
+        self.check_columns()
         return self
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is read, each once."""
-        named = (self.label, self.text, self.group, self.task, self.date)
-        extra = (getattr(self, "image", None), *(self.features or ()))
-        return tuple(dict.fromkeys(c for c in (*named, *extra) if c is not None))
 
 
 class CSV(Table):

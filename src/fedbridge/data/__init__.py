@@ -1,15 +1,17 @@
 """The data sets: prepared once from packages, cached, and offline ever after."""
 
+import difflib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Data, Hub
+from fedbridge.config import Data, Hub, Own, kind_of, title_of
 from fedbridge.data.annotations import ANNOTATIONS
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.digits import DIGITS
@@ -17,14 +19,16 @@ from fedbridge.data.emoji import EMOJI
 from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
-from fedbridge.data.hub import PREFIX, hub_parts, must_ask_hub, select_parts
+from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub, select_parts
+from fedbridge.data.own import own_parts
+from fedbridge.data.own.arrays import from_arrays
+from fedbridge.data.own.periods import numbered
 from fedbridge.data.store import (
-    FORMAT,
     Images,
     Part,
     Texts,
-    cache_folder,
     content_fingerprint,
+    data_root,
     read_part,
     storage_errors,
     verify_part,
@@ -33,7 +37,16 @@ from fedbridge.data.store import (
 from fedbridge.data.wordnet import WORDNET
 from fedbridge.errors import UnavailableError, UserError
 
-__all__ = ["DATASETS", "Dataset", "DatasetEntry", "load_dataset", "to_download", "verify_dataset"]
+__all__ = [
+    "DATASETS",
+    "Dataset",
+    "DatasetEntry",
+    "from_arrays",
+    "load_data",
+    "load_dataset",
+    "to_download",
+    "verify_dataset",
+]
 
 DATASETS: dict[str, DatasetEntry] = {
     "digits": DIGITS,
@@ -43,6 +56,13 @@ DATASETS: dict[str, DatasetEntry] = {
     "fashion": FASHION,
     "wordnet": WORDNET,
 }
+FORMS = ("hf:OWNER/NAME", "hf:DIR", "folder:DIR", "csv:FILE", "parquet:FILE")
+"""What else a data set's name may be."""
+
+
+def load_data(data: Data) -> Dataset:
+    """Return what a ``data`` section names; see load_dataset."""
+    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own)
 
 
 def load_dataset(
@@ -50,19 +70,22 @@ def load_dataset(
     domains: tuple[str, ...] | None = None,
     cache: Path | None = None,
     hub: Hub | None = None,
+    own: Own | None = None,
 ) -> Dataset:
     """Return a data set, or these domains of it in this order, preparing what is not cached.
 
-    A name that begins with ``hf:`` is read as ``hub`` says. A single domain stays memory-mapped,
-    several are joined in memory. Raises UserError if the name or a domain is unknown or a cached
-    file is damaged, and UnavailableError if the data cannot be had.
+    A name that begins with ``hf:`` is read as ``hub`` says, own data as ``own`` does. A single
+    domain stays memory-mapped, several are joined in memory. Raises UserError if the name or a
+    domain is unknown or a cached file is damaged, and UnavailableError if the data cannot be had.
     """
     if name.startswith(PREFIX):
         with _unavailable():
-            folders = hub_parts(name, hub or Hub(), _root("hf", cache))
+            folders = hub_parts(name, hub or Hub(), data_root("hf", cache))
         return _join(name, select_parts(name, domains, folders))
+    if kind_of(name):
+        return _own(name, domains, own or Own(), data_root("own", cache))
     chosen = _chosen(name, domains)
-    root = _root(name, cache)
+    root = data_root(name, cache)
     missing = tuple(domain for domain in chosen if not (root / domain).is_dir())
     if missing:
         with _unavailable():
@@ -74,8 +97,10 @@ def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
     """Return the domains, or the revision, that preparing these data would have to download."""
     if data.name.startswith(PREFIX):
         revision = data.hub.revision or "newest revision"
-        return (revision,) if must_ask_hub(data.name, data.hub, _root("hf", cache)) else ()
-    chosen, root = _chosen(data.name, data.domains), _root(data.name, cache)
+        return (revision,) if must_ask_hub(data.name, data.hub, data_root("hf", cache)) else ()
+    if kind_of(data.name):
+        return ()
+    chosen, root = _chosen(data.name, data.domains), data_root(data.name, cache)
     packages = DATASETS[data.name].packages
     return tuple(d for d in chosen if packages and not (root / d).is_dir())
 
@@ -92,8 +117,8 @@ def verify_dataset(
     file, or if there is nothing to check.
     """
     if name.startswith(PREFIX):
-        return _verify_hub(name, domains, hub_parts(name, hub or Hub(), _root("hf", cache)))
-    root = _root(name, cache)
+        return _verify_hub(name, domains, hub_parts(name, hub or Hub(), data_root("hf", cache)))
+    root = data_root(name, cache)
     chosen = _chosen(name, domains)
     if domains is None:
         chosen = tuple(domain for domain in chosen if (root / domain).is_dir())
@@ -104,21 +129,36 @@ def verify_dataset(
     return chosen
 
 
+def _own(name: str, domains: tuple[str, ...] | None, own: Own, root: Path) -> Dataset:
+    every = own_parts(name, own, root)
+    chosen = chosen_parts(name, domains, every)
+    dataset = _join(title_of(name), chosen)
+    origins = [part.origin for part, _ in chosen if part.origin is not None]
+    told = [part.origin for part, _ in every if part.origin is not None]
+    tasks = tuple(task for origin in origins for task in origin.tasks)
+    numbers, names = numbered(tasks, own) if tasks else (None, ())
+    return replace(
+        dataset,
+        places=tuple(place for origin in origins for place in origin.places),
+        tasks=numbers,
+        task_names=names,
+        broken=tuple(line for origin in told for line in origin.broken),
+        small=tuple(line for origin in told for line in origin.small),
+    )
+
+
 def _verify_hub(name: str, domains: tuple[str, ...] | None, folders: list[Path]) -> tuple[str, ...]:
     for folder in folders:
         verify_part(folder)
     return tuple(part.domain for part, _ in select_parts(name, domains, folders))
 
 
-def _root(name: str, cache: Path | None) -> Path:
-    return (cache or cache_folder()) / f"data-v{FORMAT}" / name
-
-
 def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:
     if name not in DATASETS:
+        close = difflib.get_close_matches(name, (*DATASETS, *FORMS), n=1)
         raise UserError(
-            f"data.name: must be one of {', '.join(DATASETS)}, hf:OWNER/NAME or hf:DIR, found "
-            f"{name!r}"
+            f"data.name: must be one of {', '.join((*DATASETS, *FORMS))}, found {name!r}"
+            + (f"; did you mean {close[0]!r}?" if close else "")
         )
     known = DATASETS[name].domains
     if domains is None:

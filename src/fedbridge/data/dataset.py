@@ -30,6 +30,11 @@ class Dataset:
     fingerprint: str  # sha256 of the prepared content; names the embedding store
     licences: tuple[str, ...]
     split: NDArray[np.int8] | None = None  # (N,): 0 training, 1 test
+    places: tuple[str, ...] = ()  # N, where the items stand in own files
+    tasks: NDArray[np.int64] | None = None  # (N,), what own data say, numbered from 0 as they come
+    task_names: tuple[str, ...] = ()
+    broken: tuple[str, ...] = ()  # what of own data cannot be used, each as a line
+    small: tuple[str, ...] = ()  # classes of own data that were left out, each as a line
 
     def __len__(self) -> int:
         return len(self.labels)

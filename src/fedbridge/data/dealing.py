@@ -60,13 +60,13 @@ def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> Boar
 
 def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], seed: int) -> Held:
     """Deal training and validation items out; whoever shares a cell has the same test items."""
-    train = _deal_out(split.train, board, settings.alpha, seed, "train")
+    train = deal_out(split.train, board, settings.alpha, seed, "train")
     return Held(
         train={
             (client, cell): _kept(items[: settings.train_per_class], plans[client].amount)
             for (client, cell), items in train.items()
         },
-        validation=_deal_out(split.validation, board, settings.alpha, seed, "validation"),
+        validation=deal_out(split.validation, board, settings.alpha, seed, "validation"),
         test={
             (client, cell): items
             for cell, clients in board.clients.items()
@@ -76,7 +76,7 @@ def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], 
     )
 
 
-def _deal_out(items: Indices, board: Board, alpha: float, seed: int, part: str) -> Holding:
+def deal_out(items: Indices, board: Board, alpha: float, seed: int, part: str) -> Holding:
     """Divide each cell's items between its clients by Dirichlet shares, in random order.
 
     Training and validation follow the same shares. Whatever the shares, every client first

@@ -3,9 +3,7 @@
 import importlib
 import importlib.util
 import json
-import shutil
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,11 +13,9 @@ from fedbridge.data.hub_rows import Rows, read_rows
 from fedbridge.data.store import (
     Part,
     content_fingerprint,
-    publish,
     read_part,
     storage_errors,
-    verify_part,
-    write_part,
+    write_parts,
 )
 from fedbridge.errors import UserError
 
@@ -63,7 +59,14 @@ def select_parts(
     name: str, domains: tuple[str, ...] | None, folders: list[Path]
 ) -> list[tuple[Part, str]]:
     """Open these domains in this order, or all; raise UserError if one is unknown or repeated."""
-    stored = {part.domain: (part, mark) for part, mark in map(read_part, folders)}
+    return chosen_parts(name, domains, map(read_part, folders))
+
+
+def chosen_parts(
+    name: str, domains: tuple[str, ...] | None, parts: Iterable[tuple[Part, str]]
+) -> list[tuple[Part, str]]:
+    """Return the parts of these domains in this order; as select_parts."""
+    stored = {part.domain: (part, mark) for part, mark in parts}
     chosen = tuple(stored) if domains is None else domains
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(stored):
         raise UserError(
@@ -167,16 +170,6 @@ def foreign_errors(name: str) -> Iterator[None]:
 
 
 def _store(rows: Rows, about: tuple[str, str], folder: Path) -> None:
-    """Write all parts into a draft, which takes its place when it is complete."""
     licence, source = about
     told = f"{rows.name}: {licence or 'no licence stated; ask its authors'}"
-    with storage_errors(folder.parent):
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-        try:
-            with tempfile.TemporaryDirectory(prefix=".workspace-", dir=folder.parent) as workspace:
-                for number, part in enumerate(rows.parts(Path(workspace), (told,), (source,))):
-                    write_part(draft / f"{number:04}", part)
-                    verify_part(draft / f"{number:04}")
-            publish(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    write_parts(folder, lambda workspace: rows.parts(workspace, (told,), (source,)))

@@ -9,6 +9,7 @@ import numpy as np
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.dealing import Board, Held, blur_borders, by_task, hold, lay_out
+from fedbridge.data.given import state_streams
 from fedbridge.data.plans import Cells, Plan, plan_clients
 from fedbridge.data.splits import Indices, split_items
 from fedbridge.errors import UserError
@@ -28,6 +29,8 @@ class Task:
     test: Indices
     met: tuple[int, ...]
     """The classes of the items in ``own``: ``classes``, then others that blur has brought."""
+    name: str = ""
+    """What the data call it; empty where they do not."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +66,22 @@ class ClientStream:
 
 
 @dataclass(frozen=True, eq=False)
+class StatedStream(ClientStream):
+    """A stream of tasks that the data state, whose client may have nothing in some slots."""
+
+    slots: tuple[int, ...] = ()
+    """The slot of each task, ascending."""
+
+    def own_task(self, slot: int) -> int:
+        """Return the number of its newest task in a slot, 0 before its first."""
+        return sum(known <= slot for known in self.slots)
+
+    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
+        """Say whether it has a task in a slot, and learns in a round of it."""
+        return slot in self.slots and (self.rounds is None or round_ > rounds - self.rounds)
+
+
+@dataclass(frozen=True, eq=False)
 class Elsewhere(ClientStream):
     """A stream as the server of real sites knows it: by the client's name only."""
 
@@ -85,6 +104,8 @@ def build_scenario(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
     Raises UserError, naming the field and what was found, where the data cannot carry the
     scenario.
     """
+    if settings.kind == "given":
+        return _stated(dataset, settings, seed)
     plans = plan_clients(dataset, settings, seed)
     board = lay_out(dataset, settings, plans)
     split = split_items(dataset, settings, board.of_item, board.need, seed)
@@ -95,6 +116,32 @@ def build_scenario(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
         public=_public_items(dataset, split.public, labels, settings.public_per_class, seed),
         clients=_clients(dataset, settings, board, plans, held, seed),
     )
+    check_disjoint(streams, dataset.groups)
+    return streams
+
+
+def _stated(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
+    """Return the streams that the data themselves state."""
+    stated = state_streams(dataset, settings, seed)
+    everything = np.concatenate([s.train for of in stated.shares.values() for s in of.values()])
+    effort = settings.effort or (None,)
+    clients = []
+    for number, (name, shares) in enumerate(stated.shares.items()):
+        arrived: list[Indices] = []
+        tasks = []
+        for slot, share in shares.items():
+            arrived.append(share.train)
+            classes = tuple(np.unique(dataset.labels[share.train]).tolist())
+            train = _trained_on(arrived, settings.history, everything, dataset.labels)
+            kept = (share.validation, share.test)
+            called = dataset.task_names[slot - 1]
+            tasks.append(Task(classes, share.train, train, *kept, classes, called))
+        rounds = effort[number % len(effort)]
+        clients.append(StatedStream(name, tuple(tasks), 1, rounds, tuple(shares)))
+    labels = range(len(dataset.classes))
+    per_class = settings.public_per_class
+    public = _public_items(dataset, stated.public, labels, per_class, seed)
+    streams = Streams(public, tuple(clients))
     check_disjoint(streams, dataset.groups)
     return streams
 
@@ -216,5 +263,6 @@ def _check_enough(dataset: Dataset, board: Board, plans: Sequence[Plan], held: H
             raise UserError(
                 f"scenario: class {dataset.classes[label]!r} of client {plan.name!r}{where} must "
                 f"have at least {least}, one validation and one test item, found {found[0]}, "
-                f"{found[1]} and {found[2]}; fewer clients, other fractions or more data help"
+                f"{found[1]} and {found[2]}; fewer clients, other fractions or more data help, or "
+                f"leaving out classes of few items (data.own.least)"
             )

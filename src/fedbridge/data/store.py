@@ -6,9 +6,9 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -28,6 +28,20 @@ Texts = tuple[str, ...]
 
 
 @dataclass(frozen=True)
+class Origin:
+    """What own files or arrays say of each of N items besides its content and class."""
+
+    places: Texts
+    """Where it stands."""
+    tasks: Texts = ()
+    """Its task or date; empty where the data do not say."""
+    broken: Texts = ()
+    """What could not be used, each as a line."""
+    small: Texts = ()
+    """Classes that were left out since they have few items, each as a line."""
+
+
+@dataclass(frozen=True)
 class Part:
     """One domain of a data set; arrays as in :class:`~fedbridge.data.dataset.Dataset`.
 
@@ -43,6 +57,7 @@ class Part:
     licences: tuple[str, ...]
     sources: tuple[str, ...]
     split: NDArray[np.int8] | None = None  # (N,)
+    origin: Origin | None = None
 
 
 class StoredFile(BaseModel):
@@ -54,7 +69,9 @@ class StoredFile(BaseModel):
     sha256: str
 
 
-FileName = Literal["items.npy", "items.json", "inputs.npy", "labels.npy", "groups.npy", "split.npy"]
+FileName = Literal[
+    "items.npy", "items.json", "inputs.npy", "labels.npy", "groups.npy", "split.npy", "origin.json"
+]
 
 
 class Manifest(BaseModel):
@@ -89,6 +106,11 @@ def cache_folder() -> Path:
     return Path(os.environ.get("FEDBRIDGE_CACHE") or "~/.cache/fedbridge").expanduser()
 
 
+def data_root(name: str, cache: Path | None = None) -> Path:
+    """Return the folder of a data set's prepared parts."""
+    return (cache or cache_folder()) / f"data-v{FORMAT}" / name
+
+
 @contextmanager
 def storage_errors(folder: Path) -> Iterator[None]:
     """Turn a full disk or a folder that cannot be written into a UserError that names it."""
@@ -116,6 +138,25 @@ def write_part(folder: Path, part: Part) -> None:
             shutil.rmtree(draft, ignore_errors=True)
 
 
+def write_parts(folder: Path, make: Callable[[Path], Iterable[Part]]) -> None:
+    """Store parts as ``folder/0000`` and on, all or none; one that is already there stays.
+
+    ``make`` gets an empty folder to work in, which lies beside the result, since a system's
+    temporary folder may be tiny. Raises UserError if the disk is full or cannot be written.
+    """
+    with storage_errors(folder.parent):
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
+        try:
+            with tempfile.TemporaryDirectory(prefix=".workspace-", dir=folder.parent) as workspace:
+                for number, part in enumerate(make(Path(workspace))):
+                    write_part(draft / f"{number:04}", part)
+                    verify_part(draft / f"{number:04}")
+            publish(draft, folder)
+        finally:
+            shutil.rmtree(draft, ignore_errors=True)
+
+
 def read_part(folder: Path) -> tuple[Part, str]:
     """Open a stored part, its arrays memory-mapped, and return it with its fingerprint.
 
@@ -134,6 +175,7 @@ def read_part(folder: Path) -> tuple[Part, str]:
         licences=manifest.licences,
         sources=manifest.sources,
         split=_open_array(folder / "split.npy") if "split.npy" in manifest.files else None,
+        origin=_open_origin(folder) if "origin.json" in manifest.files else None,
     )
     return part, manifest.fingerprint
 
@@ -149,6 +191,9 @@ def _fill(draft: Path, part: Part) -> None:
     np.save(draft / "groups.npy", part.groups, allow_pickle=False)
     if part.split is not None:
         np.save(draft / "split.npy", part.split, allow_pickle=False)
+    if part.origin is not None:
+        text = json.dumps(asdict(part.origin), ensure_ascii=False, indent=0)
+        (draft / "origin.json").write_text(text, encoding="utf-8")
     if isinstance(part.items, tuple):
         text = json.dumps(part.items, ensure_ascii=False, indent=0)
         (draft / "items.json").write_text(text, encoding="utf-8")
@@ -218,6 +263,11 @@ def _open_items(folder: Path, manifest: Manifest, inputs: NDArray[Any]) -> Image
     if "items.json" in manifest.files:
         return tuple(json.loads((folder / "items.json").read_text(encoding="utf-8")))
     return _open_array(folder / "items.npy") if "items.npy" in manifest.files else inputs
+
+
+def _open_origin(folder: Path) -> Origin:
+    tree = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
+    return Origin(**{key: tuple(lines) for key, lines in tree.items()})
 
 
 def _damaged(path: Path, rule: str) -> UserError:

@@ -1,6 +1,7 @@
-"""Inspections of a site's own data, and of the clients of an experiment on built-in data."""
+"""Inspections of a site's own data, and of the clients of a local experiment."""
 
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 from fedbridge.config import SITE, Config, SiteConfig, load_config, load_site
 from fedbridge.config.files import read_toml
 from fedbridge.config.site import Held
+from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, digest, items_at, public_set
 from fedbridge.data.scenario import ClientStream, Task
@@ -32,6 +34,7 @@ from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
 from fedbridge.site import at_site
 
+NOT_DIVIDED = "the data cannot be divided as the settings say"
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
 
@@ -57,7 +60,12 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
         raise UserError(
             "data.name: 'site' means that the data lie at the sites; inspect a site's site.toml"
         )
-    dataset, streams = plan(config)
+    reading = _lenient(config)
+    dataset = load_data(reading.data)
+    try:
+        streams = plan(reading)[1]
+    except UserError as error:
+        return _undivided(config, dataset, str(error))
     chosen = [one for one in streams.clients if client in (None, one.name)]
     if not chosen:
         known = ", ".join(one.name for one in streams.clients)
@@ -65,21 +73,58 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     public = public_set(config.data, dataset, streams, config.seed)
     sides = _sides(len(dataset), chosen)
     rows = np.flatnonzero(sides >= 0)
-    skipped = _no_embeddings(config)
-    vectors = None
-    if not skipped:
-        store = prepare(config, models=()).store
-        vectors = np.concatenate([store[rows], store.public])
+    vectors, skipped = _vectors(reading, rows)
     items = items_at(dataset, rows)
     pool = Pool(
-        (*(f"item {row}" for row in rows.tolist()), *_public_places(public)),
+        (*_places(dataset, rows), *_public_places(public)),
         np.concatenate([dataset.labels[rows], np.full(len(public.rows), -1)]),
         np.concatenate([sides[rows], np.full(len(public.rows), PUBLIC)]),
         (*map(digest, items), *map(digest, public.items)),
         vectors,
     )
     tasks = [facts for one in chosen for facts in _facts(one, dataset)]
-    return _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
+    found = _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
+    return _with_data(found, config, dataset)
+
+
+def _vectors(config: Config, rows: NDArray[np.int64]) -> tuple[Vectors, str]:
+    """Return the FM's embeddings of items and of the public set, or why there are none."""
+    if skipped := _no_embeddings(config):
+        return None, skipped
+    try:
+        store = prepare(config, models=()).store
+    except UserError as error:  # models can be chosen later
+        return None, str(error)
+    return np.concatenate([store[rows], store.public]), ""
+
+
+def _undivided(config: Config, dataset: Dataset, reason: str) -> Inspection:
+    """Return what can be said of data that do not fit the scenario."""
+    nothing = np.zeros(0, np.int64)
+    pool = Pool((), nothing, nothing, (), None)
+    found = _inspection(config.name, dataset.classes, [], pool, (reason,), NOT_DIVIDED)
+    return _with_data(found, config, dataset)
+
+
+def _with_data(found: Inspection, config: Config, dataset: Dataset) -> Inspection:
+    """Add what is known of a data set before it is divided."""
+    refused = dataset.broken if config.data.own.broken == "refuse" else ()
+    return replace(
+        found,
+        unusable=(*found.unusable, *refused),
+        stock=tuple(np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()),
+        left_out=(*(() if refused else dataset.broken), *dataset.small),
+    )
+
+
+def _lenient(config: Config) -> Config:
+    """Return a config that leaves out what it would refuse, so that the rest can be looked at."""
+    own = config.data.own.model_copy(update={"broken": "skip"})
+    return config.model_copy(update={"data": config.data.model_copy(update={"own": own})})
+
+
+def _places(dataset: Dataset, rows: NDArray[np.int64]) -> list[str]:
+    return [dataset.places[row] if dataset.places else f"item {row}" for row in rows.tolist()]
 
 
 def inspect_site(site: SiteConfig, config: Config) -> Inspection:
@@ -132,7 +177,7 @@ def _inspection(
         equal_pairs(pool, classes),
         near_pairs(pool),
         doubts(pool, classes),
-        skipped,
+        skipped=skipped,
     )
 
 
@@ -177,7 +222,8 @@ def _no_embeddings(config: Config) -> str:
 
 
 def _public_places(public: PublicSet) -> list[str]:
-    return [f"public item {row} of {public.dataset.name}" for row in public.rows.tolist()]
+    places = _places(public.dataset, public.rows)
+    return [f"public {place} of {public.dataset.name}" for place in places]
 
 
 def _sides(items: int, clients: list[ClientStream]) -> NDArray[np.int64]:
@@ -190,7 +236,7 @@ def _sides(items: int, clients: list[ClientStream]) -> NDArray[np.int64]:
 
 def _facts(client: ClientStream, dataset: Dataset) -> list[TaskFacts]:
     return [
-        TaskFacts(client.name, f"task {number}", _counts_of(task, dataset))
+        TaskFacts(client.name, task.name or f"task {number}", _counts_of(task, dataset))
         for number, task in enumerate(client.tasks, start=1)
     ]
 

@@ -4,7 +4,15 @@ from importlib.resources import files
 from pathlib import Path
 
 from fedbridge.inspection.result import Inspection
-from fedbridge.inspection.tables import SHOWN, absent_classes, class_lines, findings, task_lines
+from fedbridge.inspection.tables import (
+    SHOWN,
+    absent_classes,
+    class_header,
+    class_lines,
+    findings,
+    remark,
+    task_lines,
+)
 from fedbridge.report.svg import INK, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import short
 from fedbridge.report.writing import replacing
@@ -31,7 +39,9 @@ def render(found: Inspection) -> str:
     return pages.from_string(source).render(
         found=found,
         tasks=task_lines(found),
+        header=class_header(found),
         classes=class_lines(found),
+        remark=remark(found),
         absent=absent_classes(found),
         findings=findings(found),
         most=SHOWN,

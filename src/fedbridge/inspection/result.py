@@ -56,6 +56,7 @@ class Inspection:
     title: str
     classes: tuple[str, ...]
     tasks: tuple[TaskFacts, ...]
+    """None where the data cannot be divided as the settings say."""
     public: int
     """Number of public items."""
     unusable: tuple[str, ...]
@@ -63,5 +64,9 @@ class Inspection:
     equal: tuple[Pair, ...]
     near: tuple[Pair, ...]
     doubts: tuple[Doubt, ...]
+    stock: tuple[int, ...] = ()
+    """Items of each class that there are before they are divided; empty where nobody knows."""
+    left_out: tuple[str, ...] = ()
+    """What a run would leave out, since the settings say so."""
     skipped: str = ""
     """Why nothing was compared by the FM's embeddings; empty where it was."""

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fedbridge.inspection.result import Inspection, TaskFacts
+from fedbridge.inspection.result import SIDES, Inspection, TaskFacts
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -18,16 +18,29 @@ def task_lines(found: Inspection) -> Lines:
     return [(task.client, task.name, _met(task), *_sizes(task)) for task in found.tasks]
 
 
+def class_header(found: Inspection) -> tuple[str, ...]:
+    """Return what stands above ``class_lines``."""
+    return ("class", *(("in the data",) if found.stock else ()), *SIDES[:3])
+
+
 def class_lines(found: Inspection) -> Lines:
-    """Return a line for each class that is there: its name, and items by side."""
-    if not found.tasks:
-        return []
-    total = sum(task.counts for task in found.tasks)
-    assert isinstance(total, np.ndarray)
-    return [
-        (found.classes[row], *map(str, total[row].tolist()))
-        for row in np.flatnonzero(total.sum(1)).tolist()
-    ]
+    """Return a line for each class that is there: its name, all its items, and those by side."""
+    total = sum((task.counts for task in found.tasks), np.zeros((len(found.classes), 3), np.int64))
+    stock = np.array(found.stock or total.sum(1))
+    lines = []
+    for row in np.flatnonzero(stock).tolist():
+        known = (str(stock[row]),) if found.stock else ()
+        sides = total[row].tolist() if found.tasks else ["–"] * 3
+        lines.append((found.classes[row], *known, *map(str, sides)))
+    return lines
+
+
+def remark(found: Inspection) -> str:
+    """Return what explains sums above the number of items there are; empty where there are none."""
+    total = sum((task.counts.sum(1) for task in found.tasks), np.zeros(len(found.classes)))
+    if found.stock and (total > np.array(found.stock)).any():
+        return "test items that several clients share count once for each of them"
+    return ""
 
 
 def absent_classes(found: Inspection) -> list[str]:
@@ -40,10 +53,9 @@ def show(found: Inspection, console: "Console") -> None:
     """Print an inspection."""
     from rich.table import Table
 
-    sides = ("train", "validation", "test")
     for title, header, lines in (
-        (f"tasks of {found.title}", ("client", "task", "classes", *sides), task_lines(found)),
-        ("classes", ("class", *sides), class_lines(found)),
+        (f"tasks of {found.title}", ("client", "task", "classes", *SIDES[:3]), task_lines(found)),
+        ("classes", class_header(found), class_lines(found)),
         (
             "labels worth a look",
             ("item", "label", "looks like", "margin"),
@@ -57,6 +69,8 @@ def show(found: Inspection, console: "Console") -> None:
             console.print(table)
     if absent := absent_classes(found):
         console.print(f"classes without any item: {', '.join(absent)}", markup=False)
+    if note := remark(found):
+        console.print(note)
     console.print(f"public items: {found.public}")
     for title, rows in findings(found):
         console.print(f"{title}: {len(rows) or 'none'}", markup=False)
@@ -68,8 +82,12 @@ def show(found: Inspection, console: "Console") -> None:
 
 def findings(found: Inspection) -> list[tuple[str, list[str]]]:
     """Return what was found, by kind, as lines."""
+    left_out = [("left out", list(found.left_out))] if found.left_out else []
+    told = [("cannot be used", list(found.unusable)), *left_out]
+    if found.stock and not found.tasks:  # nothing was compared
+        return told
     return [
-        ("cannot be used", list(found.unusable)),
+        *told,
         ("equal items", [f"{p.one} = {p.other} ({p.remark})" for p in found.equal]),
         ("nearly equal items", [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]),
     ]

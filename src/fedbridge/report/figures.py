@@ -84,7 +84,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
         figure.set_facecolor("white")
         _draw(axes, curves, limits_of(list(curves.values())))
         _label_ends(axes, curves)
-        title = f"{run.config.name} on {run.config.data.name}: accuracy on all classes seen so far"
+        title = f"{run.config.name} on {run.config.data.title}: accuracy on all classes seen so far"
         axes.set_title(short(title, 80), loc="left", fontweight="bold", pad=10)
         axes.set_xlabel("after task")
         date = {"Date": None} if ending == ".svg" else {}

@@ -59,18 +59,26 @@ def _rows(folder: Path) -> Iterator[Row]:
         if not files:
             raise UserError(f"{label}: must hold pictures of class {label.name!r}, found none")
         for path in files:
-            _check_ending(path)
-            yield Row(str(path), label.name, Encoded(partial(read_file, path)))
+            if fault := ending_fault(path):
+                raise UserError(f"{path}: {fault}")
+            yield Row(str(path), label.name, encoded(path))
 
 
-def _check_ending(path: Path) -> None:
+def ending_fault(path: Path) -> str:
+    """Say what is wrong with a file's name or kind; nothing is if it may be opened."""
     ending = path.suffix.lower()
-    if ending not in ENDINGS or not path.is_file():
-        unsafe = "; nothing is unpickled" if ending in UNSAFE else ""
-        raise UserError(
-            f"{path}: must be a picture ({', '.join(e[1:] for e in ENDINGS)}), found "
-            f"{ending or 'a folder or a file without ending'}{unsafe}"
-        )
+    if ending in ENDINGS and path.is_file():
+        return ""
+    unsafe = "; nothing is unpickled" if ending in UNSAFE else ""
+    return (
+        f"must be a picture ({', '.join(e[1:] for e in ENDINGS)}), found "
+        f"{ending or 'a folder or a file without ending'}{unsafe}"
+    )
+
+
+def encoded(path: Path) -> Encoded:
+    """Return a picture file, which is read when it is decoded."""
+    return Encoded(partial(read_file, path))
 
 
 def read_file(path: Path) -> bytes:

@@ -1,8 +1,10 @@
 """From the rows of one task to what clients learn from: read once, checked, in a fixed order."""
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +22,7 @@ from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import seed_for
 
+T = TypeVar("T")
 TRAIN, VALIDATION, TEST = range(3)
 SIDES = ("train", "validation", "test")
 TOLD = 10  # faults that an error names at most
@@ -87,15 +90,20 @@ class Fault:
 
 def read_items(partition: Partition, frame: Frame) -> tuple[list[Item], list[Fault]]:
     """Read a task, in an order that its contents alone decide, and say what cannot be read."""
-    items, faults = [], []
-    for row in partition.rows():
-        try:
-            items.append(_item(row, frame))
-        except UserError as error:
-            faults.append(Fault(row.place, str(error)))
-        except Exception as error:  # decoders raise whatever they like
-            faults.append(Fault(row.place, f"cannot be read ({type(error).__name__}: {error})"))
+    read = [attempted(row.place, partial(_item, row, frame)) for row in partition.rows()]
+    items = [one for one in read if isinstance(one, Item)]
+    faults = [one for one in read if isinstance(one, Fault)]
     return sorted(items, key=lambda item: (item.group, item.label, item.place)), faults
+
+
+def attempted(place: str, read: Callable[[], T]) -> T | Fault:
+    """Return what was read, or what is wrong with it."""
+    try:
+        return read()
+    except UserError as error:
+        return Fault(place, str(error))
+    except Exception as error:  # decoders raise whatever they like
+        return Fault(place, f"cannot be read ({type(error).__name__}: {error})")
 
 
 def part_of(name: str, items: list[Item], frame: Frame) -> Part:
@@ -178,14 +186,23 @@ def _item(row: Row, frame: Frame) -> Item:
         )
     if isinstance(row.content, Encoded) != (frame.modality == "image"):
         raise UserError(f"must be of data.modality = {frame.modality!r} of the common config")
+    item, small, group = content_of(row, frame)
+    return Item(row.place, frame.classes.index(row.label), group, item, small)
+
+
+def content_of(row: Row, frame: Frame) -> tuple[Images | str, Images | NDArray[np.uint16], int]:
+    """Return an item for the FM, for small models, and the number of its group.
+
+    Where the row names no group, equal contents are one.
+    """
     item, small, digest = _content(row.content, frame)
     group = seed_for(0, "group", row.group) if row.group is not None else _number(digest)
-    return Item(row.place, frame.classes.index(row.label), group, item, small)
+    return item, small, group
 
 
 def _content(
     content: str | Encoded | Cells, frame: Frame
-) -> tuple[Images | str, NDArray[np.uint8] | NDArray[np.uint16], str]:
+) -> tuple[Images | str, Images | NDArray[np.uint16], str]:
     """Return an item for the FM, for small models, and the sha256 of its content."""
     if isinstance(content, Encoded):
         picture = decode_picture(content)

@@ -2,6 +2,7 @@
 
 import csv
 import datetime
+import difflib
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator
@@ -9,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
 from fedbridge.data.hub import foreign_errors, state_of
 from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
@@ -17,6 +19,9 @@ from fedbridge.errors import UserError
 
 Record = dict[str, Any]
 Located = tuple[str, Record]  # where a row stands, and its values by column
+CSV_ENDINGS = (".csv", ".tsv", ".txt")
+PARQUET_ENDINGS = (".parquet", ".pq")
+RAGGED = "must have a value for each column of the header"
 
 NAMES: dict[str, str] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 """Names of periods, which sort as time goes."""
@@ -24,35 +29,48 @@ NAMES: dict[str, str] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
 
 def read_csv(settings: CSV) -> list[Partition]:
     """List the tasks of a CSV file or of a folder of them; see partitions_of."""
-    return _files(settings, settings.path, (".csv", ".tsv", ".txt"), _csv_rows)
+    return _files(settings, settings.path, CSV_ENDINGS, _csv_rows)
 
 
 def _csv_rows(settings: CSV, path: Path) -> Iterator[Located]:
+    for place, values in csv_records(path, settings, settings.separator):
+        if values is None:
+            raise UserError(f"{place}: {RAGGED}")
+        yield place, values
+
+
+def csv_records(
+    path: Path, columns: Columns, separator: str
+) -> Iterator[tuple[str, Record | None]]:
+    """Yield the place and the values of each row, None where it does not fit the header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=settings.separator, strict=True)
-            require_columns(str(path), settings, reader.fieldnames or ())
+            reader = csv.DictReader(file, delimiter=separator, strict=True)
+            require_columns(str(path), columns, reader.fieldnames or ())
             for values in reader:
-                place = f"{path}: line {reader.line_num}"
-                if None in values or None in values.values():
-                    raise UserError(f"{place}: must have a value for each column of the header")
-                yield place, dict(values)
+                ragged = None in values or None in values.values()
+                yield f"{path}: line {reader.line_num}", None if ragged else dict(values)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UserError(f"{path}: must be a CSV file in UTF-8: {error}") from error
 
 
 def read_parquet(settings: Parquet) -> list[Partition]:
     """List the tasks of a Parquet file or of a folder of them; see partitions_of."""
-    return _files(settings, settings.path, (".parquet", ".pq"), _parquet_rows)
+    return _files(settings, settings.path, PARQUET_ENDINGS, _parquet_rows)
 
 
 def _parquet_rows(settings: Parquet, path: Path) -> Iterator[Located]:
-    parquet = library("pyarrow.parquet", "tables", "data.kind = 'parquet'")
+    return parquet_records(path, settings)
+
+
+def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
+    """Yield the place and the values of each row."""
+    parquet = library("pyarrow.parquet", "tables", "Parquet")
     try:
         file = parquet.ParquetFile(path)
-        require_columns(str(path), settings, file.schema_arrow.names)
+        require_columns(str(path), columns, file.schema_arrow.names)
         row = 0
-        for batch in file.iter_batches(columns=list(settings.columns)):
+        for batch in file.iter_batches(columns=list(columns.columns)):
             for values in batch.to_pylist():
                 row += 1
                 yield f"{path}: row {row}", values
@@ -94,12 +112,8 @@ def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
             yield f"{place} {row}", values
 
 
-def _files(
-    settings: CSV | Parquet,
-    path: Path,
-    endings: tuple[str, ...],
-    read: Callable[[Any, Path], Iterator[Located]],
-) -> list[Partition]:
+def table_files(path: Path, endings: tuple[str, ...]) -> list[Path]:
+    """Return a file, or the files in a folder; raise UserError if one has no such ending."""
     if path.is_dir():
         files = list(inside(path, "tables"))
     elif path.is_file():
@@ -111,6 +125,16 @@ def _files(
             raise UserError(f"{file}: must end with {' or '.join(endings)}")
     if not files:
         raise UserError(f"{path}: must hold files that end with {' or '.join(endings)}, found none")
+    return files
+
+
+def _files(
+    settings: CSV | Parquet,
+    path: Path,
+    endings: tuple[str, ...],
+    read: Callable[[Any, Path], Iterator[Located]],
+) -> list[Partition]:
+    files = table_files(path, endings)
     if settings.task or settings.date or path.is_file():
         return by_task(settings, (row for file in files for row in read(settings, file)), "all")
     whole = [Partition(file.stem, False, partial(_parsed, settings, file, read)) for file in files]
@@ -136,11 +160,8 @@ def by_task(settings: Table, located: Iterable[Located], otherwise: str) -> list
     return in_order(found, settings.complete)
 
 
-def row_of(settings: Table, place: str, values: Record) -> Row:
+def row_of(settings: Columns, place: str, values: Record) -> Row:
     """Return the item of a row of a table."""
-    label, group = values[settings.label], None
-    if settings.group is not None and not is_missing(values[settings.group]):
-        group = str(values[settings.group])
     content: str | Encoded | Cells
     if settings.features is not None:
         content = cells({name: values[name] for name in settings.features})
@@ -149,6 +170,14 @@ def row_of(settings: Table, place: str, values: Record) -> Row:
         content = "" if is_missing(text) else str(text)
     else:
         content = Encoded(partial(_picture_bytes, values[getattr(settings, "image", "")]))
+    return labelled(settings, place, values, content)
+
+
+def labelled(settings: Columns, place: str, values: Record, content: str | Encoded | Cells) -> Row:
+    """Return an item of this content with the label and the group of a row."""
+    label, group = values[settings.label], None
+    if settings.group is not None and not is_missing(values[settings.group]):
+        group = str(values[settings.group])
     return Row(place, None if is_missing(label) else as_word(label), content, group)
 
 
@@ -161,17 +190,21 @@ def _task(settings: Table, place: str, values: Record, otherwise: str) -> str:
         raise UserError(f"{place}: must have a value in column {column!r}, found none")
     if settings.task is not None:
         return as_word(value)
-    return _as_date(place, column, value).strftime(NAMES[settings.period])
+    try:
+        return as_date(column, value).strftime(NAMES[settings.period])
+    except UserError as error:
+        raise UserError(f"{place}: {error}") from error
 
 
-def _as_date(place: str, column: str, value: Any) -> datetime.date:
+def as_date(column: str, value: Any) -> datetime.date:
+    """Return a date, or date and time; raise UserError if the value is none."""
     if isinstance(value, datetime.date):
         return value
     try:
         return datetime.datetime.fromisoformat(str(value).strip())
     except ValueError as error:
         raise UserError(
-            f"{place}: column {column!r} must hold dates such as 2025-01-31, found {value!r}"
+            f"column {column!r} must hold dates such as 2025-01-31, found {value!r}"
         ) from error
 
 
@@ -182,16 +215,18 @@ def _picture_bytes(value: Any) -> bytes:
     return data
 
 
-def require_columns(place: str, settings: Table, found: Iterable[str]) -> None:
+def require_columns(place: str, settings: Columns, found: Iterable[str]) -> None:
     """Raise UserError naming the setting if a column that it names is not there."""
     known = tuple(found)
-    for role in ("label", "text", "image", "group", "task", "date", "features"):
+    for role in ("label", "text", "image", "group", "domain", "task", "date", "features"):
         asked = getattr(settings, role, None)
         for column in asked if isinstance(asked, tuple) else (asked,):
             if column is not None and column not in known:
+                close = difflib.get_close_matches(column, known, n=1)
                 raise UserError(
-                    f"{place}: data.{role}: must be one of the columns {', '.join(known)}, found "
-                    f"{column!r}"
+                    f"{place}: {settings.where}.{role}: must be one of the columns "
+                    f"{', '.join(known)}, found {column!r}"
+                    + (f"; did you mean {close[0]!r}?" if close else "")
                 )
 
 

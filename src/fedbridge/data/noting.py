@@ -1,0 +1,42 @@
+"""Which data a run is about: noted when it begins, compared when it goes on."""
+
+import logging
+
+from fedbridge.data.dataset import Dataset
+from fedbridge.errors import UserError
+from fedbridge.runs import Run
+
+log = logging.getLogger(__name__)
+
+
+def note_data(run: Run, dataset: Dataset) -> None:
+    """Note a run's data as its event ``data``, or compare them with those that it began with.
+
+    Raises UserError if they have changed, since what clients remember are numbers of items.
+    Nothing is noted of data that lie at sites.
+    """
+    noted = [event for event in run.events() if event["kind"] == "data"]
+    if any(event["fingerprint"] != dataset.fingerprint for event in noted):
+        raise UserError(
+            f"{run.folder}: this run began with {noted[0]['items']} items of {noted[0]['name']}, "
+            f"and the data have changed since; bring them back, or begin anew in another folder "
+            f"(--out)"
+        )
+    if noted or not len(dataset):
+        return
+    if dataset.broken or dataset.small:
+        log.info(
+            "%s: left out: %d that cannot be used, %d small classes; fedbridge data inspect "
+            "tells which",
+            dataset.name,
+            len(dataset.broken),
+            len(dataset.small),
+        )
+    run.event(
+        "data",
+        name=dataset.name,
+        items=len(dataset),
+        classes=len(dataset.classes),
+        fingerprint=dataset.fingerprint,
+        left_out=[*dataset.broken, *dataset.small],
+    )

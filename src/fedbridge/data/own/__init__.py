@@ -1,0 +1,110 @@
+"""One's own data in a local experiment: files or arrays, prepared once and kept in the cache."""
+
+import difflib
+import logging
+import os
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedbridge.config import ARRAYS, Own, kind_of, path_of, title_of
+from fedbridge.data.own.parts import listed, parts_of
+from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
+from fedbridge.data.site.preparing import Frame
+from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
+from fedbridge.errors import UserError
+
+SMALL_SIDE = 32  # of the pictures that small models read
+READERS: dict[str, Callable[[Path, Own], Found]] = {
+    "folder": in_folder,
+    "csv": in_csv,
+    "parquet": in_parquet,
+}
+"""What yields the items of each kind of files; the contents of pictures are read later."""
+log = logging.getLogger(__name__)
+
+
+def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
+    """Return own data domain by domain, preparing what is not in the cache ``root`` yet.
+
+    Files that change in name, size or time are prepared anew. Raises UserError if nothing is
+    there, it has another form, or something in it cannot be used and must not be left out.
+    """
+    path = path_of(name)
+    if path is None:
+        folder = root / ARRAYS / name.partition(":")[2]
+        if not folder.is_dir():
+            raise UserError(
+                f"data.name: {name}: these arrays are not in the cache {root} any more; hand them "
+                f"to fedbridge.data.from_arrays again"
+            )
+    else:
+        folder = root / kind_of(name) / _key(path, own)
+        if not folder.is_dir():
+            _prepare(name, path, own, folder)
+    parts = [read_part(part) for part in sorted(folder.iterdir())]
+    _require_whole(name, own, parts)
+    return parts
+
+
+def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
+    found = list(READERS[kind_of(name)](path, own))
+    if not found:
+        raise UserError(f"{path}: must have rows, found none")
+    log.info("%s: reading %d files or rows", title_of(name), len(found))
+    pictures = kind_of(name) == "folder" or own.image is not None
+    frame = Frame((), "image" if pictures else "text", SMALL_SIDE, own.side)
+    write_parts(folder, partial(parts_of, found, frame, own.least))
+
+
+def _require_whole(name: str, own: Own, parts: list[tuple[Part, str]]) -> None:
+    origins = [part.origin for part, _ in parts if part.origin is not None]
+    broken = tuple(line for origin in origins for line in origin.broken)
+    if broken and own.broken == "refuse":
+        count = len(broken) + sum(len(origin.places) for origin in origins)
+        raise UserError(
+            f"{path_of(name)}: of {count} items {listed(broken)}. data.own.broken = 'skip' leaves "
+            f"them out"
+        )
+
+
+def _key(path: Path, own: Own) -> str:
+    """Return a name for files as they are now and all that decides how they are read."""
+    settings = own.model_dump(mode="json", exclude={"broken", "period"})
+    # pictures that a table names lie beside it
+    whole = path.parent if own.image is not None and path.is_file() else path
+    return content_fingerprint([str(path), _state(path, whole), settings])[:32]
+
+
+def _state(path: Path, whole: Path) -> list[list[Any]]:
+    if not path.exists():
+        raise UserError(f"data.name: {path}: there is no such file or folder{_close(path)}")
+    try:
+        if whole.is_file():
+            return [_stamp(whole, whole)]
+        found = os.walk(whole, onerror=_raise)
+        files = [Path(folder, file) for folder, _, names in found for file in names]
+        return sorted(_stamp(whole, file) for file in files if file.exists())
+    except OSError as error:
+        raise UserError(f"data.name: {error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _stamp(whole: Path, file: Path) -> list[Any]:
+    about = file.stat()
+    return [os.path.relpath(file, whole), about.st_size, about.st_mtime_ns]
+
+
+def _raise(error: OSError) -> None:
+    raise error
+
+
+def _close(path: Path) -> str:
+    """Return a question after what lies there under a similar name; empty if nothing does."""
+    there = next(parent for parent in path.parents if parent.is_dir())
+    missing = path.relative_to(there).parts[0]
+    try:
+        close = difflib.get_close_matches(missing, os.listdir(there), n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {str(there / close[0])!r}?" if close else ""

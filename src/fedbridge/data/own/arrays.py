@@ -1,0 +1,194 @@
+"""Arrays of a program as a data set: put into the cache under a name made from their content."""
+
+import hashlib
+import io
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.config import ARRAYS, Data
+from fedbridge.data.own import SMALL_SIDE
+from fedbridge.data.own.parts import listed, parts_of
+from fedbridge.data.own.samples import ALL, Sample
+from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
+from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.rows import Encoded, Row
+from fedbridge.data.store import Part, data_root, write_parts
+from fedbridge.errors import UserError
+
+MOST_COLUMNS = 48
+Content = str | Encoded | Cells
+
+
+def from_arrays(
+    items: Any,
+    labels: Sequence[Any],
+    *,
+    classes: Sequence[str] | None = None,
+    domains: Sequence[Any] | None = None,
+    tasks: Sequence[Any] | None = None,
+    groups: Sequence[Any] | None = None,
+) -> Data:
+    """Put N items into the cache and return the ``data`` section by which a config names them.
+
+    ``items`` are pictures ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` of C = 1, 3 (or, at
+    the end, 4) channels, uint8 or floats from 0 to 1, as NumPy or torch arrays; a list of texts; a
+    matrix ``(N, F)`` of numbers; or columns by name. ``labels`` are names, or numbers, of which
+    ``classes`` may give the names. ``domains`` say where an item is from, ``tasks`` when it
+    comes (with ``scenario.kind = "given"``), ``groups`` which belong together. Equal arrays are
+    kept once. Raises UserError naming the argument, the rule and what was found.
+    """
+    given = _given(items)
+    count = len(given.contents)
+    about = {"domains": domains, "tasks": tasks, "groups": groups}
+    told = {name: _words(name, values, count) for name, values in about.items()}
+    named = _words("labels", labels, count) or []
+    if classes is not None:
+        named = [_class_name(word, tuple(classes)) for word in named]
+    samples = [
+        Sample(
+            Row(f"item {n}", named[n], content, told["groups"][n] if told["groups"] else None),
+            told["domains"][n] if told["domains"] else ALL,
+            told["tasks"][n] if told["tasks"] else "",
+        )
+        for n, content in enumerate(given.contents)
+    ]
+    digest = hashlib.sha256(repr([given.modality, given.side, named, told]).encode())
+    for piece in given.pieces:
+        digest.update(piece)
+    mark = digest.hexdigest()[:32]
+    folder = data_root("own") / ARRAYS / mark
+    if not folder.is_dir():
+        frame = Frame((), given.modality, SMALL_SIDE, given.side)
+        write_parts(folder, partial(_whole, samples, frame))
+    return Data(name=f"{ARRAYS}:{mark}")
+
+
+def _whole(samples: list[Sample], frame: Frame, workspace: Path) -> Iterator[Part]:
+    for part in parts_of(samples, frame, 1, workspace):
+        if part.origin is not None and part.origin.broken:
+            raise UserError(f"from_arrays: {listed(part.origin.broken)}")
+        yield part
+
+
+@dataclass(frozen=True)
+class _Given:
+    """Items as rows have them, and the bytes that tell them from others."""
+
+    contents: Sequence[Content]
+    modality: Literal["image", "text"]
+    pieces: Iterable[bytes]
+    side: int = SMALL_SIDE
+
+
+def _given(items: Any) -> _Given:
+    if isinstance(items, Mapping):
+        return _columns(items)
+    if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
+        return _Given(items, "text", (f"{len(text)} {text}".encode() for text in items))
+    array = _array("items", items)
+    if array.ndim in (3, 4):
+        return _pictures(array)
+    if array.ndim == 2 and array.dtype.kind in "fiu":
+        named = {f"x{n + 1}": array[:, n] for n in range(array.shape[1])}
+        return _columns(named)
+    if array.ndim == 1 and array.dtype.kind in "UO":
+        return _given([str(text) for text in array.tolist()])
+    raise UserError(
+        f"items: must be pictures (N, H, W[, C]), texts, a matrix (N, F) of numbers or columns by "
+        f"name, found {array.dtype} {array.shape}"
+    )
+
+
+def _columns(columns: Mapping[str, Any]) -> _Given:
+    if not 1 <= len(columns) <= MOST_COLUMNS:
+        raise UserError(f"items: must have 1 to {MOST_COLUMNS} columns, found {len(columns)}")
+    values = {name: _array(f"items[{name!r}]", one).tolist() for name, one in columns.items()}
+    lengths = {name: len(column) for name, column in values.items()}
+    if len(set(lengths.values())) > 1:
+        raise UserError(f"items: columns must be of one length, found {lengths}")
+    rows = zip(*values.values(), strict=True)
+    contents = [cells(dict(zip(values, row, strict=True))) for row in rows]
+    return _Given(contents, "text", (f"{content.values!r}".encode() for content in contents))
+
+
+def _pictures(array: NDArray[Any]) -> _Given:
+    pixels = _with_channels_last(array)
+    if pixels.dtype != np.uint8:
+        pixels = _as_bytes(pixels)
+    contents = [Encoded(partial(_png, picture)) for picture in pixels]
+    side = max(SMALL_SIDE, min(pixels.shape[1:3]))
+    pieces = (repr(pixels.shape).encode(), *(picture.tobytes() for picture in pixels))
+    return _Given(contents, "image", pieces, side)
+
+
+def _with_channels_last(array: NDArray[Any]) -> NDArray[Any]:
+    if array.ndim == 3:
+        return array[..., None]
+    if array.shape[3] in (1, 3, 4):
+        return array
+    if array.shape[1] in (1, 3):
+        return array.transpose(0, 2, 3, 1)
+    raise UserError(
+        f"items: pictures must have 1, 3 or 4 channels, last, or 1 or 3 after N, found shape "
+        f"{array.shape}"
+    )
+
+
+def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
+    low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
+    if pixels.dtype.kind != "f" or not 0.0 <= low <= high <= 1.0:
+        raise UserError(
+            f"items: pictures must be uint8, or floats from 0 to 1, found {pixels.dtype} from "
+            f"{low:g} to {high:g}"
+        )
+    scaled: NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
+    return scaled
+
+
+def _png(pixels: NDArray[np.uint8]) -> bytes:
+    from PIL import Image
+
+    file = io.BytesIO()
+    squeezed = pixels[..., 0] if pixels.shape[-1] == 1 else pixels
+    Image.fromarray(np.ascontiguousarray(squeezed)).save(file, "PNG", compress_level=0)
+    return file.getvalue()
+
+
+def _array(name: str, values: Any) -> NDArray[Any]:
+    """Return a NumPy array of a NumPy array, a torch tensor or a list."""
+    tensor = values.detach().cpu() if hasattr(values, "detach") else values
+    try:
+        return np.asarray(tensor)
+    except ValueError as error:
+        raise UserError(f"{name}: must be an array: {error}") from error
+
+
+def _words(name: str, values: Sequence[Any] | None, count: int) -> list[str] | None:
+    """Return values as words; raise UserError unless there is one for each item."""
+    if values is None:
+        return None
+    each = _array(name, values).tolist()
+    if not isinstance(each, list) or len(each) != count:
+        found = len(each) if isinstance(each, list) else 1
+        raise UserError(f"{name}: must have a value for each of {count} items, found {found}")
+    missing = [n for n, value in enumerate(each) if is_missing(value)]
+    if missing:
+        raise UserError(
+            f"{name}: must have a value for each item, found none for {len(missing)}, the first "
+            f"being item {missing[0]}"
+        )
+    return [as_word(value) for value in each]
+
+
+def _class_name(word: str, classes: tuple[str, ...]) -> str:
+    if not word.isdecimal() or int(word) >= len(classes):
+        raise UserError(
+            f"labels: must be numbers from 0 to {len(classes) - 1} with classes, found {word!r}"
+        )
+    return classes[int(word)]

@@ -1,0 +1,152 @@
+"""From items as they were found to prepared data: decoded once, what is broken told."""
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.data.own.samples import Sample
+from fedbridge.data.site.preparing import Fault, Frame, attempted, content_of
+from fedbridge.data.site.rows import natural
+from fedbridge.data.store import Images, Origin, Part, Texts
+from fedbridge.errors import UserError
+
+Content = tuple[Images | str, Images | NDArray[np.uint16]]
+Contents = tuple[Images | Texts, Images | NDArray[np.uint16]]
+TOLD = 10  # faults that an error names at most
+
+
+def parts_of(
+    found: Sequence[Sample | Fault], frame: Frame, least: int, workspace: Path
+) -> Iterator[Part]:
+    """Yield each domain; raise UserError if too little is left to be told apart."""
+    faults = [one for one in found if isinstance(one, Fault)]
+    samples = [one for one in found if isinstance(one, Sample)]
+    samples.sort(key=lambda sample: natural(sample.domain))  # stable: items stay in their order
+    kept: list[Sample] = []
+    groups: list[int] = []
+    contents = _contents(samples, frame, kept, groups, faults)
+    items, inputs = (_listed if frame.modality == "text" else partial(_drawn, frame, workspace))(
+        contents
+    )
+    broken = tuple(str(fault) for fault in sorted(faults, key=lambda fault: natural(fault.place)))
+    counts = Counter(sample.row.label or "" for sample in kept)
+    classes = tuple(sorted((name for name in counts if counts[name] >= least), key=natural))
+    _require_classes(classes, counts, least, broken)
+    small = _small(counts, least)
+    numbers = {name: number for number, name in enumerate(classes)}
+    labels = np.array([numbers.get(sample.row.label or "", -1) for sample in kept], np.int64)
+    domains = np.array([sample.domain for sample in kept])
+    for domain in dict.fromkeys(sample.domain for sample in kept):
+        rows = np.flatnonzero((domains == domain) & (labels >= 0))
+        if not len(rows):
+            continue
+        told = [kept[row] for row in rows.tolist()]
+        few = _at(inputs, rows)
+        yield Part(
+            domain=domain,
+            items=few if items is inputs else _at(items, rows),
+            inputs=few,
+            labels=labels[rows],
+            groups=np.array(groups, np.int64)[rows],
+            classes=classes,
+            licences=(),
+            sources=("own data",),
+            origin=Origin(
+                places=tuple(sample.row.place for sample in told),
+                tasks=tuple(sample.task for sample in told if sample.task),
+                broken=broken,
+                small=small,
+            ),
+        )
+        broken = small = ()  # told once
+
+
+def _contents(
+    samples: Iterable[Sample],
+    frame: Frame,
+    kept: list[Sample],
+    groups: list[int],
+    faults: list[Fault],
+) -> Iterator[Content]:
+    """Decode each item once; note in the lists which could be, their groups, and what could not."""
+    for sample in samples:
+        read = attempted(sample.row.place, partial(_decoded, sample, frame))
+        if isinstance(read, Fault):
+            faults.append(read)
+            continue
+        item, small, group = read
+        kept.append(sample)
+        groups.append(group)
+        yield item, small
+
+
+def _decoded(sample: Sample, frame: Frame) -> tuple[Images | str, Images | NDArray[np.uint16], int]:
+    if sample.row.label is None:
+        raise UserError("must have a label, found none")
+    return content_of(sample.row, frame)
+
+
+def _listed(contents: Iterator[Content]) -> Contents:
+    read = list(contents)
+    inputs: Any = np.stack([small for _, small in read]) if read else np.zeros((0, 0), np.uint16)
+    return tuple(str(item) for item, _ in read), inputs
+
+
+def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Contents:
+    """Write pictures one by one, since a large data set would not fit in memory."""
+    paths = [workspace / name for name in ("items", "inputs")]
+    count = 0
+    with paths[0].open("wb") as large, paths[1].open("wb") as little:
+        for item, small in contents:
+            large.write(np.asarray(item).tobytes())
+            little.write(small.tobytes())
+            count += 1
+    if not count:
+        return (nothing := np.zeros((0, 3, 1, 1), np.uint8)), nothing
+    items, inputs = (
+        np.memmap(path, np.uint8, "r", shape=(count, 3, side, side))
+        for path, side in zip(paths, (frame.side, frame.size), strict=True)
+    )
+    return inputs if frame.side == frame.size else items, inputs
+
+
+def _at(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Return some of the items; as they lie on disk where they are neighbours."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    if last - first == len(rows):
+        return values[first:last]
+    if isinstance(values, tuple):
+        return tuple(values[row] for row in rows.tolist())
+    return values[rows]
+
+
+def _require_classes(
+    classes: tuple[str, ...], counts: Counter[str], least: int, broken: Texts
+) -> None:
+    if len(classes) >= 2:
+        return
+    told = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())) or "none"
+    rule = f" of {least} items or more (data.own.least)" if least > 1 else ""
+    raise UserError(
+        f"there must be at least two classes{rule}, found {told}"
+        + (f"; {listed(broken)}" if broken else "")
+    )
+
+
+def _small(counts: Counter[str], least: int) -> Texts:
+    return tuple(
+        f"class {name!r} has {counts[name]} items, fewer than data.own.least = {least}"
+        for name in sorted(counts, key=natural)
+        if counts[name] < least
+    )
+
+
+def listed(broken: Texts) -> str:
+    """Say how many files or rows cannot be used, and name the first ones."""
+    more = "; ..." if len(broken) > TOLD else ""
+    return f"{len(broken)} cannot be used: {'; '.join(broken[:TOLD])}{more}"

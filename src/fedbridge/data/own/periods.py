@@ -1,0 +1,55 @@
+"""What the data say of tasks, as numbers: tasks by their names, dates by periods."""
+
+import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.config import Own
+from fedbridge.data.site.rows import natural
+
+DAY, WEEK, MONTH, YEAR = "%Y-%m-%d", "%G-W%V", "%Y-%m", "%Y"
+PERIODS = {"day": DAY, "week": WEEK, "month": MONTH, "year": YEAR}
+
+
+def numbered(values: tuple[str, ...], own: Own) -> tuple[NDArray[np.int64], tuple[str, ...]]:
+    """Return each item's task ``(N,)`` from 0, and the tasks' names, in order.
+
+    Only tasks that have items count. A number of periods cuts the time from the first to the last
+    date into parts of equal length.
+    """
+    if own.date is None:
+        names = list(values)
+    else:
+        moments = [_moment(value) for value in values]
+        if isinstance(own.period, int):
+            names = _cut(moments, own.period)
+        else:
+            names = [_named(moment, own.period) for moment in moments]
+    ordered = sorted(set(names), key=natural)
+    place = {name: number for number, name in enumerate(ordered)}
+    return np.array([place[name] for name in names], np.int64), tuple(ordered)
+
+
+def _moment(value: str) -> datetime.datetime:
+    moment = datetime.datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        return moment
+    return moment.astimezone(datetime.UTC).replace(tzinfo=None)
+
+
+def _named(moment: datetime.datetime, period: str) -> str:
+    if period == "quarter":
+        return f"{moment.year:04}-Q{(moment.month + 2) // 3}"
+    return moment.strftime(PERIODS[period])
+
+
+def _cut(moments: list[datetime.datetime], count: int) -> list[str]:
+    first, last = min(moments), max(moments)
+    length = (last - first) / count
+
+    def name(moment: datetime.datetime) -> str:
+        number = min(count - 1, int((moment - first) / length)) if length else 0
+        return f"{number + 1}: from {first + number * length:%Y-%m-%d}"
+
+    return [name(moment) for moment in moments]

@@ -1,0 +1,142 @@
+"""What lies in one's own files: every item with its domain and its task, and what is no item."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from fedbridge.config import Own
+from fedbridge.data.site.cells import as_word, is_missing
+from fedbridge.data.site.pictures import encoded, ending_fault
+from fedbridge.data.site.preparing import Fault, attempted
+from fedbridge.data.site.rows import Encoded, Row, inside
+from fedbridge.data.site.tables import (
+    CSV_ENDINGS,
+    PARQUET_ENDINGS,
+    RAGGED,
+    Record,
+    as_date,
+    csv_records,
+    labelled,
+    parquet_records,
+    row_of,
+    table_files,
+)
+from fedbridge.errors import UserError
+
+ALL = "all"  # the domain of items where nothing tells domains apart
+
+
+@dataclass(frozen=True)
+class Sample:
+    """An item, where it is from, and its task or date as the data say it."""
+
+    row: Row
+    domain: str = ALL
+    task: str = ""
+
+
+Found = Iterator[Sample | Fault]
+
+
+def in_folder(root: Path, own: Own) -> Found:
+    """Yield the pictures of a folder; raise UserError if it has another layout."""
+    *levels, _, _ = own.layout.split("/")
+    yield from _below(root, root, levels, {})
+
+
+def _below(root: Path, folder: Path, levels: list[str], names: dict[str, str]) -> Found:
+    """Yield what lies in a folder of classes, or in the folders of a level above them."""
+    level, *deeper = levels or ["class"]
+    folders = []
+    for path in inside(folder, _plural(level)):
+        if path.is_dir():
+            folders.append(path)
+        else:
+            place = str(path.relative_to(root))
+            yield Fault(place, f"lies among the folders of {_plural(level)}, but is none")
+    if not folders:
+        raise UserError(f"{folder}: must have a folder for each {level}, found none")
+    for path in folders:
+        if levels:
+            yield from _below(root, path, deeper, {**names, level: path.name})
+        else:
+            yield from _of_class(root, path, names)
+
+
+def _of_class(root: Path, folder: Path, names: dict[str, str]) -> Found:
+    files = list(inside(folder, "pictures"))
+    if not files:
+        raise UserError(
+            f"{folder}: must hold pictures of class {folder.name!r}, found none; a class without "
+            f"pictures should have no folder"
+        )
+    for path in files:
+        place = str(path.relative_to(root))
+        if fault := ending_fault(path):
+            yield Fault(place, fault)
+        else:
+            row = Row(place, folder.name, encoded(path))
+            yield Sample(row, names.get("domain", ALL), names.get("task", ""))
+
+
+def _plural(level: str) -> str:
+    return "classes" if level == "class" else f"{level}s"
+
+
+def in_csv(path: Path, own: Own) -> Found:
+    """Yield the rows of a CSV file, or of all in a folder."""
+    for file in table_files(path, CSV_ENDINGS):
+        yield from _rows(file, csv_records(file, own, own.separator), own)
+
+
+def in_parquet(path: Path, own: Own) -> Found:
+    """Yield the rows of a Parquet file, or of all in a folder."""
+    for file in table_files(path, PARQUET_ENDINGS):
+        yield from _rows(file, parquet_records(file, own), own)
+
+
+def _rows(file: Path, records: Iterator[tuple[str, Record | None]], own: Own) -> Found:
+    for place, values in records:
+        short = place.replace(str(file), file.name, 1)
+        yield attempted(short, partial(_sample, file.parent, short, values, own))
+
+
+def _sample(folder: Path, place: str, values: Record | None, own: Own) -> Sample:
+    if values is None:
+        raise UserError(RAGGED)
+    if own.image is None:
+        row = row_of(own, place, values)
+    else:
+        picture = _picture(folder, _value(values, own.image))
+        row = labelled(own, place, values, picture)
+    domain = ALL if own.domain is None else as_word(_value(values, own.domain))
+    return Sample(row, domain, _task(values, own))
+
+
+def _task(values: Record, own: Own) -> str:
+    if own.date is not None:
+        return as_date(own.date, _value(values, own.date)).isoformat()
+    return "" if own.task is None else as_word(_value(values, own.task))
+
+
+def _value(values: Record, column: str) -> Any:
+    if is_missing(values[column]):
+        raise UserError(f"must have a value in column {column!r}, found none")
+    return values[column]
+
+
+def _picture(folder: Path, value: Any) -> Encoded:
+    """Return a picture that lies in a file of a table's folder, or in the table itself."""
+    data = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(data, bytes):
+        return Encoded(lambda: data)
+    path = folder / str(data)
+    if not path.resolve().is_relative_to(folder.resolve()):
+        raise UserError(f"picture must lie in the table's folder, found {str(data)!r}")
+    if not path.exists():
+        raise UserError(f"picture must be a file, found nothing at {str(data)!r}")
+    if fault := ending_fault(path):
+        raise UserError(fault)
+    return encoded(path)

@@ -1,0 +1,80 @@
+"""Inspections of one's own files in a local experiment."""
+
+import shutil
+
+import pytest
+import tomli_w
+
+from fedbridge.inspection import inspect_file, write_inspection
+from sites import pictures, rows, task, write_csv
+
+
+@pytest.fixture
+def config(tmp_path, monkeypatch):
+    """Write a config about a folder of pictures; returns a function that changes and writes it."""
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "cache"))
+    task(tmp_path / "p", ["cat", "dog", "eel", "fox"], 25)
+
+    def write(scenario=None, data=None, **own):
+        tree = {
+            "data": {"name": "folder:p", "own": own, **(data or {})},
+            "scenario": {"clients": 2, "tasks": 2, "classes_per_task": 2, **(scenario or {})},
+            "large": {"model": "patches", "size": 16},
+        }
+        path = tmp_path / "c.toml"
+        path.write_text(tomli_w.dumps(tree))
+        return path
+
+    return write
+
+
+def test_broken_files_are_listed_and_the_rest_is_shown(config, tmp_path):
+    (tmp_path / "p" / "cat" / "bad.png").write_bytes(b"none")
+    found = inspect_file(config())
+    assert found.unusable == (
+        "cat/bad.png: cannot be read (ValueError: must be a picture of PNG, JPEG, BMP, GIF, WEBP, "
+        "TIFF, PPM)",
+    )
+    assert (found.stock, len(found.tasks)) == ((25, 25, 25, 25), 4)
+    lenient = inspect_file(config(broken="skip"))
+    assert (lenient.unusable, lenient.left_out) == ((), found.unusable)
+
+
+def test_what_is_there_twice_or_labelled_wrongly_has_its_files_name(config, tmp_path):
+    shutil.copy(tmp_path / "p" / "cat" / "0-0.png", tmp_path / "p" / "dog" / "copy.png")
+    found = inspect_file(config())
+    (pair,) = found.equal
+    assert {pair.one, pair.other} == {"cat/0-0.png", "dog/copy.png"}
+    assert [(doubt.place, doubt.looks_like) for doubt in found.doubts] == [("dog/copy.png", "cat")]
+
+
+def test_a_class_too_small_for_the_scenario_is_shown_beside_the_others(config, tmp_path):
+    pictures(tmp_path / "p", "cat", 25)
+    shutil.rmtree(tmp_path / "p" / "fox")
+    pictures(tmp_path / "p", "fox", 2)
+    found = inspect_file(config())
+    assert found.tasks == ()
+    assert found.stock == (25, 25, 25, 2)
+    (reason,) = found.unusable
+    assert "class 'fox' of client 'client-1' must have at least one training, one valid" in reason
+    assert "leaving out classes of few items (data.own.least)" in reason
+    write_inspection(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text()
+    assert "cannot be divided as the settings say" in page
+    left = inspect_file(config({"tasks": 1}, least=3))
+    assert left.left_out == ("class 'fox' has 2 items, fewer than data.own.least = 3",)
+
+
+def test_tasks_have_the_names_that_the_data_give_them(config, tmp_path):
+    write_csv(tmp_path / "t.csv", rows(200))
+    columns = {"text": "text", "date": "date", "domain": "colour"}
+    scenario = {"kind": "given", "clients_are": "domains", "tasks": 5}
+    path = config(scenario, {"name": f"csv:{tmp_path / 't.csv'}"}, **columns)
+    path.write_text(path.read_text().replace("classes_per_task = 2\n", ""))
+    found = inspect_file(path)
+    assert [(one.client, one.name) for one in found.tasks] == [
+        (client, f"2025-{month:02}") for client in ("grey", "red") for month in range(1, 6)
+    ]
+    used = sum(task.counts.sum() for task in found.tasks)
+    assert used + found.public == 200
+    assert "'cnn' reads image, but the data are text" in found.skipped
