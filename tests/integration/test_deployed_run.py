@@ -24,9 +24,7 @@ ONE_ROUND = {**TASKS, "training": {**TREE["training"], "rounds": 1}}
 def deployment(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server for all runs here; who is there changes."""
     base = tmp_path_factory.mktemp("deployed")
-    path = _installed(base / "by-4", 4)
-    (base / "by-4" / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
-    with deployed(base, tiny(), PYTHONPATH=path) as deployment:
+    with deployed(base, tiny(), PYTHONPATH=_installed(base / "by-4", 4)) as deployment:
         yield deployment
 
 
@@ -116,7 +114,7 @@ def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
         (r.client, r.after_task, r.on_task): r.accuracy for r in rows if r.predictor == "large"
     }
     assert min(right.values()) > 0.9
-    assert [event["client"] for event in of_kind(run, "joined")] == ["client-3"]
+    assert "client-3" in {event["client"] for event in of_kind(run, "joined")}
     assert {event["client"] for event in of_kind(run, "absent")} >= {"client-1"}
     summary = json.loads((run / "summary.json").read_text())
     assert summary["refused"] == 0 and summary["results"]["large"]["class-incremental"]
@@ -150,13 +148,16 @@ def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
     config = tiny(**ONE_ROUND)
     alike = conduct(tmp_path / "local", config)
     deployment.configure(config)
-    deployment.only(*CLIENTS)
+    deployment.only("client-1", "client-3")
+    (tmp_path / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
+    soon_missed = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{deployment.more['PYTHONPATH']}"}
+    deployment.start_clients("client-2", **soon_missed)
     before = deployment.processes["client-2"].said.count(TRAIN)
     run = deployment.start_run("killed")
     deployment.wait_for(run, "round", 1)
     deployment.wait_for_word("client-2", TRAIN, before + 2)
     deployment.kill("client-2")  # amid the second exchange
-    deployment.start_clients("client-2")
+    deployment.start_clients("client-2", **soon_missed)
     deployment.wait_for(run, "round", 2)
     deployment.kill("superlink")
     deployment.kill("run")

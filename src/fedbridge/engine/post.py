@@ -27,7 +27,7 @@ ROLL_CALL = 5.0
 LONGEST_PAUSE = 60.0
 """Most seconds until a client that failed is asked again; at first it is one second."""
 IDLE = "idle"
-PROBE, PROBE_TTL = 30.0, 60.0
+PROBE, PROBE_TTL = 60.0, 60.0
 """Seconds after which a node that has not answered is asked whether it is idle, and for which this
 question waits there. A node works on one message at a time, in their order. So one that answers
 this has lost what it was asked before: its SuperNode was killed over it and started anew."""
