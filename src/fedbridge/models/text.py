@@ -120,7 +120,8 @@ def trimmed(ids: Tensor) -> Tensor:
 
     In a graph that is exported they stay: how many there are would become a constant in it.
     """
-    if torch.compiler.is_exporting() or torch.jit.is_tracing():
+    tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+    if torch.compiler.is_exporting() or tracing:
         return ids
     longest = int((ids != 0).sum(1).amax()) if len(ids) else 0
     return ids[:, : max(longest, 1)]
