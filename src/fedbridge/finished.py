@@ -16,6 +16,7 @@ from fedbridge.evaluation import sharpness_of
 from fedbridge.experiment import Site, crew_of, prepare
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
+from fedbridge.models.device import precision_of
 from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
 from fedbridge.runs import CLIENTS, Run, environment, read_accuracy
 from fedbridge.saved import kind_of
@@ -87,10 +88,11 @@ def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, 
     small.anchors.copy_(commons.anchors[seen])
     large = None
     if config.large.head != "none":
-        where = config.large.model, config.large.size, commons.device, config.engine.precision
+        precision = precision_of(config)
+        where = config.large.model, config.large.size, commons.device, precision
         large = LargeSide(
             settings=config.large,
-            precision=config.engine.precision,
+            precision=precision,
             seed=config.seed,
             fingerprint=foundation(*where).fingerprint,
             lift=commons.lift,

@@ -47,7 +47,7 @@ TOPICS: dict[str, str] = {
     "a-label-or-a-value-is-wrong": (
         r"data\.classes|must have a (label|content|value)|must hold (numbers|dates|one)"
     ),
-    "a-sites-database": r"data\.url_variable|the database refuses",
+    "a-sites-database": r"data\.url_variable|the database refuses|table or query|single SELECT",
     "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",
     "a-sites-folder": (
         r"must be a folder (of|for)|folder for each|must hold pictures|must be a picture|but leads"
@@ -56,7 +56,7 @@ TOPICS: dict[str, str] = {
     "a-task-of-a-site-is-refused": r"items cannot be used|has learnt|task '?.* must have items",
     "a-sites-own-file": r"client: must be|data\.kind|common config",
     "certificates-and-keys": (
-        r"certificate|\bkey\b|ca\.crt|must be (signed|private)|clock right|expired|renew"
+        r"certificate|\bkey\b|register\.sh|ca\.crt|must be (signed|private)|clock right|expired|renew"
     ),
     "the-server-cannot-be-reached": (
         r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
@@ -64,7 +64,21 @@ TOPICS: dict[str, str] = {
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
-    "suites": r"--only|of this suite",
+    "suites": r"--only|of this suite|role 'ours'|must fit a scenario|every name must be there once",
+    "your-own-data-do-not-fit": (
+        r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): |must lie in"
+        r"|data itself|of a client must have a test|picture must lie|must not end|at least two classes"
+    ),
+    "what-is-to-be-predicted-cannot-be-read": r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture",
+    "there-is-nothing-to-predict-with": (
+        r"a saved predictor|of kind .* and format|states of client|checkpoint to predict|is not finished"
+        r"|only there can it be told|holds the models of"
+    ),
+    "an-export-is-refused": r"format: ",
+    "a-model-by-name-cannot-be-had": (
+        r"timm|type of transformers|cannot be used: th|weights must be complete|model: must be one of"
+    ),
+    "the-dashboard-does-not-start": r"dashboard: |folder with runs",
 }
 """Headings of the page on troubleshooting, each with what a message looks like that it explains.
 The first that fits counts."""

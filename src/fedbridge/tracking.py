@@ -47,7 +47,7 @@ class TensorBoard:
 
         folder = str(run.folder / "tensorboard")
         # steps that are done again after a resume hide those that were written before
-        self.writer: Any = SummaryWriter(folder, purge_step=done + 1)  # type: ignore[no-untyped-call]
+        self.writer: Any = SummaryWriter(folder, purge_step=done + 1)
         lines = "\n".join(f"| {key} | {value} |" for key, value in settings.items())
         self.writer.add_text("settings", f"| setting | value |\n|---|---|\n{lines}", done)
         self.step = done

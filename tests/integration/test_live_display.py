@@ -109,7 +109,7 @@ def test_watching_changes_no_number_and_sees_every_phase(whole: Path, tmp_path: 
     assert (run.folder / "accuracy.csv").read_bytes() == (whole / "accuracy.csv").read_bytes()
     a_round = ["learn", "fuse", "save"]
     a_task = [*a_round, "learn", "fuse", "evaluate", "save"]
-    begin = ["starting clients", "first measurement", "evaluate"]
+    begin = ["starting clients", "warm start", "evaluate"]
     assert phases == [*begin, *a_task, *a_task, *a_task, "draw the shared space"]
     assert standing.faults == []
     assert standing.seats["client-1"].accuracy == progress.means("client-1")

@@ -50,7 +50,7 @@ def test_it_is_logged_counted_and_shown(
     assert event["reason"].startswith("'client-2': ") and said in event["reason"]
     assert json.loads((folder / "summary.json").read_text())["refused"] == 1
     assert str(result_table(folder).title).endswith("seed 0, 1 message refused")
-    assert "Refused messages: 1" in write_page(folder).read_text()
+    assert "refused: 1." in write_page(folder).read_text()
 
 
 def boastful(message: Message) -> bytes:
@@ -72,7 +72,7 @@ def test_measurements_that_cannot_be_are_left_out_and_all_else_stays(
     assert json.loads((folder / "summary.json").read_text())["refused"] == 1
     others = [line for line in table(whole).splitlines() if not line.startswith(b"client-2,1,")]
     assert found == others and len(found) < len(table(whole).splitlines())
-    assert "Refused messages: 1" in write_page(folder).read_text()
+    assert "refused: 1." in write_page(folder).read_text()
 
 
 def test_where_nothing_was_refused_nothing_is_said(whole: Path) -> None:

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
-from tiny_runs import conduct, tiny
+from tiny_runs import TREE, conduct, tiny
 
 from fedbridge.config import Config
 from fedbridge.estimate import estimate
@@ -32,7 +32,9 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def config(head: str) -> Config:
-    settings = tiny(large={"head": head}).model_dump(exclude={"learner", "fusion"})
+    settings = tiny(large={"head": head}, small={**TREE["small"], "warm_epochs": 0}).model_dump(
+        exclude={"learner", "fusion"}
+    )
     return Config.model_validate({**settings, **ALONE, "name": f"replay, {head}"})
 
 

@@ -32,7 +32,8 @@ def call(tmp_path, monkeypatch, capsys):
 def refused(answer, told):
     code, out, err = answer
     assert (code, out) == (2, "")
-    assert err.startswith("error: ") and err.count("\n") == 1
+    line, hint = err.splitlines()
+    assert line.startswith("error: ") and hint.startswith("see ")
     assert told in err
 
 

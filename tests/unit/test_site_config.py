@@ -120,8 +120,11 @@ def test_the_common_config_says_what_all_sites_agree_on():
         ({"public_items": None}, "data.public_items must be given"),
         ({"classes": ["cat", "cat"]}, "data.classes must name each once"),
         ({"clients": ["north", "north"]}, "data.clients must name each once"),
-        ({"public": "same"}, "data.public must be 'none' or a built-in data set"),
-        ({"public": "hf:/home/somebody"}, "data.public must be 'none' or a built-in data set"),
+        ({"public": "same"}, "data.public must be 'none', a built-in data set or"),
+        (
+            {"public": "hf:/home/somebody"},
+            "data.public must be 'none', a built-in data set or",
+        ),
         ({"name": "digits"}, "data.clients is only for data.name = 'site'"),
         ({"name": "digits", "clients": None, "classes": None, "modality": None}, "data.size"),
     ],

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 import torch
@@ -56,6 +57,8 @@ class LargeSide:
 
 
 @lru_cache(maxsize=2)
-def foundation(spec: str, size: int, device: torch.device, precision: str) -> FoundationModel:
+def foundation(
+    spec: str, size: int | Literal["auto"], device: torch.device, precision: str
+) -> FoundationModel:
     """Return an FM as ``load_foundation`` does; the last ones are kept at hand."""
     return load_foundation(spec, size, device, precision)

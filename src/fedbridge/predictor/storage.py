@@ -42,7 +42,7 @@ class LargeAbout(_Part):
     """What the large side is built from; its settings are those of the run."""
 
     settings: Large
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["float32", "bfloat16", "float16"]
     seed: int
     fingerprint: str
 

@@ -17,9 +17,11 @@ from fedbridge.data.scenario import Task
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
-from fedbridge.experiment import check_models, commons_of, device_of, plan
+from fedbridge.experiment import commons_of, plan
 from fedbridge.finished import predictor_of
+from fedbridge.models.device import device_of
 from fedbridge.models.foundation import Items
+from fedbridge.models.trial import check_models
 from fedbridge.predictor import Predictor, Using, foundation
 from fedbridge.rng import rng_for
 from fedbridge.server.warm import warm_start
@@ -49,10 +51,10 @@ class Client:
         **settings: Any,
     ) -> None:
         config = settings_of(model, classes, large, learner, settings)
-        check_models(config, Frame.of(config).empty())
+        check_models((model,), Frame.of(config).empty().inputs.shape[1:])
         inputs, items = _public(config, public)
         self._build(config, inputs, _encoded(config, items))
-        if config.small.start != "scratch":
+        if config.starts_warm:
             self._learner.model.load_state_dict(warm_start(self._learner.commons, model))
 
     @classmethod

@@ -5,7 +5,7 @@ from typing import Any
 
 from fedbridge.config import SITE, Config, merged, parse_config
 from fedbridge.errors import UserError
-from fedbridge.models import SMALL_MODELS
+from fedbridge.models import OWN, SMALL_MODELS, SMALL_SOURCES
 
 NAME = "client"
 PUBLIC_ITEMS = 128
@@ -24,15 +24,13 @@ def settings_of(
     tree: dict[str, Any],
 ) -> Config:
     """Return the settings, with ``tree`` laid over them; raise UserError if they do not fit."""
-    if model not in SMALL_MODELS:
-        raise UserError(f"model: must be one of {', '.join(SMALL_MODELS)}, found {model!r}")
     own: dict[str, Any] = {
         "name": NAME,
         "data": {
             "name": SITE,
             "clients": [NAME],
             "classes": [str(name) for name in classes],
-            "modality": SMALL_MODELS[model].modality,
+            "modality": _modality(model, tree),
             "public": "none",
             "public_items": PUBLIC_ITEMS,
         },
@@ -43,6 +41,25 @@ def settings_of(
     }
     fixed = {"large": {"scope": "client"}}
     return checked(parse_config(merged(merged(own, tree), fixed), ASKED))
+
+
+def _modality(model: str, tree: dict[str, Any]) -> str:
+    """Return what a small model reads; where only its function knows, ``data.modality`` says it."""
+    if entry := SMALL_MODELS.get(model):
+        return entry.modality
+    source, colon, _ = model.partition(":")
+    if not colon:
+        raise UserError(
+            f"model: must be one of {', '.join(SMALL_MODELS)}, or one's own such as "
+            f"MODULE:FUNCTION, found {model!r}"
+        )
+    said = tree.get("data", {}).get("modality") or SMALL_SOURCES.get(source, OWN).modality
+    if said not in ("image", "text"):
+        raise UserError(
+            f"data.modality: must say what {model!r} reads, image or text, since its name does "
+            f"not; found {tree.get('data', {}).get('modality')!r}"
+        )
+    return str(said)
 
 
 def checked(config: Config) -> Config:

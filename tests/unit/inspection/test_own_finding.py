@@ -77,4 +77,4 @@ def test_tasks_have_the_names_that_the_data_give_them(config, tmp_path):
     ]
     used = sum(task.counts.sum() for task in found.tasks)
     assert used + found.public == 200
-    assert "'cnn' reads image, but the data are text" in found.skipped
+    assert "'patches' reads image, but the data set" in found.skipped

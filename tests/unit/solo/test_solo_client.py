@@ -106,8 +106,8 @@ def test_its_predictor_stands_alone(tmp_path):
 
 def test_a_start_from_the_foundation_model_is_taken():
     x, _ = items(0, 1, test=True)
-    warm = {"small": {"dimension": 32, "start": "warm"}}
-    found = [taught(client(large=PATCHES, **more), (0, 1)) for more in ({}, warm)]
+    starts = ({"small": {"dimension": 32, "warm_epochs": epochs}} for epochs in (0, 15))
+    found = [taught(client(large=PATCHES, **start), (0, 1)) for start in starts]
     assert not np.array_equal(*(one.predict_proba(x, "small") for one in found))
 
 
