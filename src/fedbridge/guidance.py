@@ -56,7 +56,8 @@ TOPICS: dict[str, str] = {
     "a-task-of-a-site-is-refused": r"items cannot be used|has learnt|task '?.* must have items",
     "a-sites-own-file": r"client: must be|data\.kind|common config",
     "certificates-and-keys": (
-        r"certificate|\bkey\b|register\.sh|ca\.crt|must be (signed|private)|clock right|expired|renew"
+        r"certificate|\bkey\b|register\.sh|ca\.crt|must be (signed|private)|clock right"
+        r"|expired|renew"
     ),
     "the-server-cannot-be-reached": (
         r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
@@ -66,17 +67,21 @@ TOPICS: dict[str, str] = {
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
     "suites": r"--only|of this suite|role 'ours'|must fit a scenario|every name must be there once",
     "your-own-data-do-not-fit": (
-        r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): |must lie in"
-        r"|data itself|of a client must have a test|picture must lie|must not end|at least two classes"
+        r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): "
+        r"|must lie in|data itself|of a client must have a test|picture must lie|must not end"
+        r"|at least two classes"
     ),
-    "what-is-to-be-predicted-cannot-be-read": r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture",
+    "what-is-to-be-predicted-cannot-be-read": (
+        r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture"
+    ),
     "there-is-nothing-to-predict-with": (
-        r"a saved predictor|of kind .* and format|states of client|checkpoint to predict|is not finished"
-        r"|only there can it be told|holds the models of"
+        r"a saved predictor|of kind .* and format|states of client|checkpoint to predict"
+        r"|is not finished|only there can it be told|holds the models of"
     ),
     "an-export-is-refused": r"format: ",
     "a-model-by-name-cannot-be-had": (
-        r"timm|type of transformers|cannot be used: th|weights must be complete|model: must be one of"
+        r"timm|type of transformers|cannot be used: th|weights must be complete"
+        r"|model: must be one of"
     ),
     "the-dashboard-does-not-start": r"dashboard: |folder with runs",
 }

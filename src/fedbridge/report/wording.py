@@ -14,7 +14,7 @@ METRICS = {
 }
 SIGNED = ("backward_transfer", "forward_transfer")
 UNKNOWN = "–"
-ORDINARY = ("round", "taught", "accepted")
+ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""
 
 

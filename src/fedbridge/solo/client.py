@@ -19,7 +19,7 @@ from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
 from fedbridge.experiment import commons_of, plan
 from fedbridge.finished import predictor_of
-from fedbridge.models.device import device_of
+from fedbridge.models.device import device_of, precision_of
 from fedbridge.models.foundation import Items
 from fedbridge.models.trial import check_models
 from fedbridge.predictor import Predictor, Using, foundation
@@ -199,7 +199,7 @@ def _public(config: Config, given: Any) -> tuple[Inputs, Items]:
 
 def _encoded(config: Config, items: Items) -> NDArray[np.float32]:
     """Return the FM's embeddings ``(n, D)``, of one zero each where there is none."""
-    large, precision = config.large, config.engine.precision
+    large, precision = config.large, precision_of(config)
     if large.head == "none":
         return np.zeros((len(items), 1), np.float32)
     fm = foundation(large.model, large.size, device_of(config.engine.device), precision)

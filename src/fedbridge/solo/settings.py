@@ -53,7 +53,7 @@ def _modality(model: str, tree: dict[str, Any]) -> str:
             f"model: must be one of {', '.join(SMALL_MODELS)}, or one's own such as "
             f"MODULE:FUNCTION, found {model!r}"
         )
-    said = tree.get("data", {}).get("modality") or SMALL_SOURCES.get(source, OWN).modality
+    said = tree.get("data", {}).get("modality") or SMALL_SOURCES.get(source, OWN).reads
     if said not in ("image", "text"):
         raise UserError(
             f"data.modality: must say what {model!r} reads, image or text, since its name does "
