@@ -19,7 +19,10 @@ def results_script() -> ModuleType:
 @pytest.mark.parametrize(
     ("document", "files"),
     [
-        ("docs/results.md", ["results/small/summary.md", "results/full/summary.md"]),
+        (
+            "docs/results.md",
+            [f"results/{suite}/summary.md" for suite in ("small", "wider", "full")],
+        ),
         ("docs/performance.md", ["docs/benchmarks/overhead.md", "docs/benchmarks/engines.md"]),
     ],
 )
