@@ -17,7 +17,7 @@ class Seat:
 
     doing: str = "waiting"
     task: int = 0
-    """The client's own task, 0 before its first upload in this session."""
+    """The client's own task, 0 before its first upload since the start."""
     accuracy: dict[str, float] = field(default_factory=dict)
     """By predictor: class-incremental, on its tasks so far."""
 
@@ -38,17 +38,17 @@ class Standing:
 
     def __post_init__(self) -> None:
         self._began = self.clock()
-        self._first: float | None = None  # when the first exchange of this session began
+        self._first: float | None = None  # when the first exchange since the start began
         self._before = 0.0  # when the last step ended
         self._steps = 0
 
     @property
     def elapsed(self) -> float:
-        """Seconds since this session began."""
+        """Seconds since the start."""
         return self.clock() - self._began
 
     def left(self) -> float | None:
-        """Return the seconds that are left at the speed of this session, None before a step."""
+        """Return the seconds that are left at the speed since the start, None before a step."""
         if self.progress is None or self._first is None or not self._steps:
             return None
         each = (self._before - self._first) / self._steps
