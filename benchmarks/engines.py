@@ -23,10 +23,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fedbridge.cli import engine_of
 from fedbridge.config import Config, parse_config
 from fedbridge.experiment import Experiment
 from fedbridge.runs import Run
+from fedbridge.starting import engine_of
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "integration")]
 from deployed_sites import CLIENTS, deployed  # noqa: E402 - what the tests start is measured here
