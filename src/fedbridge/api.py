@@ -8,11 +8,12 @@ from typing import Any
 from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
-from fedbridge.experiment import Experiment, Progress
+from fedbridge.experiment import Experiment
 from fedbridge.finished import predictor_of_run
 from fedbridge.metrics import AccuracyRow
 from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
+from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, write_page
 from fedbridge.runs import CONFIG, SUMMARY, Run, read_accuracy
 from fedbridge.saved import kind_of

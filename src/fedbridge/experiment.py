@@ -27,7 +27,7 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
+from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
@@ -37,6 +37,7 @@ from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.plane import drawn
+from fedbridge.progress import Progress
 from fedbridge.runs import Run, alone, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
@@ -70,38 +71,6 @@ class Site:
         """Say whether a client takes part in a step; all are there before the first one."""
         (stream,) = (s for s in self.streams.clients if s.name == client)
         return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
-
-
-@dataclass
-class Progress:
-    """What a run has to tell after a step."""
-
-    step: Step
-    done: int
-    total: int
-    rows: list[AccuracyRow]
-    bytes_up: int = 0
-    bytes_down: int = 0
-    refused: int = 0
-    """Uploads that were not taken in so far."""
-
-    def means(self, client: str | None = None) -> dict[str, float]:
-        """Return each predictor's mean class-incremental accuracy on past tasks so far.
-
-        Of all clients, or of one; nothing before the first measurement.
-        """
-        latest = {row.client: row.after_task for row in self.rows}
-        found: dict[str, list[float]] = {predictor: [] for predictor in PREDICTORS}
-        for row in self.rows:
-            past = row.after_task == latest[row.client] >= row.on_task
-            if past and row.protocol == PROTOCOLS[0] and client in (None, row.client):
-                found[row.predictor].append(row.accuracy)
-        return {p: sum(values) / len(values) for p, values in found.items() if values}
-
-    def accuracy(self) -> str:
-        """Return the means of all clients as a line."""
-        parts = [f"{predictor} {100 * mean:.1f}" for predictor, mean in self.means().items()]
-        return ", ".join(parts) + " %" if parts else ""
 
 
 def workers_of(config: Config, device: torch.device) -> int:

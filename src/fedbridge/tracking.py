@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from fedbridge.config import Config
 from fedbridge.errors import UserError
-from fedbridge.experiment import Progress
+from fedbridge.progress import Progress
 from fedbridge.report.comparison import settings_of
 from fedbridge.runs import SUMMARY, Run
 

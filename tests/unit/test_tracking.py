@@ -10,8 +10,8 @@ from wandb.proto import wandb_internal_pb2 as records
 from fedbridge import tracking as module
 from fedbridge.config import parse_config
 from fedbridge.errors import UserError
-from fedbridge.experiment import Progress
 from fedbridge.metrics import AccuracyRow, summarise
+from fedbridge.progress import Progress
 from fedbridge.runs import Run
 from fedbridge.tracking import tracking
 from fedbridge.wire import Step

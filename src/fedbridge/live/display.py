@@ -5,10 +5,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from fedbridge.experiment import Experiment, Progress
+from fedbridge.experiment import Experiment
 from fedbridge.live.picture import picture
 from fedbridge.live.standing import Standing
 from fedbridge.live.watching import watched
+from fedbridge.progress import Progress
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from fedbridge.config import Config
-from fedbridge.experiment import Progress
+from fedbridge.progress import Progress
 from fedbridge.report.wording import fault
 from fedbridge.wire import Step
 

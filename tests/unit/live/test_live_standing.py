@@ -4,10 +4,10 @@ import pytest
 from rich.console import Console
 
 from fedbridge.config import parse_config
-from fedbridge.experiment import Progress
 from fedbridge.live.picture import picture
 from fedbridge.live.standing import Seat, Standing
 from fedbridge.metrics import PREDICTORS, AccuracyRow
+from fedbridge.progress import Progress
 from fedbridge.wire import Step
 
 
