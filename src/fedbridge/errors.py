@@ -7,3 +7,7 @@ class UserError(Exception):
 
 class UnavailableError(UserError):
     """Nothing is wrong with the settings, but the data or a model that they name cannot be had."""
+
+
+class CommonConfigError(UserError):
+    """The common config is refused; the message says nothing of what lies at a site."""

@@ -3,7 +3,8 @@
 import functools
 import logging
 import tomllib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -23,7 +24,7 @@ from fedbridge.engine.post import IDLE
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
-from fedbridge.errors import UserError
+from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runs import CONFIG, SUMMARY, Run
@@ -34,6 +35,7 @@ from fedbridge.wire import Answer, encode
 log = logging.getLogger(__name__)
 
 
+STAYS = "its site cannot; the reason stands in the log of its SuperNode"
 PATIENCE = 60.0
 """Seconds that an app whose SuperLink was killed has to end, before another goes on for it."""
 
@@ -97,9 +99,10 @@ def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
     def who(message: Message, context: Context) -> Message:
         place = place_of(context)
         try:
-            said = introduction(place.client, _presented(place))
+            with _discreetly(place):
+                said = introduction(place.client, _presented(place))
         except UserError as error:
-            said = introduction(place.client, refusal=str(error))
+            said = introduction(place.client, refusal=_told(place, error))
         return Message(said, reply_to=message)
 
     @app.query(IDLE)
@@ -111,9 +114,10 @@ def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
         place = place_of(context)
         request = to_request(message.content)
         try:
-            answer = _resident(place).answer(request)
+            with _discreetly(place):
+                answer = _resident(place).answer(request)
         except UserError as error:  # it would come again; anything else may be worth a try
-            answer = Answer(place.client, request.number, refusal=str(error))
+            answer = Answer(place.client, request.number, refusal=_told(place, error))
         return Message(to_record(answer), reply_to=message)
 
     return app
@@ -144,6 +148,31 @@ def _resident(place: Place) -> Resident:
         return crew_of(_site(place.config), (place.client,)).clients[place.client]
 
     return Resident(place.client, build, place.folder, config.engine.checkpoints + 1)
+
+
+def _told(place: Place, error: Exception) -> str:
+    """Return what the server is told of an error.
+
+    Of a site's own, which may name its files, classes or rows, it is told nothing: they stay in the
+    log of its SuperNode.
+    """
+    if not place.deployed or isinstance(error, CommonConfigError):
+        return str(error)
+    log.error("%s: %s", place.client, error, exc_info=not isinstance(error, UserError))
+    return STAYS
+
+
+@contextmanager
+def _discreetly(place: Place) -> Iterator[None]:
+    """Keep the words of an unexpected error at the site; Flower would tell them to the server."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        if not place.deployed:
+            raise
+        raise RuntimeError(_told(place, error)) from None
 
 
 def _presented(place: Place) -> bytes:

@@ -18,7 +18,7 @@ from fedbridge.data.scenario import ClientStream
 from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Admit, Holding
 from fedbridge.data.site.preparing import Frame
-from fedbridge.errors import UserError
+from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Tell, models_of, plan, prepare, private_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
@@ -79,7 +79,7 @@ def small_at_site(config: Config, name: str, site: Path | None) -> str:
     """
     models = models_of(config, plan(config)[1])
     if name not in models:
-        raise UserError(
+        raise CommonConfigError(
             f"client: must be one of {', '.join(models)} with data.name = "
             f"{config.data.name!r}, found {name!r}"
         )
@@ -99,7 +99,7 @@ def _own(site: Path | None) -> SiteConfig:
 
 def _refuse_foreign(field: str, model: str, own: str) -> None:
     if ":" in model:
-        raise UserError(
+        raise CommonConfigError(
             f"{field}: a common config must not name what lies at a site, found {model!r}; a site "
             f"that has it says where in its own config: {own} = ..."
         )
@@ -123,7 +123,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
     for field in ("name", "public"):
         value = getattr(config.data, field)
         if value.startswith(PREFIX) or kind_of(value):
-            raise UserError(
+            raise CommonConfigError(
                 f"data.{field}: a common config must not name what lies at a site, found {value!r}"
             )
     return settings if own else None

@@ -112,13 +112,40 @@ def test_another_reason_is_told_again():
     assert [one.reason[:12] for one in door.refused] == ["the public s", "large.model:"]
 
 
-def test_a_site_whose_own_config_contradicts_the_common_one_says_so_itself(tmp_path):
+def deployed(tmp_path, **common):
+    """Return a door before clients who all live at one place with a config of its own."""
     site = tmp_path / "site.toml"
     site.write_text('client = "b"\n[data]\nkind = "images"\npath = "pictures"\n')
-    common = dump_config(parse_config({"data": {"name": "digits"}}, "test"))
-    place = flower_app.Place("b", tmp_path / "state", common, site, deployed=True)
-    door = Door(flower_app.client_app_of(lambda context: place))
+    text = dump_config(parse_config(common, "test"))
+    place = flower_app.Place("b", tmp_path / "state", text, site, deployed=True)
+    return Door(flower_app.client_app_of(lambda context: place))
+
+
+def test_what_is_wrong_at_a_site_is_said_there_alone(tmp_path, caplog):
+    door = deployed(tmp_path, data={"name": "digits"})
     assert door.here() == []
     refused, _ = door.refused  # both nodes are at this place
-    assert refused.client == "b"
-    assert refused.reason.startswith(f"{site}: data.kind: must be 'experiment' unless")
+    assert (refused.client, refused.reason) == ("b", flower_app.STAYS)
+    assert f"b: {tmp_path / 'site.toml'}: data.kind: must be 'experiment' unless" in caplog.text
+
+
+def test_what_is_wrong_with_the_common_config_is_told(tmp_path, caplog):
+    given = {"clients": ["b"], "classes": ["x", "y"], "modality": "image", "public": "none"}
+    common = {"data": {"name": "site", "public_items": 8, **given}, "scenario": {"clients": 1}}
+    door = deployed(tmp_path, **common, large={"model": "callable:somewhere:encode"})
+    assert door.here() == []
+    reason = door.refused[0].reason
+    assert reason.startswith("large.model: a common config must not name what lies at a site")
+    assert str(tmp_path) not in reason and not caplog.records
+
+
+def test_the_words_of_an_unexpected_error_stay_at_the_site(tmp_path, monkeypatch, caplog):
+    def fails(place):
+        raise KeyError("a label in /srv/site/pictures")
+
+    monkeypatch.setattr(flower_app, "_presented", fails)
+    door = deployed(tmp_path, data={"name": "digits"})
+    with pytest.raises(RuntimeError) as told:
+        door.here()
+    assert str(told.value) == flower_app.STAYS and told.value.__suppress_context__
+    assert "a label in /srv/site/pictures" in caplog.text
