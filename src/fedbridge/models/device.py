@@ -1,5 +1,7 @@
 """Where models compute, and in which precision the FM does."""
 
+import os
+
 import torch
 
 from fedbridge.config import SITE, Config
@@ -7,7 +9,17 @@ from fedbridge.errors import UserError
 
 
 def device_of(name: str) -> torch.device:
-    """Return the device that a setting names; raise UserError if it is not there."""
+    """Return the device that a setting names; raise UserError if it is not there.
+
+    A GPU is made to compute repeatably from then on, in this process.
+    """
+    device = _named(name)
+    if device.type == "cuda":
+        _compute_repeatably()
+    return device
+
+
+def _named(name: str) -> torch.device:
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
@@ -17,6 +29,16 @@ def device_of(name: str) -> torch.device:
     if device.type == "cuda" and not torch.cuda.is_available():
         raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
     return device
+
+
+def _compute_repeatably() -> None:
+    """Have a GPU add in one order; else no run repeats another and none is resumed exactly.
+
+    An operation that has no such form only warns.
+    """
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")  # read when cuBLAS is first used
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
 
 
 def precision_of(config: Config) -> str:

@@ -1,5 +1,7 @@
 """Where and how precisely the FM computes."""
 
+import os
+
 import pytest
 import torch
 
@@ -15,6 +17,13 @@ CPU = torch.device("cpu")
 
 def engine(**settings: str):
     return parse_config({"engine": settings}, "test")
+
+
+@pytest.fixture(autouse=True)
+def _as_before(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    yield
+    torch.use_deterministic_algorithms(False)
 
 
 def on_gpu(monkeypatch: pytest.MonkeyPatch, bfloat16: bool) -> None:
@@ -54,6 +63,20 @@ def test_the_device_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch):
         device_of("gpu")
     on_gpu(monkeypatch, bfloat16=True)
     assert device.device_of("auto").type == "cuda"
+
+
+def test_a_gpu_computes_repeatably_and_a_processor_is_left_as_it_is(
+    monkeypatch: pytest.MonkeyPatch,
+):
+    device_of("cpu")
+    assert not torch.are_deterministic_algorithms_enabled()
+    assert "CUBLAS_WORKSPACE_CONFIG" not in os.environ
+    on_gpu(monkeypatch, bfloat16=True)
+    device_of("cuda")
+    assert torch.are_deterministic_algorithms_enabled()
+    assert torch.is_deterministic_algorithms_warn_only_enabled()
+    assert os.environ["CUBLAS_WORKSPACE_CONFIG"] == ":4096:8"
+    assert not torch.backends.cudnn.benchmark
 
 
 @pytest.mark.parametrize("precision", ["float32", "bfloat16", "float16"])
