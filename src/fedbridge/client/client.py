@@ -78,12 +78,14 @@ class Client:
         self.take(broadcast)
         after = self.private.stream.own_task(broadcast.task)
         mixture = self.mixture(after)
+        on_validation = self.commons.config.scenario.measure == "validation"
         rows = []
         for on, task in enumerate(self.private.stream.tasks, start=1):
             if on > after + 1 and after > 0:
                 continue
-            labels = self._labels(task.test)
-            small, large = self._scores(task.test)
+            items = task.validation if on_validation else task.test
+            labels = self._labels(items)
+            small, large = self._scores(items)
             scores = {"small": small}
             if self.commons.config.large.head != "none":
                 scores |= {"large": large, "together": mixture(small, large)}

@@ -194,6 +194,10 @@ class Scenario(Section):
     """Training data of a task: its own (``task``); all the client's data so far (``own``, upper
     bound); all clients' data of the classes it has met (``pooled``, which privacy forbids)."""
 
+    measure: Literal["test", "validation"] = "test"
+    """Items that the predictors are measured on: those of the test, or those held back for
+    calibration, so that settings can be chosen without a look at the test."""
+
     @model_validator(mode="after")
     def _given_is_as_it_is(self) -> Self:
         if self.kind != "given":

@@ -4,7 +4,7 @@ from typing import Any, Self
 
 from pydantic import model_validator
 
-from fedbridge.config.data import Data, Scenario
+from fedbridge.config.data import SITE, Data, Scenario
 from fedbridge.config.fusions import OBOD, Fusion
 from fedbridge.config.learners import SMCF, Learner
 from fedbridge.config.models import Engine, Large, Small, Training
@@ -62,6 +62,15 @@ class Config(Section):
             raise ValueError(
                 f"scenario.clients: must be the number of data.clients, {len(names)}, found "
                 f"{self.scenario.clients}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _sites_measure_on_their_test(self) -> Self:
+        if self.data.name == SITE and self.scenario.measure != "test":
+            raise ValueError(
+                f"scenario.measure: must be 'test' with data.name = 'site', where each site holds "
+                f"back what it likes, found {self.scenario.measure!r}"
             )
         return self
 

@@ -25,8 +25,9 @@ class OBOD(Section):
     """Whether models are fused in every round or only in the last one of each task."""
     snapshots: Count = 8
     """How many of the client's own models, as they ended the latest tasks, may teach."""
-    order: Literal["best-last", "best-first", "declared"] = "best-last"
-    """Order in which the teachers are taken, by relevance or as declared."""
+    order: Literal["in-turn", "best-last", "best-first", "declared"] = "in-turn"
+    """Whether teachers take turns, a batch each, the least relevant first; or each has all its
+    passes at a time, in the order of relevance or as declared."""
     form: Literal["one-by-one", "averaged", "separate"] = "one-by-one"
     """Sequential; all teachers' distributions averaged at once; or each apart, then the
     mean difference added (TAKFL, NeurIPS 2024)."""

@@ -143,7 +143,19 @@ def _stated(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
     public = _public_items(dataset, stated.public, labels, per_class, seed)
     streams = Streams(public, tuple(clients))
     check_disjoint(streams, dataset.groups)
+    if settings.measure == "validation":
+        _check_held_back(streams)
     return streams
+
+
+def _check_held_back(streams: Streams) -> None:
+    for client in streams.clients:
+        for number, task in enumerate(client.tasks, start=1):
+            if not len(task.validation):
+                raise UserError(
+                    f"scenario.measure: 'validation' needs items that every task holds back, found "
+                    f"none in task {number} of {client.name!r}; a larger scenario.validation helps"
+                )
 
 
 def check_disjoint(streams: Streams, groups: Indices | None = None) -> None:

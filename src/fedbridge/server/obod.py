@@ -4,6 +4,7 @@ Teachers are other clients' models and the student's own earlier ones. All are k
 embeddings of the public set alone, so the cost is K embeddings of U and K*m short distillations.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -79,9 +80,9 @@ def choose_teachers(
     teachings = [teaching(student.knowledge, k, commons, options) for k in candidates]
     useful = [t for t in teachings if t is not None and t.relevance > 0.0]
     best = sorted(useful, key=lambda t: -t.relevance)[: options.teachers]
-    if options.order == "best-last":
-        return best[::-1]
-    return best if options.order == "best-first" else [t for t in useful if t in best]
+    if options.order == "declared":
+        return [t for t in useful if t in best]
+    return best if options.order == "best-first" else best[::-1]
 
 
 def teaching(
@@ -146,15 +147,31 @@ def _study(
     own = sureness(commons.logits(mine.embedding, known)) * options.anchor
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(pupil.seed)
-    for lesson in teachings:
-        for u in batches(commons, options.epochs, options.batch, generator):
-            e = model(as_input(commons.public_inputs[u]))
-            loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
-            loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
-            optimiser.zero_grad()
-            loss.backward()
-            optimiser.step()
+    for lesson, u in _timetable(commons, teachings, options, generator):
+        e = model(as_input(commons.public_inputs[u]))
+        loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
+        loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
+
+
+def _timetable(
+    commons: Commons, teachings: list[Teaching], options: OBOD, generator: torch.Generator
+) -> Iterator[tuple[Teaching, Tensor]]:
+    """Yield who teaches what, step by step; every teacher passes ``epochs`` times over U."""
+    courses = [batches(commons, options.epochs, options.batch, generator) for _ in teachings]
+    if options.order == "in-turn":  # so that nobody has the last word
+        yield from (
+            pair
+            for turn in zip(*courses, strict=True)
+            for pair in zip(teachings, turn, strict=True)
+        )
+    else:
+        yield from (
+            (lesson, u) for lesson, course in zip(teachings, courses, strict=True) for u in course
+        )
 
 
 def _gap(commons: Commons, lesson: Teaching, u: Tensor, e: Tensor, options: OBOD) -> Tensor:
