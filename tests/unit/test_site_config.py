@@ -144,6 +144,11 @@ def test_there_are_as_many_clients_as_sites():
         common(scenario={"clients": 3})
 
 
+def test_sites_are_measured_on_their_test():
+    with pytest.raises(UserError, match=r"scenario.measure: must be 'test' with data.name = 'site"):
+        common(scenario={"measure": "validation"})
+
+
 def test_other_configs_are_written_as_before():
     written = Data().model_dump(mode="json", exclude_none=True)
     assert {"clients", "classes", "modality", "size"}.isdisjoint(written)

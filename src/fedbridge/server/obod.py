@@ -147,7 +147,7 @@ def _study(
     own = sureness(commons.logits(mine.embedding, known)) * options.anchor
     optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
     generator = torch.Generator().manual_seed(pupil.seed)
-    for lesson, u in _timetable(commons, teachings, options, generator):
+    for lesson, u in timetable(commons, teachings, options, generator):
         e = model(as_input(commons.public_inputs[u]))
         loss = lesson.weight[u] * _gap(commons, lesson, u, e, options)
         loss = (loss + own[u] * distance(mine.embedding[u], e)).mean()
@@ -157,7 +157,7 @@ def _study(
     return {k: v.detach().clone() for k, v in model.state_dict().items()}
 
 
-def _timetable(
+def timetable(
     commons: Commons, teachings: list[Teaching], options: OBOD, generator: torch.Generator
 ) -> Iterator[tuple[Teaching, Tensor]]:
     """Yield who teaches what, step by step; every teacher passes ``epochs`` times over U."""

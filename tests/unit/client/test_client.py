@@ -492,6 +492,16 @@ def test_there_is_a_row_for_every_past_task_and_the_next_one(after: int, three_t
         assert 0 <= correct <= n
 
 
+def test_settings_can_be_chosen_on_what_is_held_back_for_validation():
+    world = make_world(tiny_config(scenario={"measure": "validation"}))
+
+    found = evaluation(play(world, [Step(1, 1), Step(1, 2)]), 1)
+
+    held_back = [len(task.validation) for task in world.streams.clients[0].tasks]
+    assert held_back != [len(task.test) for task in world.streams.clients[0].tasks]
+    assert [(row[0], row[4]) for row in found.rows[::6]] == [(1, held_back[0]), (2, held_back[1])]
+
+
 def evaluated(played: Played, after: int, scores: Callable[[Rows], Tensor]) -> Evaluation:
     """Evaluate with a large side that says anything we like: features are the scores."""
     world = played.world

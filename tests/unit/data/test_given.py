@@ -134,6 +134,13 @@ def test_a_task_too_small_for_a_test_is_named_with_all_others():
     assert "longer periods, fewer clients or leaving those items out help" in message
 
 
+def test_measuring_on_what_is_held_back_needs_some_in_every_task():
+    data = stated([0, 1] * 20 + [0, 1] * 2, [0] * 40 + [1] * 4)
+    assert build_scenario(data, settings(validation=0.1), seed=0)
+    message = refused(data, validation=0.1, measure="validation")
+    assert "'validation' needs items that every task holds back, found none in task 2" in message
+
+
 def test_other_numbers_than_the_datas_are_answered_with_theirs():
     message = refused(TWO_SITES, clients=3, clients_are="domains", tasks=5)
     assert message == (

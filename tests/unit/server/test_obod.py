@@ -11,7 +11,7 @@ from fedbridge.losses import divergence
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import as_input, embed
 from fedbridge.server.knowledge import Knowledge, Student, Taught
-from fedbridge.server.obod import Pupil, Teaching, choose_teachers, distil, teaching
+from fedbridge.server.obod import Pupil, Teaching, choose_teachers, distil, teaching, timetable
 from fedbridge.wire import State
 from worlds import OBOD as EXPLICIT
 from worlds import World, bare_commons, make_world, same_state, tiny_config
@@ -149,7 +149,7 @@ def chosen(
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"), [("best-first", "bdac"), ("best-last", "cadb"), ("declared", "abcd")]
+    ("order", "expected"), [("in-turn", "cadb"), ("best-first", "bdac"), ("best-last", "cadb"), ("declared", "abcd")],
 )
 def test_teachers_come_in_the_order_asked_for(order: str, expected: str):
     assert "".join(chosen(FOUR, order=order)) == expected
@@ -179,6 +179,24 @@ def test_of_the_snapshots_the_latest_teach():
 
 def test_a_teacher_without_a_lesson_is_left_out():
     assert chosen([sure_model("e", 0.5), *FOUR[:1]]) == ["a"]  # not surer than the student
+
+
+@pytest.mark.parametrize(
+    ("order", "expected"), [("in-turn", "abababab"), ("best-last", "aaaabbbb")]
+)
+def test_teachers_take_turns_or_have_all_their_passes_at_a_time(order: str, expected: str):
+    config = tiny_config()
+    commons = bare_commons(config, CLASSES, torch.zeros(5, 1, 16, 16), torch.zeros(5, 2))
+    teachers = [
+        Teaching(name, torch.zeros(5, 2), torch.arange(2), torch.ones(5), 1.0) for name in "ab"
+    ]
+    settings = options(order=order, epochs=2, batch=2)
+    steps = list(timetable(commons, teachers, settings, torch.Generator().manual_seed(0)))
+    # five items in batches of two, of which the single one is dropped: two steps a pass
+    assert "".join(t.teacher for t, _ in steps) == expected
+    for name in "ab":
+        met = torch.cat([u for teacher, u in steps if teacher.teacher == name])
+        assert len(met) == 8 and met.bincount(minlength=5).max() <= 2
 
 
 # distillation
