@@ -19,7 +19,7 @@ from fedbridge.client.client import Client
 from fedbridge.client.disk import Resident
 from fedbridge.config import Config, parse_config
 from fedbridge.engine.flower import FlowerTransport
-from fedbridge.engine.hosts import Crew, Hosts, use_threads
+from fedbridge.engine.hosts import Crew, Hosts, hold_memory, use_threads
 from fedbridge.engine.post import IDLE
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.engine.register import impostor
@@ -141,6 +141,7 @@ def _resident(place: Place) -> Resident:
     """Return the client of this process; what it needs is built when it is first asked."""
     config = _config(place.config)
     use_threads(config.engine.threads)
+    hold_memory()
 
     def build() -> Client:
         if place.deployed or place.site is not None:

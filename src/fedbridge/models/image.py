@@ -40,13 +40,25 @@ def channels_last(images: Tensor) -> Tensor:
     return layout.copy_(images)
 
 
-def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Module:
-    """Return convolution, BatchNorm and ReLU: ``(B, inputs, S, S)`` to ``(B, outputs, S', S')``."""
+def normed(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Return convolution and BatchNorm: ``(B, inputs, S, S)`` to ``(B, outputs, S', S')``."""
     return nn.Sequential(
         nn.Conv2d(inputs, outputs, kernel, stride, kernel // 2, bias=False),
         nn.BatchNorm2d(outputs),
-        nn.ReLU(inplace=True),
     )
+
+
+def conv(inputs: int, outputs: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+    """Return convolution, BatchNorm and ReLU: ``(B, inputs, S, S)`` to ``(B, outputs, S', S')``."""
+    return nn.Sequential(*normed(inputs, outputs, stride, kernel), nn.ReLU(inplace=True))
+
+
+def pooled(inputs: int, outputs: int) -> tuple[nn.Module, nn.Module]:
+    """Return a convolution with pooling: ``(B, inputs, S, S)`` to ``(B, outputs, S / 2, S / 2)``.
+
+    The maximum comes before the ReLU, which gives the same for a quarter of the ReLU's work.
+    """
+    return normed(inputs, outputs), nn.Sequential(nn.MaxPool2d(2), nn.ReLU(inplace=True))
 
 
 def readout(width: int, places: int) -> nn.Module:
@@ -70,9 +82,9 @@ def cnn(shape: tuple[int, ...], width: int = 16) -> Plain:
     """Return three convolutions with pooling, from ``(C, S, S)``."""
     channels, side, _ = shape
     return Plain(
-        *(conv(channels, width), nn.MaxPool2d(2)),
-        *(conv(width, 2 * width), nn.MaxPool2d(2)),
-        *(conv(2 * width, 4 * width), nn.MaxPool2d(2)),
+        *pooled(channels, width),
+        *pooled(width, 2 * width),
+        *pooled(2 * width, 4 * width),
         readout(4 * width, (side // 8) ** 2),
     )
 
@@ -88,12 +100,8 @@ class Residual(nn.Module):
     def __init__(self, inputs: int, outputs: int) -> None:
         super().__init__()
         self.first = conv(inputs, outputs, stride=2)
-        self.second = nn.Sequential(
-            nn.Conv2d(outputs, outputs, 3, padding=1, bias=False), nn.BatchNorm2d(outputs)
-        )
-        self.shortcut = nn.Sequential(
-            nn.Conv2d(inputs, outputs, 1, stride=2, bias=False), nn.BatchNorm2d(outputs)
-        )
+        self.second = normed(outputs, outputs)
+        self.shortcut = normed(inputs, outputs, stride=2, kernel=1)
 
     def forward(self, images: Tensor) -> Tensor:
         """Map ``(B, inputs, S, S)`` to ``(B, outputs, S / 2, S / 2)``."""
@@ -104,7 +112,7 @@ def resnet(shape: tuple[int, ...]) -> Plain:
     """Return two residual blocks behind a convolution with pooling."""
     channels, side, _ = shape
     return Plain(
-        *(conv(channels, 16), nn.MaxPool2d(2)),
+        *pooled(channels, 16),
         *(Residual(16, 32), Residual(32, 64)),
         readout(64, (side // 8) ** 2),
     )

@@ -1,5 +1,8 @@
 """Warm start: an architecture learns the FM's embeddings of U before the first task."""
 
+import inspect
+import sys
+
 import numpy as np
 import torch
 from torch.nn import functional as F
@@ -7,8 +10,9 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from fedbridge.losses import distance
 from fedbridge.models.commons import Commons
-from fedbridge.models.space import as_input
+from fedbridge.models.space import SmallModel, as_input
 from fedbridge.rng import seed_for
+from fedbridge.server import warmed
 from fedbridge.wire import State
 
 
@@ -16,11 +20,22 @@ def warm_start(commons: Commons, model: str) -> State:
     """Distil the FM's embeddings of U into one architecture; no labels, no private data.
 
     The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
-    on the unit sphere. The rate rises and falls once (1cycle, arXiv 1708.07120).
+    on the unit sphere. The rate rises and falls once (1cycle, arXiv 1708.07120). The outcome is
+    kept in the cache: it is the same for all methods and clients.
     """
+    student = commons.small_model(model, model)
+    source = inspect.getsource(sys.modules[__name__])
+    place = warmed.place_of(commons, model, student, source)
+    state = warmed.read(place, student)
+    if state is None:
+        state = _distilled(commons, model, student)
+        warmed.keep(place, state)
+    return state
+
+
+def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
     settings = commons.config
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
-    student = commons.small_model(model, model)
     optimiser = torch.optim.AdamW(student.parameters())
     steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
     course = OneCycleLR(optimiser, settings.small.warm_rate, total_steps=steps)

@@ -1,13 +1,24 @@
 import dataclasses
+import shutil
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from fedbridge.errors import UserError
 from fedbridge.models.space import embed
+from fedbridge.server import warm
 from fedbridge.server.warm import warm_start
 from fedbridge.wire import State
 from worlds import World, make_world, same_state, tiny_config
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(folder))
+    return folder
 
 
 def warm_world(epochs: int = 20, projection: int = 0, **small: object) -> World:
@@ -51,11 +62,12 @@ def test_what_all_public_items_have_in_common_is_left_out():
     assert embed(model, world.commons.public_inputs).mean(0).norm() < 0.2
 
 
-def test_the_warm_start_is_a_function_of_settings_and_architecture():
+def test_the_warm_start_is_a_function_of_settings_and_architecture(cache: Path):
     world = warm_world(2)
     torch.manual_seed(1)
     one = warm_start(world.commons, "mlp")
     drawn = torch.rand(2)
+    shutil.rmtree(cache)
     torch.manual_seed(2)
     again = warm_start(world.commons, "mlp")
     torch.manual_seed(1)
@@ -82,3 +94,44 @@ def test_a_last_batch_of_one_public_item_is_no_trouble():
         public_features=world.commons.public_features[:size],
     )
     assert all(value.isfinite().all() for value in warm_start(commons, "mlp").values())
+
+
+def test_what_was_distilled_once_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch):
+    world = warm_world(2)
+    first = warm_start(world.commons, "mlp")
+    monkeypatch.setattr(warm, "_distilled", None)  # whoever calls it fails
+
+    assert same_state(warm_start(world.commons, "mlp"), first)
+    with pytest.raises(TypeError):
+        warm_start(warm_world(3).commons, "mlp")
+    with pytest.raises(TypeError):
+        warm_start(warm_world(2, projection=64).commons, "mlp")
+    with pytest.raises(TypeError):
+        warm_start(world.commons, "cnn")
+
+
+def test_an_architecture_that_was_changed_learns_anew(monkeypatch: pytest.MonkeyPatch):
+    world = warm_world(2)
+    warm_start(world.commons, "mlp")
+    monkeypatch.setattr(warm, "_distilled", None)
+    monkeypatch.setattr(torch.nn.ReLU, "forward", lambda self, x: x.tanh())
+    with pytest.raises(TypeError):
+        warm_start(world.commons, "mlp")
+
+
+def test_a_damaged_file_of_the_cache_is_written_anew(cache: Path):
+    world = warm_world(2)
+    first = warm_start(world.commons, "mlp")
+    (path,) = (cache / "warm").iterdir()
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:-1], b"\xff" * len(whole)):
+        path.write_bytes(damaged)
+        assert same_state(warm_start(world.commons, "mlp"), first)
+        assert path.read_bytes() == whole
+
+
+def test_a_cache_that_cannot_be_written_is_named(cache: Path):
+    cache.mkdir()
+    (cache / "warm").write_text("not a folder")
+    with pytest.raises(UserError, match=r"warm: cannot store here.*FEDBRIDGE_CACHE"):
+        warm_start(warm_world(1).commons, "mlp")
