@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Self, TypeVar
 
 import torch
@@ -229,4 +230,4 @@ def _equal(one: State, other: State) -> bool:
 
 def _require_sender(client: str, name: str) -> None:
     if client != name:
-        raise UserError(f"message: must be of {name!r}, found {client!r}")
+        raise UserError(f"message: must be of {name!r}, found {shortened(client)}")
