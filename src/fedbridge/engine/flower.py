@@ -206,7 +206,7 @@ class FlowerTransport:
             raise UserError(
                 f"engine.quorum: {needed} of {asked} clients must answer within engine.deadline = "
                 f"{self.settings.deadline:g} s, missing: {', '.join(missing)}; see events.jsonl "
-                f"for the reasons; go on with: fedbridge resume {self.run.folder}"
+                f"for the reasons; go on with: {self.run.go_on}"
             )
 
     def _count(self, up: int = 0, down: int = 0, seconds: float = 0.0) -> None:
