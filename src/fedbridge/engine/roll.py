@@ -12,8 +12,8 @@ WHO = "who"
 Doubts = Callable[[int, str, bytes], list[str]]
 """Says in words what speaks against a node, the name that it says and what it presents."""
 TTL = 600.0
-RAISED = (1, 2)
-"""Flower's codes for an error in the client's own program: it would come again and again."""
+RAISED = (1, 2, 8)
+"""Flower's codes for a client's program that fails or breaks down: it would again and again."""
 AGAIN = 30.0
 """Seconds until a node that was refused is asked again: its site may have set things right."""
 LOST = 60.0

@@ -6,7 +6,7 @@ from fedbridge import flower_app
 from fedbridge.config import dump_config, parse_config
 from fedbridge.engine.roll import AGAIN, LOST, RAISED, Roll, introduction
 from fedbridge.server.admission import Refused
-from grids import Clock, FakeGrid
+from grids import UNAVAILABLE, Clock, FakeGrid
 
 NAMES = ("a", "b")
 AGREED, OTHER = b"agreed", b"another public set"
@@ -135,7 +135,7 @@ def test_whose_program_fails_is_told_with_its_node_and_asked_again_later(code):
 
 def test_a_node_that_flower_misses_is_asked_again_at_once_and_not_told():
     door = Door()
-    door.said["b"] = Error(max(RAISED) + 1, "not there")
+    door.said["b"] = Error(UNAVAILABLE, "not there")
     assert door.here() == ["a"]
     door.said["b"] = introduction("b", AGREED)
     assert door.here() == ["a", "b"]
