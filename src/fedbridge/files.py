@@ -42,7 +42,7 @@ def writing(path: Path) -> Iterator[None]:
         if reason in FULL or "No space left on device" in str(error):
             raise UserError(
                 f"{path}: cannot be written: disk full; what was written before is whole: free "
-                f"some space, then use fedbridge resume"
+                f"some space, then use fedbridge resume, or run.sh of a deployment's server"
             ) from error
         if reason in REFUSED:
             raise UserError(f"{path}: cannot be written: {os.strerror(reason)}") from error

@@ -60,9 +60,11 @@ def serve(grid: Grid, context: Context) -> None:
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
-    run = Run.open(folder) if (folder / CONFIG).is_file() else Run.create(folder, config)
-    if run.config != config:
-        raise UserError(f"{folder}: this run has other settings; choose another folder")
+    there = (folder / CONFIG).is_file()
+    run = Run.open(folder) if there else Run.create(folder, config, deployed=True)
+    if run.config != config or not run.deployed:
+        kind = "has other settings" if run.deployed else "was not started by a deployment"
+        raise UserError(f"{folder}: this run {kind}; choose another folder: ./run.sh NAME")
     if (folder / SUMMARY).is_file():
         log.info("%s: this run is finished", folder)
         return

@@ -33,6 +33,7 @@ EVENTS = "events.jsonl"
 ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
 EMBEDDINGS = "embeddings.json"
+DEPLOYED = "deployed"
 CLIENTS = "clients"
 """Where the clients of a simulation in Flower keep their states."""
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
@@ -50,8 +51,11 @@ class Run:
         self._zero = time.monotonic() - max((event["time"] for event in self.events()), default=0.0)
 
     @classmethod
-    def create(cls, folder: Path, config: Config) -> Self:
-        """Start a run in a new or empty folder; raise UserError if it holds anything."""
+    def create(cls, folder: Path, config: Config, deployed: bool = False) -> Self:
+        """Start a run in a new or empty folder; raise UserError if it holds anything.
+
+        ``deployed`` notes that its clients live at sites of their own.
+        """
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise UserError(
                 f"{folder}: a run needs a new or empty folder, and this one is in use; choose "
@@ -59,9 +63,10 @@ class Run:
             )
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
+        where = {DEPLOYED: True} if deployed else {}
         write_text(
             folder / ENVIRONMENT,
-            json_text({**environment(config.seed), "run": secrets.token_hex(8)}),
+            json_text({**environment(config.seed), "run": secrets.token_hex(8)} | where),
         )
         write_text(folder / CONFIG, dump_config(config))  # last: a folder with settings is a run
         return cls(folder, config)
@@ -154,8 +159,24 @@ class Run:
     @property
     def token(self) -> str:
         """Return what tells this run from all others, however alike."""
-        token = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))["run"]
-        return str(token)
+        return str(self._environment["run"])
+
+    @property
+    def go_on(self) -> str:
+        """Return the command that goes on with this run."""
+        if self.deployed:
+            return f"./run.sh {self.folder.name}, at the server of its deployment"
+        return f"fedbridge resume {self.folder}"
+
+    @property
+    def deployed(self) -> bool:
+        """Whether its clients live at sites of their own, and keep their states there."""
+        return bool(self._environment.get(DEPLOYED))
+
+    @property
+    def _environment(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
+        return found
 
     @property
     def _checkpoints(self) -> Checkpoints:

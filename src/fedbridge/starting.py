@@ -36,8 +36,13 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
 
 
 def resuming(folder: Path) -> Experiment:
-    """Return the experiment of a folder, to go on with from its newest whole checkpoint."""
+    """Return the experiment of a folder, to go on with from its newest whole checkpoint.
+
+    Raises UserError if its clients, and what they have learnt, are not here.
+    """
     run = Run.open(folder)
+    if run.deployed:
+        raise UserError(f"{folder}: this run's clients are at their sites; go on with: {run.go_on}")
     return Experiment(run, connect=engine_of(run.config)(run))
 
 

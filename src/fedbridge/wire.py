@@ -25,6 +25,8 @@ MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
 MOST_WORDS = 2**20
 """Most bytes of a message's names and shapes, and of its scalars: these grow when they are read."""
+MOST_TOLD = 1000
+"""Most letters of what another side says in words that are repeated anywhere."""
 UNREADABLE: tuple[type[Exception], ...] = (
     SafetensorError,
     KeyError,
@@ -234,6 +236,12 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
         return KINDS[kind](**values)
     except TypeError as error:
         raise UserError(f"message: incomplete {kind}: {error}") from error
+
+
+def legible(words: str) -> str:
+    """Return another side's words as they may stand in a log: printable, and not too many."""
+    cut = words[:MOST_TOLD] + "..." * (len(words) > MOST_TOLD)
+    return "".join(letter if letter.isprintable() else "?" for letter in cut)
 
 
 def _bound(what: str, found: int, most: int) -> None:

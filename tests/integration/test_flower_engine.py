@@ -14,14 +14,18 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from eavesdropping import listen, uploads_of
 from tiny_runs import conduct, table, tiny
 
 from fedbridge import flower_app
 from fedbridge.config import Config, dump_config
 from fedbridge.engine.flower import FlowerTransport
+from fedbridge.engine.records import BODY, HEAD
+from fedbridge.engine.roll import WHO
 from fedbridge.experiment import Experiment
 from fedbridge.finished import predictor_of_run
 from fedbridge.runs import Run
+from fedbridge.wire import encode
 from grids import Clock, FakeGrid, misfortunes
 
 
@@ -163,6 +167,35 @@ def test_a_client_predicts_as_it_would_after_a_local_run(tmp_path, cache):
     one, other = (predictor_of_run(tmp_path / name, "client-2") for name in ("local", "run"))
     for using in one.usable:
         assert np.array_equal(one.predict_proba(x, using), other.predict_proba(x, using))
+
+
+def test_the_server_gets_the_uploads_of_the_local_engine_and_nothing_beside_them(
+    cache, tmp_path, monkeypatch
+):
+    replies, reply = [], FakeGrid._reply
+
+    def aloud(grid, message, delay):
+        replies.append(message)
+        reply(grid, message, delay)
+
+    monkeypatch.setattr(FakeGrid, "_reply", aloud)
+    conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=1)
+    heard = {"evaluation": set(), "upload": set(), WHO: set()}
+    for content in (message.content for message in replies if message.has_content()):
+        assert set(content) in ({HEAD, BODY}, {WHO}, set())  # who is idle says nothing
+        if WHO in content:
+            heard[WHO].add(tuple(sorted(content[WHO].items())))
+        elif HEAD in content:
+            assert set(content[HEAD]) == {"client", "number", "refusal"}
+            assert content[HEAD]["refusal"] == ""
+            for name, array in content[BODY].items():
+                heard[name].add(array.data)
+    said = {(("client", f"client-{k}"), ("hello", b""), ("refusal", "")) for k in (1, 2, 3)}
+    assert heard[WHO] == said
+    locally = listen(tmp_path / "local", tiny())
+    assert heard["upload"] == {encode(upload) for upload in uploads_of(locally)}
+    assert len(heard["upload"]) == 6 * 3
+    assert heard["evaluation"] <= set(locally) and len(heard["evaluation"]) == 4 * 3
 
 
 @pytest.mark.parametrize("case", UNLIKE)

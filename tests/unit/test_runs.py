@@ -12,6 +12,7 @@ from fedbridge.config import Config, Engine
 from fedbridge.errors import UserError
 from fedbridge.metrics import AccuracyRow
 from fedbridge.runs import Run, alone, environment, read_accuracy
+from fedbridge.starting import resuming
 
 ROW = AccuracyRow("client-1", 1, 1, "small", "class-incremental", 1, 3)
 
@@ -454,3 +455,13 @@ def test_a_second_process_waits_for_as_long_as_it_is_told_to(run):
     with alone(run.folder, patience=60.0):
         assert free.is_set()
     old.join()
+
+
+def test_a_run_whose_clients_are_elsewhere_does_not_go_on_here(tmp_path):
+    here, away = (tmp_path / name for name in ("here", "away"))
+    assert not Run.create(here, Config()).deployed
+    assert Run.open(here).go_on == f"fedbridge resume {here}"
+    assert Run.create(away, Config(), deployed=True).deployed
+    assert resuming(here).run.folder == here
+    with pytest.raises(UserError, match=r"clients are at their sites; go on with: \./run\.sh away"):
+        resuming(away)

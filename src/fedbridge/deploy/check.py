@@ -107,3 +107,4 @@ def _client(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
     yield name, "site", lambda: readiness.site(folder, settings().client)
     if not offline:
         yield name, "server", lambda: reach.gate(*settings().endpoint, folder / "ca.crt")
+        yield name, "clock", lambda: reach.clock(*settings().endpoint, folder / "ca.crt")

@@ -4,6 +4,7 @@ A SuperLink serves one port. On it whoever comes by may also register keys and s
 have code executed at every site. So the SuperLink listens on its own machine only, and this passes
 on to it the calls of SuperNodes, which it authenticates by their keys, and nothing else. Who
 asks for messages waits here until there is one, for SuperNodes come back only every three seconds.
+Who answers does so for itself: the SuperLink looks whose key it is, but not whose answer.
 """
 
 import asyncio
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import httpx
 import uvicorn
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from google.protobuf.message import DecodeError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -38,11 +41,12 @@ CALLS = frozenset(
     }
 )
 """What a SuperNode whose key is registered says to its SuperLink."""
-PULL = "pull-messages"
+PULL, PUSH = "pull-messages", "push-messages"
 HOLD, LOOK = 20.0, 0.5
 """Seconds for which a SuperNode waits for a message, and between looks for one. It gives up after
 30."""
 LARGEST = 1 << 30  # bytes of one call
+LARGEST_READ = 1 << 22  # of one that is read here, by whomever: it holds no model
 OF_ONE_CONNECTION = {
     "accept-encoding",
     "connection",
@@ -64,9 +68,12 @@ def gate(superlink: str, authority: Path) -> Starlette:
         call = request.path_params["call"]
         if call not in CALLS:
             raise HTTPException(404)
-        if call != PULL:
-            return await say(call, _body(request), request)
-        question, end = await _whole(request), time.monotonic() + HOLD
+        if call not in (PULL, PUSH):
+            return await say(call, _body(request, LARGEST), request)
+        question = b"".join([part async for part in _body(request, LARGEST_READ)])
+        if call == PUSH and not _answers_for_itself(question):
+            raise HTTPException(403, "a node must answer for itself")
+        end = time.monotonic() + (HOLD if call == PULL else 0.0)
         while True:
             answer = await say(call, question, request)
             if answer.status_code != 200 or answer.body or time.monotonic() >= end:
@@ -91,17 +98,23 @@ def gate(superlink: str, authority: Path) -> Starlette:
     return app
 
 
-async def _body(request: Request) -> AsyncIterator[bytes]:
+async def _body(request: Request, most: int) -> AsyncIterator[bytes]:
     size = 0
     async for part in request.stream():
         size += len(part)
-        if size > LARGEST:
+        if size > most:
             raise HTTPException(413)
         yield part
 
 
-async def _whole(request: Request) -> bytes:
-    return b"".join([part async for part in _body(request)])
+def _answers_for_itself(question: bytes) -> bool:
+    """Say whether a push has only messages of the node that pushes, whose key is then looked at."""
+    push = PushMessagesRequest()
+    try:
+        push.ParseFromString(question)
+    except DecodeError:
+        return False
+    return {message.metadata.src_node_id for message in push.messages_list} == {push.node.node_id}
 
 
 def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:

@@ -3,11 +3,16 @@
 import http.client
 import socket
 import ssl
+import time
+from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fedbridge.errors import UserError
 
 SECONDS = 10.0
+AHEAD, BEHIND = 5, 300
+"""Seconds by which a client's clock may differ from the server's: beyond them Flower takes what its
+SuperNode has signed for forged, and refuses it as it refuses unknown keys."""
 CONTROL, FLEET = "/v1/control/list-nodes", "/v1/fleet/activate-node"
 
 
@@ -16,15 +21,33 @@ def gate(host: str, port: int, authority: Path) -> str:
 
     Raises UserError saying what stands in the way.
     """
-    status = _status(host, port, authority, CONTROL)
+    status = _called(host, port, authority, CONTROL).status
     if status != 404:
         raise UserError(
             f"{host}:{port}: must be a gate, found a SuperLink that lets everyone who reaches it "
             "register keys and start runs; start gate.sh there and the SuperLink by superlink.sh"
         )
-    if _status(host, port, authority, FLEET) == 503:
+    if _called(host, port, authority, FLEET).status == 503:
         raise UserError(f"{host}:{port}: the gate is up, the SuperLink behind it is not")
     return f"{host}:{port} answers, with a certificate of the CA"
+
+
+def clock(host: str, port: int, authority: Path) -> str:
+    """Check that this machine's clock agrees with the server's; raise UserError if it is too far.
+
+    The server tells its time in whole seconds.
+    """
+    told = _called(host, port, authority, CONTROL).getheader("Date")
+    if told is None:
+        return "the server does not tell its time"
+    ahead = round(time.time() - parsedate_to_datetime(told).timestamp() - 0.5)
+    words = f"{abs(ahead)} s {'ahead of' if ahead > 0 else 'behind'} the server's"
+    if not -BEHIND < ahead < AHEAD:
+        raise UserError(
+            f"this machine's clock must be at most {AHEAD} s ahead of the server's or {BEHIND} s "
+            f"behind it, or no SuperNode is let in, found {words}; let both be set by NTP"
+        )
+    return words if abs(ahead) > 1 else "agrees with the server's"
 
 
 def hidden(port: int, hosts: tuple[str, ...]) -> str:
@@ -44,15 +67,15 @@ def hidden(port: int, hosts: tuple[str, ...]) -> str:
     return f"port {port} is closed to others"
 
 
-def _status(host: str, port: int, authority: Path, path: str) -> int:
-    """Return the status of an empty call; raise UserError saying what stands in the way."""
+def _called(host: str, port: int, authority: Path, path: str) -> http.client.HTTPResponse:
+    """Return the answer to an empty call; raise UserError saying what stands in the way."""
     place = f"{host}:{port}"
     try:
         context = ssl.create_default_context(cafile=authority)
         connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
         try:
             connection.request("POST", path)
-            return connection.getresponse().status
+            return connection.getresponse()
         finally:
             connection.close()
     except ssl.SSLCertVerificationError as error:

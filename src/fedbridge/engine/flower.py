@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Self, TypeVar
 
 import torch
@@ -205,7 +206,7 @@ class FlowerTransport:
             raise UserError(
                 f"engine.quorum: {needed} of {asked} clients must answer within engine.deadline = "
                 f"{self.settings.deadline:g} s, missing: {', '.join(missing)}; see events.jsonl "
-                f"for the reasons; go on with: fedbridge resume {self.run.folder}"
+                f"for the reasons; go on with: {self.run.go_on}"
             )
 
     def _count(self, up: int = 0, down: int = 0, seconds: float = 0.0) -> None:
@@ -229,4 +230,4 @@ def _equal(one: State, other: State) -> bool:
 
 def _require_sender(client: str, name: str) -> None:
     if client != name:
-        raise UserError(f"message: must be of {name!r}, found {client!r}")
+        raise UserError(f"message: must be of {name!r}, found {shortened(client)}")

@@ -5,20 +5,19 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from math import inf, isinf
+from reprlib import repr as shortened
 
 from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 
 from fedbridge.config import Engine
 from fedbridge.engine.records import to_answer, to_record
-from fedbridge.engine.roll import Clock, Doubts, Grid, Roll, trusting
+from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roll, trusting
 from fedbridge.errors import UserError
 from fedbridge.server.admission import Refused
-from fedbridge.wire import Answer, Request
+from fedbridge.wire import Answer, Request, legible
 
 log = logging.getLogger(__name__)
 MIB = 2**20
-RAISED = (1, 2)
-"""Flower's codes for an error in the client's own program: it would come again and again."""
 ATTEMPTS = 3
 """Times that such an error is met before the client is given up for the exchange."""
 FIRST_POLL, SLOWEST_POLL = 0.02, 0.5
@@ -218,7 +217,7 @@ class Post:
             reason = f"must have at most {self.settings.largest} MiB, found {size / MIB:.0f} MiB"
             return self._refuse(name, letter, reason)
         if answer.client != name:
-            return self._refuse(name, letter, f"answers as {answer.client!r}")
+            return self._refuse(name, letter, f"answers as {shortened(answer.client)}")
         if answer.number != number:
             self._tell("wrong-round", name, number, f"answers exchange {answer.number}")
             return self._ask_again(letter)
@@ -232,7 +231,7 @@ class Post:
         return None
 
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
-        self.refused.append(Refused(name, reason))
+        self.refused.append(Refused(name, legible(reason)))
         self._answered[name] = letter.request.number
         letter.close(reason, taken=True)
 
@@ -249,6 +248,7 @@ class Post:
         letter.due = self.clock.monotonic() + pause
 
     def _tell(self, kind: str, name: str, number: int, reason: str) -> None:
+        reason = legible(reason)
         self.event(kind, client=name, exchange=number, reason=reason)
         log.warning("%s: %s in exchange %d: %s", name, kind, number, reason)
 

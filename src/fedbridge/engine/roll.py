@@ -6,13 +6,18 @@ from typing import Protocol
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedbridge.server.admission import Refused
+from fedbridge.wire import legible
 
 WHO = "who"
 Doubts = Callable[[int, str, bytes], list[str]]
 """Says in words what speaks against a node, the name that it says and what it presents."""
 TTL = 600.0
+RAISED = (1, 2, 8)
+"""Flower's codes for a client's program that fails or breaks down: it would again and again."""
 AGAIN = 30.0
 """Seconds until a node that was refused is asked again: its site may have set things right."""
+LOST = 60.0
+"""Seconds until a node that has not answered is asked again: it may have been killed over it."""
 
 
 class Clock(Protocol):
@@ -66,7 +71,7 @@ class Roll:
         self._names: dict[int, str] = {}  # by node, in the order in which they said it
         self._asked: dict[str, int] = {}  # node by the id of the message that asks who it is
         self._refused: dict[int, Refused] = {}
-        self._due: dict[int, float] = {}  # when a refused node is asked again
+        self._due: dict[int, float] = {}  # when a node that is no client yet is asked again
 
     def call(self) -> dict[str, int]:
         """Ask nodes that are new who they are; return the node of every client that is there."""
@@ -74,14 +79,18 @@ class Roll:
         self._names = {node: name for node, name in self._names.items() if node in here}
         self._asked = {number: node for number, node in self._asked.items() if node in here}
         self._due = {node: due for node, due in self._due.items() if node in here}
-        later = {node for node, due in self._due.items() if due > now}
-        for node in sorted(here - {*self._names, *self._asked.values()} - later):
+        for node in sorted(n for n in here - set(self._names) if self._due.get(n, now) <= now):
             message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
             self._asked |= {number: node for number in self.grid.push_messages([message]) if number}
+            self._due[node] = now + LOST
         for reply in self.grid.pull_messages(list(self._asked)) if self._asked else ():
             node = self._asked.pop(reply.metadata.reply_to_message_id)
-            if not reply.has_error():  # else it is asked again
+            if not reply.has_error():
                 self._admit(node, *_said_in(reply.content))
+            elif reply.error.code in RAISED:
+                self._turn_away(node, f"node {node}", f"its program fails: {reply.error.reason}")
+            else:
+                self._due.pop(node, None)
         first: dict[str, int] = {}
         for node, name in self._names.items():
             first.setdefault(name, node)
@@ -92,10 +101,13 @@ class Roll:
         reasons = [refusal] if refusal else self.doubts(node, name, presented)
         if name not in self.names:
             reasons = ["no client of this run has this name"]
-        if not reasons:
+        if reasons:
+            self._turn_away(node, name, "; ".join(reasons))
+        else:
             self._names[node] = name
-            return
-        refused = Refused(name, "; ".join(reasons))
+
+    def _turn_away(self, node: int, name: str, reason: str) -> None:
+        refused = Refused(legible(name), legible(reason))
         if self._refused.get(node) != refused:
             self.refuse(refused)
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN

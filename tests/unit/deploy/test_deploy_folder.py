@@ -21,6 +21,7 @@ SCRIPTS = {
     "server/register.sh",
     "server/revoke.sh",
     "server/run.sh",
+    "server/stop.sh",
     "clients/a/start.sh",
     "clients/b/start.sh",
 }
@@ -65,6 +66,59 @@ def test_scripts_are_understood_by_a_plain_shell(original: Path):
     for path in original.rglob("*.sh"):
         done = subprocess.run(["sh", "-n", path], capture_output=True, timeout=60, check=False)
         assert done.returncode == 0, (path, done.stderr)
+
+
+RUNS = """{
+  "runs": [
+    { "run-id": "31", "fab-name": "fedbridge-app", "status": "running", "status-details": "N/A" },
+    { "run-id": "32", "fab-name": "fedbridge-app", "status": "finished:failed" },
+    { "run-id": "33", "fab-name": "fedbridge-app", "status": "starting", "status-details": "N/A" }
+  ]
+}"""
+
+
+@pytest.fixture
+def flower(tmp_path: Path) -> dict[str, str]:
+    """Give an environment in which ``flwr`` knows three runs and notes what else it is asked."""
+    text = f"""#!/bin/sh
+if [ "$1" = list ]; then cat <<END
+{RUNS.replace(", ", f",{chr(10)}")}
+END
+else echo "$*" >>'{tmp_path / "asked"}'; fi
+"""
+    (tmp_path / "flwr").write_text(text, encoding="utf-8")
+    (tmp_path / "flwr").chmod(0o755)
+    return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
+
+
+def test_what_is_running_and_that_alone_is_stopped(
+    deployment: Path, flower: dict[str, str], tmp_path: Path
+):
+    subprocess.run([deployment / "server" / "stop.sh"], env=flower, check=True)
+    asked = (tmp_path / "asked").read_text().splitlines()
+    assert asked == ["stop 31 fedbridge", "stop 33 fedbridge"]
+
+
+def test_a_run_that_did_not_come_to_its_end_is_told(
+    deployment: Path, flower: dict[str, str], tmp_path: Path
+):
+    script, run = deployment / "server" / "run.sh", deployment / "server" / "runs" / "first"
+    done = subprocess.run([script, "first"], env=flower, stderr=subprocess.PIPE, check=False)
+    assert done.returncode == 1 and b"./run.sh first goes on with it" in done.stderr
+    run.mkdir()
+    (run / "summary.json").touch()
+    subprocess.run([script, "first"], env=flower, check=True)
+    assert (tmp_path / "asked").read_text().count("run app fedbridge --stream") == 2
+
+
+def test_what_scripts_make_others_cannot_read(deployment: Path, flower: dict[str, str]):
+    before = os.umask(0o022)
+    try:
+        subprocess.run([deployment / "server" / "run.sh"], env=flower, check=False)
+    finally:
+        os.umask(before)
+    made = [deployment / "server" / name for name in ("flwr", "flwr/config.toml", "runs")]
+    assert [mode(path) & 0o077 for path in made] == [0, 0, 0]
 
 
 def test_nothing_is_left_to_be_filled_in(original: Path):

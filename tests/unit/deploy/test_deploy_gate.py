@@ -3,13 +3,25 @@ from pathlib import Path
 
 import pytest
 from deployments import Backend, backend
+from flwr.proto.fleet_pb2 import PushMessagesRequest
+from flwr.proto.message_pb2 import Message, Metadata
+from flwr.proto.node_pb2 import Node
 from starlette.testclient import TestClient
 
 from fedbridge.deploy import gate as module
 from fedbridge.deploy.gate import CALLS, gate
 from fedbridge.deploy.keys import new_authority
 
-PULL = "/v1/fleet/pull-messages"
+PULL, PUSH = "/v1/fleet/pull-messages", "/v1/fleet/push-messages"
+
+
+def answers(node: int, *sources: int) -> bytes:
+    """Return what a node says that pushes messages which are said to be of some nodes."""
+    messages = [Message(metadata=Metadata(src_node_id=source)) for source in sources]
+    said: bytes = PushMessagesRequest(
+        node=Node(node_id=node), messages_list=messages
+    ).SerializeToString()
+    return said
 
 
 @pytest.fixture
@@ -28,11 +40,12 @@ def outside(superlink: Backend, original: Path) -> Iterator[TestClient]:
 
 @pytest.mark.parametrize("call", sorted(CALLS))
 def test_what_a_supernode_says_gets_through(outside: TestClient, superlink: Backend, call: str):
-    answer = outside.post(f"/v1/fleet/{call}", content=b"\0message", headers={"X-Key": "k"})
+    message = answers(7, 7) if call == "push-messages" else b"\0message"
+    answer = outside.post(f"/v1/fleet/{call}", content=message, headers={"X-Key": "k"})
     assert answer.status_code == superlink.statuses[f"/v1/fleet/{call}"]
     assert (answer.content, answer.headers["x-answer"]) == (b"answer", "yes")
     ((path, headers, body),) = superlink.calls
-    assert (path, body) == (f"/v1/fleet/{call}", b"\0message")
+    assert (path, body) == (f"/v1/fleet/{call}", message)
     assert {k.lower(): v for k, v in headers.items()}["x-key"] == "k"
 
 
@@ -68,12 +81,19 @@ def test_only_calls_get_in(outside: TestClient, superlink: Backend):
     assert superlink.calls == []
 
 
+@pytest.mark.parametrize("said", [answers(7, 8), answers(7, 7, 8), answers(7), b"\0", b""])
+def test_nobody_answers_for_another(outside: TestClient, superlink: Backend, said: bytes):
+    assert outside.post(PUSH, content=said).status_code == 403
+    assert superlink.calls == []
+
+
+@pytest.mark.parametrize("bound, call", [("LARGEST", "push-object"), ("LARGEST_READ", PULL[10:])])
 def test_what_is_absurdly_large_is_not_passed_on(
-    outside: TestClient, superlink: Backend, monkeypatch: pytest.MonkeyPatch
+    outside: TestClient, superlink: Backend, monkeypatch: pytest.MonkeyPatch, bound: str, call: str
 ):
-    monkeypatch.setattr(module, "LARGEST", 10)
-    assert outside.post(PULL, content=b"0123456789").status_code == 200
-    assert outside.post(PULL, content=b"0123456789x").status_code == 413
+    monkeypatch.setattr(module, bound, 10)
+    assert outside.post(f"/v1/fleet/{call}", content=b"0123456789").status_code == 200
+    assert outside.post(f"/v1/fleet/{call}", content=b"0123456789x").status_code == 413
     assert len([body for _, _, body in superlink.calls if body]) == 1
 
 
@@ -93,7 +113,8 @@ def test_nobody_waits_for_ever_nor_for_anything_else(
 ):
     superlink.silent = 10**9
     for call in CALLS - {"pull-messages"}:
-        assert outside.post(f"/v1/fleet/{call}").content == b""
+        content = answers(7, 7) if call == "push-messages" else b""
+        assert outside.post(f"/v1/fleet/{call}", content=content).content == b""
     monkeypatch.setattr(module, "HOLD", 0.0)
     assert outside.post(PULL).content == b""
     assert len(superlink.calls) == len(CALLS)

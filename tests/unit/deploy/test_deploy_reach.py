@@ -1,6 +1,8 @@
 import socket
 import threading
+import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from deployments import backend
@@ -87,6 +89,40 @@ def test_what_speaks_no_tls_is_told(original: Path):
         with pytest.raises(UserError, match="speaks no TLS"):
             reach.gate("127.0.0.1", plain.getsockname()[1], original / "server" / "ca.crt")
         thread.join(10)
+
+
+def clock_that_is(seconds: float, original: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Check a clock that is so many seconds ahead of the server's."""
+    server = original / "server"
+    with backend(server, GATE) as up:
+        here = SimpleNamespace(time=lambda: time.time() + seconds)
+        monkeypatch.setattr(reach, "time", here)
+        return reach.clock("127.0.0.1", up.port, server / "ca.crt")
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(0.0, "agrees with the server's"), (-200.0, "behind the server's")]
+)
+def test_a_clock_that_flower_bears_is_right(
+    original: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+):
+    assert clock_that_is(seconds, original, monkeypatch).endswith(words)
+
+
+@pytest.mark.parametrize(
+    "seconds, words", [(60.0, r"found (59|60|61) s ahead of"), (-3600.0, "s behind the server's")]
+)
+def test_a_clock_that_no_supernode_gets_in_with_is_told(
+    original: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+):
+    with pytest.raises(UserError, match=words):
+        clock_that_is(seconds, original, monkeypatch)
+
+
+def test_limits_of_clocks_are_those_of_flower():
+    constant = pytest.importorskip("flwr.common.constant")
+    assert constant.SYSTEM_TIME_TOLERANCE == reach.AHEAD
+    assert constant.TIMESTAMP_TOLERANCE == reach.BEHIND
 
 
 def test_a_hidden_superlink_is_right():

@@ -272,6 +272,7 @@ def liar(change):
     [
         (lambda t: RecordDict(), "not a readable Answer"),
         (lambda t: to_record(t._replace(client="b")), "answers as 'b'"),
+        (lambda t: to_record(t._replace(client=9999 * "b")), "bbb...bbb"),
         (lambda t: to_record(t._replace(upload=b"rubbish")), "not a readable Upload"),
         (lambda t: to_record(t._replace(upload=b"")), "not a readable Upload"),
         (lambda t: to_record(t._replace(upload=bytes(2**20 + 1))), "at most 1 MiB, found 1 MiB"),

@@ -1,12 +1,12 @@
 import pytest
-from flwr.app import Message, RecordDict
+from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedbridge import flower_app
 from fedbridge.config import dump_config, parse_config
-from fedbridge.engine.roll import AGAIN, Roll, introduction
+from fedbridge.engine.roll import AGAIN, LOST, RAISED, Roll, introduction
 from fedbridge.server.admission import Refused
-from grids import Clock, FakeGrid
+from grids import UNAVAILABLE, Clock, FakeGrid
 
 NAMES = ("a", "b")
 AGREED, OTHER = b"agreed", b"another public set"
@@ -16,7 +16,7 @@ class Door:
     """A roll over nodes that introduce themselves as they are told to."""
 
     def __init__(self, app: ClientApp | None = None) -> None:
-        self.said: dict[str, RecordDict] = {n: introduction(n, AGREED) for n in NAMES}
+        self.said: dict[str, RecordDict | Error] = {n: introduction(n, AGREED) for n in NAMES}
         self.refused: list[Refused] = []
         self.asked: list[str] = []
         self.clock = Clock()
@@ -100,6 +100,56 @@ def test_who_was_away_says_anew_who_it_is_and_at_once():
         door.grid.nodes[b] = "b"
         assert door.here() == names
     assert door.asked == ["a", "b", "b", "b"]
+
+
+def test_who_was_killed_over_the_question_is_asked_again():
+    door, answered = Door(), []
+    door.grid._reply = lambda reply, delay: answered.append(reply)  # and the answer gets lost
+    assert door.here() == []
+    del door.grid._reply
+    assert door.here(LOST) == []
+    assert door.here() == ["a", "b"]
+    assert door.asked == ["a", "b"] * 2 and len(answered) == 2
+
+
+def test_a_late_answer_counts_though_the_question_was_asked_again():
+    door, reply = Door(), FakeGrid._reply
+    door.grid._reply = lambda message, delay: reply(door.grid, message, 1.5 * LOST)
+    assert door.here(LOST) == door.here(LOST / 4) == []
+    assert door.here(LOST / 4) == ["a", "b"]
+    assert door.asked == ["a", "b"] * 2 and door.refused == []
+
+
+@pytest.mark.parametrize("code", RAISED)
+def test_whose_program_fails_is_told_with_its_node_and_asked_again_later(code):
+    door = Door()
+    (b,) = (node for node, name in door.grid.nodes.items() if name == "b")
+    door.said["b"] = Error(code, "it cannot be loaded")
+    assert door.here() == door.here(AGAIN / 2) == ["a"]
+    assert door.refused == [Refused(f"node {b}", "its program fails: it cannot be loaded")]
+    assert door.asked == ["a", "b"]
+    door.said["b"] = introduction("b", AGREED)
+    assert door.here(AGAIN) == ["a"]
+    assert door.here() == ["a", "b"]
+
+
+def test_a_node_that_flower_misses_is_asked_again_at_once_and_not_told():
+    door = Door()
+    door.said["b"] = Error(UNAVAILABLE, "not there")
+    assert door.here() == ["a"]
+    door.said["b"] = introduction("b", AGREED)
+    assert door.here() == ["a", "b"]
+    assert door.refused == []
+
+
+def test_words_of_a_stranger_are_cut_and_do_nothing_to_a_terminal():
+    door = Door()
+    door.said["b"] = introduction("\x1b[31mb\n" + 5000 * "x", AGREED)
+    door.said["a"] = introduction("a", AGREED, "\x07no\u202e" + 5000 * "y")
+    assert door.here() == []
+    (name, _), (_, reason) = sorted(door.refused)
+    assert name == "?[31mb?" + 993 * "x" + "..."
+    assert reason == "?no?" + 996 * "y" + "..."
 
 
 def test_another_reason_is_told_again():

@@ -2,6 +2,7 @@
 # Starts this site's SuperNode, which connects to the server and waits for its messages.
 set -eu
 cd "$(dirname "$0")"
+umask 077  # what is kept here is private
 . ./client.env
 export FLWR_HOME="$PWD/flwr"
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1

@@ -1,5 +1,6 @@
 # What all scripts here begin with: settings, quiet and offline Flower, the connection to it.
 cd "$(dirname "$0")"
+umask 077
 . ./server.env
 export FLWR_HOME="$PWD/flwr"
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1

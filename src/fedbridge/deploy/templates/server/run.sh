@@ -4,12 +4,17 @@
 #     ./run.sh [NAME]      the run's folder is runs/NAME, runs/run by default
 set -eu
 . "$(dirname "$0")/flower.sh"
+name=${1:-run}
 mkdir -p runs
 {
-    echo "run = '$PWD/runs/${1:-run}'"
+    echo "run = '$PWD/runs/$name'"
     echo "nodes = '$PWD/nodes'"
     echo "config = '''"
     cat config.toml
     echo "'''"
 } >"$FLWR_HOME/run.toml"
-exec flwr run app fedbridge --stream --run-config "$FLWR_HOME/run.toml"
+flwr run app fedbridge --stream --run-config "$FLWR_HOME/run.toml"
+if [ ! -e "runs/$name/summary.json" ]; then  # Flower's own status says nothing of it
+    echo "runs/$name is not finished; what is above says why, ./run.sh $name goes on with it" >&2
+    exit 1
+fi
