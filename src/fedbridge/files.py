@@ -41,8 +41,8 @@ def writing(path: Path) -> Iterator[None]:
         # safetensors reports a full disk in words only
         if reason in FULL or "No space left on device" in str(error):
             raise UserError(
-                f"{path}: cannot be written: disk full; what was written before is whole: free "
-                f"some space, then use fedbridge resume"
+                f"{path}: cannot be written: disk full; what was written before is whole. Free "
+                f"some space; a run that has begun goes on with fedbridge resume"
             ) from error
         if reason in REFUSED:
             raise UserError(f"{path}: cannot be written: {os.strerror(reason)}") from error

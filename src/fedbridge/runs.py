@@ -59,11 +59,13 @@ class Run:
             )
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
-        write_text(
-            folder / ENVIRONMENT,
-            json_text({**environment(config.seed), "run": secrets.token_hex(8)}),
-        )
-        write_text(folder / CONFIG, dump_config(config))  # last: a folder with settings is a run
+        about = json_text({**environment(config.seed), "run": secrets.token_hex(8)})
+        write_text(folder / ENVIRONMENT, about)
+        try:  # last: a folder with settings is a run
+            write_text(folder / CONFIG, dump_config(config))
+        except UserError:
+            (folder / ENVIRONMENT).unlink()
+            raise
         return cls(folder, config)
 
     @classmethod
