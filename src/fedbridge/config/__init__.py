@@ -82,5 +82,6 @@ __all__ = [
     "parse_config",
     "path_of",
     "read_tree",
+    "similar",
     "title_of",
 ]

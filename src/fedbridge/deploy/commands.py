@@ -48,7 +48,8 @@ def init(
 ) -> None:
     """Write a folder for the server and one for each client.
 
-    They hold certificates, keys, settings and scripts. The SuperLink itself takes the next port, on its own machine only.
+    They hold certificates, keys, settings and scripts. The SuperLink itself takes the
+    next port, on its own machine only.
     """
     from fedbridge.deploy import folder as deployment
     from fedbridge.deploy.settings import ServerSettings, client_names, host_names
