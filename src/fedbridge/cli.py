@@ -103,7 +103,10 @@ def check(
         bool, typer.Option("--download", help="Fetch the data set if it is not cached yet.")
     ] = False,
 ) -> None:
-    """Validate a config and estimate time, memory and bytes; nothing is run."""
+    """Validate a config and estimate time, memory and bytes.
+
+    Nothing is run.
+    """
     from rich.console import Console
 
     from fedbridge.config import load_config
@@ -169,7 +172,10 @@ def bench(
         bool, typer.Option("--report-only", help="Write anew what is there; run nothing.")
     ] = False,
 ) -> None:
-    """Run a grid of methods, scenarios and seeds; write its tables, figures and summary."""
+    """Run a grid of methods, scenarios and seeds.
+
+    Tables, figures and a summary of it are written.
+    """
     from fnmatch import fnmatchcase
 
     from rich.console import Console

@@ -29,9 +29,10 @@ def inspect(
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write a page as well.", metavar="PATH")] = None,
 ) -> None:
-    """Show classes, sizes and splits, what is there twice, what is broken, which labels to check.
+    """Show what is in the data, and how they are divided.
 
-    The exit code is 1 if a run could not use the data.
+    Classes, sizes and splits, what is there twice, what is broken, which labels to check. The exit
+    code is 1 if a run could not use the data.
     """
     from rich.console import Console
 

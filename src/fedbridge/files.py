@@ -41,8 +41,9 @@ def writing(path: Path) -> Iterator[None]:
         # safetensors reports a full disk in words only
         if reason in FULL or "No space left on device" in str(error):
             raise UserError(
-                f"{path}: cannot be written: disk full; what was written before is whole: free "
-                f"some space, then use fedbridge resume, or run.sh of a deployment's server"
+                f"{path}: cannot be written: disk full; what was written before is whole. Free "
+                f"some space; a run that has begun goes on with fedbridge resume, a deployment's "
+                f"with its server's run.sh"
             ) from error
         if reason in REFUSED:
             raise UserError(f"{path}: cannot be written: {os.strerror(reason)}") from error

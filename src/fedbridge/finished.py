@@ -127,7 +127,8 @@ def _chosen(client: str | None, names: tuple[str, ...]) -> str:
     if client is None and len(names) == 1:
         return names[0]
     if client not in names:
-        raise UserError(f"client: must be one of {', '.join(names)}, found {client!r}")
+        named = f"client: name one that this run has, {', '.join(names)}"
+        raise UserError(f"{named}; found {client!r}" if client else f"{named}: it has several")
     return client
 
 

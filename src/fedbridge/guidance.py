@@ -17,8 +17,8 @@ TOPICS: dict[str, str] = {
     "the-hugging-face-hub": r"[hH]ub (cannot be reached|does not give)",
     "columns-of-a-hub-data-set": r"data\.hub|save_to_disk",
     "a-setting-is-refused": (
-        r"unknown key|Input (should|tag)|Field required|must have the form a\.b="
-        r"|fusion\.name|run config|must be below 1|must be given"
+        r"unknown key|Input should|Field required|must have the form a\.b="
+        r"|(learner|fusion)\.name|run config|must be below 1|must be given"
     ),
     "a-small-model-does-not-fit": r"small\.models:",
     "tuning-the-foundation-model": r"large\.tuning|one that is tuned",
@@ -35,12 +35,17 @@ TOPICS: dict[str, str] = {
     "clients-are-missing": r"engine\.quorum",
     "flowers-simulation-does-not-start": r"engine\.kind",
     "the-public-set": r"data\.public|scenario\.public|public set must",
-    "the-disk-is-full": r"disk full",
+    "the-disk-is-full": r"disk (is )?full|No space left",
     "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
     "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
     "a-file-cannot-be-written": r"cannot (be written|write here)|a picture must end",
-    "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
     "too-few-items": r"one validation and one test item|must have a training item",
+    "your-own-data-do-not-fit": (
+        r"data\.own|scenario\.kind|'given'|has the (tasks|domains) .*; found|task or date"
+        r"|data have changed|^(items|labels): |must lie in|data itself|at least two classes"
+        r"|of a client must have a test|picture must lie|must not end|no such file or folder"
+    ),
+    "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
     "who-is-there-when": r"scenario\.(joins|leaves|repeats|effort|amount)|at most one value",
     "parts-that-share-items": r"in common|official division",
     "the-data-set-is-unknown": r"data\.(name|domains):|is not cached",
@@ -49,6 +54,9 @@ TOPICS: dict[str, str] = {
     ),
     "a-sites-database": r"data\.url_variable|the database refuses|table or query|single SELECT",
     "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",
+    "what-is-to-be-predicted-cannot-be-read": (
+        r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture|read as a picture: "
+    ),
     "a-sites-folder": (
         r"must be a folder (of|for)|folder for each|must hold pictures|must be a picture|but leads"
         r"|must be a file|must be a CSV|must be a Parquet|must hold files|must have rows|must end"
@@ -66,17 +74,9 @@ TOPICS: dict[str, str] = {
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
     "suites": r"--only|of this suite|role 'ours'|must fit a scenario|every name must be there once",
-    "your-own-data-do-not-fit": (
-        r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): "
-        r"|must lie in|data itself|of a client must have a test|picture must lie|must not end"
-        r"|at least two classes"
-    ),
-    "what-is-to-be-predicted-cannot-be-read": (
-        r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture"
-    ),
     "there-is-nothing-to-predict-with": (
         r"a saved predictor|of kind .* and format|states of client|checkpoint to predict"
-        r"|is not finished|only there can it be told|holds the models of"
+        r"|is not finished|client: name one|only there can it be told|holds the models of"
     ),
     "an-export-is-refused": r"format: ",
     "a-model-by-name-cannot-be-had": (

@@ -19,7 +19,8 @@ def listing(what: Literal["learners", "fusions", "models", "datasets"]) -> "Tabl
     header, *lines = rows
     table = Table(title=what)
     for place, column in enumerate(header):
-        table.add_column(column, no_wrap=place == 0)  # what a config would say, in one piece
+        # what a config would say is in one piece, and nothing is cut off
+        table.add_column(column, no_wrap=place == 0, overflow="fold")
     for line in lines:
         table.add_row(*line)
     return table

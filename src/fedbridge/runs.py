@@ -64,11 +64,13 @@ class Run:
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         where = {DEPLOYED: True} if deployed else {}
-        write_text(
-            folder / ENVIRONMENT,
-            json_text({**environment(config.seed), "run": secrets.token_hex(8)} | where),
-        )
-        write_text(folder / CONFIG, dump_config(config))  # last: a folder with settings is a run
+        about = {**environment(config.seed), "run": secrets.token_hex(8)} | where
+        write_text(folder / ENVIRONMENT, json_text(about))
+        try:  # last: a folder with settings is a run
+            write_text(folder / CONFIG, dump_config(config))
+        except UserError:
+            (folder / ENVIRONMENT).unlink()
+            raise
         return cls(folder, config)
 
     @classmethod

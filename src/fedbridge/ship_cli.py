@@ -38,7 +38,7 @@ def predict(
         typer.Option("--format", help="table or JSON lines; a table where one can be seen."),
     ] = None,
 ) -> None:
-    """Predict the classes of pictures or texts with a client's models."""
+    """Predict with a client's models what pictures or texts are."""
     from fedbridge.finished import predictor_at
 
     predictor = predictor_at(source, client)
@@ -65,7 +65,10 @@ def export(
         Path | None, typer.Option(help="A new folder; below exports/ by default.", metavar="DIR")
     ] = None,
 ) -> None:
-    """Write a client's small model for use elsewhere; what is written is checked."""
+    """Write a client's small model for use elsewhere.
+
+    What is written is checked.
+    """
     from fedbridge.export import export as write
     from fedbridge.finished import predictor_at
     from fedbridge.predictor import save_predictor
@@ -99,7 +102,10 @@ def serve(
         ),
     ] = None,
 ) -> None:
-    """Serve a client's models over HTTP until interrupted; /openapi.json says how to ask."""
+    """Serve a client's models over HTTP until interrupted.
+
+    /openapi.json says how to ask.
+    """
     from fedbridge.finished import predictor_at
     from fedbridge.models import import_extra
 

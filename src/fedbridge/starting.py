@@ -22,12 +22,13 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     connect = engine_of(config)
     _clear_unstarted(folder)
     made = [path for path in (folder, *folder.parents) if not path.exists()]
-    run = Run.create(folder, config)
-    experiment = Experiment(run, connect=connect(run))
+    experiment = None
     try:
+        run = Run.create(folder, config)
+        experiment = Experiment(run, connect=connect(run))
         yield experiment
     except UserError:
-        if not experiment.prepared:  # refused: nothing is left to go on with
+        if experiment is None or not experiment.prepared:  # nothing is left to go on with
             _clear_unstarted(folder)
             with suppress(OSError):  # somebody else may have put something there
                 for path in made:
@@ -63,7 +64,7 @@ def engine_of(config: Config) -> Callable[[Run], Connect]:
 def _clear_unstarted(folder: Path) -> None:
     """Make a folder free again if its run failed before it could measure anything."""
     found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if CONFIG in found and found <= {CONFIG, ENVIRONMENT, EVENTS}:
+    if {CONFIG, ENVIRONMENT} <= found <= {CONFIG, ENVIRONMENT, EVENTS}:
         with alone(folder):
             for name in found:
                 (folder / name).unlink()

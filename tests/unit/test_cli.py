@@ -6,7 +6,7 @@ import sys
 import datasets
 import pytest
 
-from fedbridge import cli, tracking
+from fedbridge import cli, runs, tracking
 from fedbridge.client import LEARNERS, client
 from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
@@ -166,6 +166,13 @@ def test_list_names_every_way_to_bring_a_model_in_one_piece(call):
     assert all(source.form in out for source in FOUNDATION_SOURCES.values())
 
 
+@pytest.mark.parametrize("what", ["models", "datasets"])
+def test_a_narrow_terminal_cuts_nothing_of_a_list_off(call, monkeypatch, what):
+    monkeypatch.setenv("COLUMNS", "80")
+    _, out, _ = call("list", what)
+    assert "…" not in out
+
+
 @pytest.mark.parametrize("what", ["learners", "fusions"])
 def test_list_says_of_every_method_what_it_does(what):
     names = {"learners": LEARNERS, "fusions": FUSIONS}[what]
@@ -204,6 +211,14 @@ def test_help_and_lists_need_no_torch():
     assert done.stdout.splitlines()[-1] == "0 []"
     for command in ("run", "resume", "check", "list", "report", "compare"):
         assert f"\n  {command} " in done.stdout
+
+
+@pytest.mark.parametrize("group", [(), ("data",), ("deploy",)])
+def test_no_commands_sentence_is_cut_off(call, monkeypatch, group):
+    monkeypatch.setenv("COLUMNS", "80")
+    code, out, _ = call(*group, "--help")
+    commands = out.partition("Commands:\n")[2].splitlines()
+    assert code == 0 and commands and not [line for line in commands if line.endswith("...")]
 
 
 # -- mistakes: exit code 2, one line that helps, and nothing left behind
@@ -261,6 +276,23 @@ def test_refused_runs_leave_what_was_there_before(call, tmp_path):
         assert list((tmp_path / "there").iterdir()) == []
 
 
+@pytest.mark.parametrize("last", ["environment.json", "config.toml"])
+def test_a_disk_that_is_full_at_the_very_beginning_leaves_nothing(
+    call, tmp_path, monkeypatch, last
+):
+    write = runs.write_text
+
+    def full(path, text):
+        if path.name == last:
+            raise UserError(f"{path}: cannot be written: disk full")
+        write(path, text)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(runs, "write_text", full)
+        assert call("run", "tiny.toml", "--out", "a/b")[0] == 2
+    assert [path.name for path in tmp_path.iterdir()] == ["tiny.toml"]
+
+
 def test_a_run_that_fails_once_it_is_prepared_can_be_gone_on_with(call, tmp_path, monkeypatch):
     def full(self, rows):
         raise UserError("accuracy.csv: cannot be written: disk full")
@@ -287,6 +319,7 @@ def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
     [
         (["run", "no.toml"], "no.toml: cannot read this config file: No such file"),
         (["run", "."], ".: cannot read this config file"),
+        (["run", "tiny.tml"], "No such file or directory; did you mean 'tiny.toml'?"),
         (["run", "broken.toml"], "broken.toml: not valid TOML"),
         (["run"], "Missing argument 'CONFIG'; see fedbridge run --help"),
         (["run", "tiny.toml", "--sett", "a=1"], "No such option"),
@@ -318,6 +351,14 @@ def test_folder_in_use_is_left_alone(call, tmp_path):
     assert code == 2
     assert "go on with it: fedbridge resume r" in only_line(err)
     assert before == {p: p.read_bytes() for p in (tmp_path / "r").rglob("*") if p.is_file()}
+
+
+def test_a_config_of_ones_own_in_the_folder_is_left_alone(call, tmp_path):
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine/config.toml").write_text(TINY)
+    code, _, err = call("run", "mine/config.toml", "--out", "mine")
+    assert code == 2 and "this one is in use" in only_line(err)
+    assert (tmp_path / "mine/config.toml").read_text() == TINY
 
 
 def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(

@@ -95,7 +95,7 @@ def test_unknown_key_is_named_with_what_was_meant(load, text, expected):
         ("[large]\nregularisation = [0.1, -1]", "large.regularisation.1", "-1"),
         ('[learner]\nname = "smcf"\nmemory = -1', "learner.memory", "-1"),
         ('[learner]\nname = "smcf"\nprevious = inf', "learner.previous", "inf"),
-        ('[learner]\nname = "other"', "learner", "{'name': 'other'}"),
+        ('[learner]\nname = "other"', "learner.name", "'other'"),
         ('[engine]\nworkers = -2', "engine.workers", "-2"),
     ],
 )  # fmt: skip
@@ -103,6 +103,20 @@ def test_wrong_value_is_named_with_field_and_value(load, text, field, found):
     message = refused(load, text)
     assert f"settings.toml: {field}" in message
     assert message.endswith(f"found {found}")
+
+
+def test_a_learner_or_a_fusion_that_is_not_there_is_named_with_what_was_meant(load):
+    message = refused(load, '[learner]\nname = "smfc"\n[fusion]\nname = "fedaverage"')
+    learner, fusion = message.split("; fusion")
+    assert "learner.name: must be one of finetune, ewc, " in learner
+    assert learner.endswith("found 'smfc'; did you mean 'smcf'?")
+    assert fusion.startswith(".name: must be one of none, obod, ")
+    assert fusion.endswith("found 'fedaverage'; did you mean 'fedavg'?")
+
+
+def test_a_text_in_place_of_a_list_is_told_without_words_of_python(load):
+    message = refused(load, '[small]\nmodels = "cnn"')
+    assert message.endswith("small.models: Input should be a list, found 'cnn'")
 
 
 def test_all_faults_are_named_at_once(load):

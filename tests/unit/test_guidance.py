@@ -4,6 +4,8 @@ from fedbridge.config import load_config
 from fedbridge.errors import UserError
 from fedbridge.guidance import TOPICS, page_for
 
+TO_PREDICT = "there-is-nothing-to-predict-with"
+
 
 @pytest.mark.parametrize(
     ("setting", "topic"),
@@ -11,6 +13,7 @@ from fedbridge.guidance import TOPICS, page_for
         ("learner.memry=3", "a-setting-is-refused"),
         ("learner.memory=-3", "a-setting-is-refused"),
         ("learner.name=toys", "a-setting-is-refused"),
+        ("small.models=cnn", "a-setting-is-refused"),
         ("scenario.test=0.95", "a-setting-is-refused"),
         ("data.name=site", "a-setting-is-refused"),
         ("seed", "a-setting-is-refused"),
@@ -25,6 +28,29 @@ def test_a_refused_setting_leads_to_its_topic(tmp_path, setting, topic):
     with pytest.raises(UserError) as found:
         load_config(path, [setting])
     assert page_for(str(found.value)) == f"docs/troubleshooting.md#{topic}"
+
+
+@pytest.mark.parametrize(
+    ("message", "topic"),
+    [
+        (
+            "p: of 9 items 1 cannot be used: a.txt: must be a picture (png), found .txt. "
+            "data.own.broken = 'skip' leaves them out",
+            "your-own-data-do-not-fit",
+        ),
+        (
+            "scenario.tasks: must be 3, since csv:t.csv has the tasks 1, 2, 3; found 4",
+            "your-own-data-do-not-fit",
+        ),
+        ("data.name: p: there is no such file or folder", "your-own-data-do-not-fit"),
+        ("cache/data-v1: the disk is full; free some space and run again", "the-disk-is-full"),
+        ("a.html: cannot be written: No space left on device", "the-disk-is-full"),
+        ("a.png: cannot be read as a picture: x", "what-is-to-be-predicted-cannot-be-read"),
+        ("client: name one that this run has, a, b: it has several", TO_PREDICT),
+    ],
+)
+def test_what_a_newcomer_gets_wrong_leads_to_its_topic(message, topic):
+    assert page_for(message) == f"docs/troubleshooting.md#{topic}"
 
 
 def test_a_message_that_nobody_foresaw_leads_to_the_page():

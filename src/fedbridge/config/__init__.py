@@ -2,7 +2,14 @@
 
 from fedbridge.config.data import SITE, Data, Hub, Scenario
 from fedbridge.config.experiment import Config
-from fedbridge.config.files import dump_config, load_config, merged, parse_config, read_tree
+from fedbridge.config.files import (
+    dump_config,
+    load_config,
+    merged,
+    parse_config,
+    read_tree,
+    similar,
+)
 from fedbridge.config.fusions import (
     OBOD,
     TARGET,
@@ -75,5 +82,6 @@ __all__ = [
     "parse_config",
     "path_of",
     "read_tree",
+    "similar",
     "title_of",
 ]

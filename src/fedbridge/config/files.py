@@ -1,6 +1,7 @@
 """Configs as files: read, overridden, validated, written; errors name the field and the rule."""
 
 import difflib
+import os
 import tomllib
 from pathlib import Path
 from typing import Any, get_args
@@ -44,9 +45,22 @@ def read_toml(path: Path, kind: str) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
-        raise UserError(f"{path}: cannot read this {kind} file: {error.strerror}") from error
+        meant = similar(path) if isinstance(error, FileNotFoundError) else ""
+        reason = f"{error.strerror}{meant}"
+        raise UserError(f"{path}: cannot read this {kind} file: {reason}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid TOML: {error}") from error
+
+
+def similar(path: Path) -> str:
+    """Return a question after what lies there under a similar name; empty if nothing does."""
+    there = next(parent for parent in path.parents if parent.is_dir())
+    missing = path.relative_to(there).parts[0]
+    try:
+        close = difflib.get_close_matches(missing, os.listdir(there), n=1)
+    except OSError:
+        return ""
+    return f"; did you mean {str(there / close[0])!r}?" if close else ""
 
 
 def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
@@ -102,10 +116,20 @@ def _explain(item: dict[str, Any]) -> str:
     key = ".".join(p for i, p in enumerate(parts) if not (i == 1 and parts[0] in DEFAULT_NAMES))
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(parts)}"
-    message = str(item["msg"]).removeprefix("Value error, ")
+    if item["type"] == "union_tag_invalid":
+        return f"{key}.name: {_choice(parts[0], item['ctx']['tag'])}"
+    message = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     if isinstance(item["input"], dict) and message.startswith(f"{key}."):
         return message  # a rule about several fields, which names them itself
     return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
+
+
+def _choice(part: str, found: str) -> str:
+    """Return the rule that a learner or a fusion that is not there breaks."""
+    known = [name for owner, name in OPTIONS if owner == part]
+    close = difflib.get_close_matches(found, known, n=1)
+    meant = f"; did you mean {close[0]!r}?" if close else ""
+    return f"must be one of {', '.join(known)}, found {found!r}{meant}"
 
 
 def _suggestion(parts: list[str]) -> str:

@@ -24,7 +24,7 @@ def dashboard(
         typer.Option("--name", help="A name by which browsers call it; may be repeated."),
     ] = None,
 ) -> None:
-    """Show all runs on a local page: filter, compare, follow those that are going on."""
+    """Show all runs on a local page: filter, compare, follow them."""
     try:
         from fedbridge.dashboard.serving import serve
     except ModuleNotFoundError as error:

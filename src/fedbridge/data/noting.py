@@ -26,11 +26,9 @@ def note_data(run: Run, dataset: Dataset) -> None:
         return
     if dataset.broken or dataset.small:
         log.info(
-            "%s: left out: %d that cannot be used, %d small classes; fedbridge data inspect "
-            "tells which",
+            "%s: left out: %s; fedbridge data inspect tells which",
             dataset.name,
-            len(dataset.broken),
-            len(dataset.small),
+            " and ".join(_left_out(dataset)),
         )
     run.event(
         "data",
@@ -40,3 +38,12 @@ def note_data(run: Run, dataset: Dataset) -> None:
         fingerprint=dataset.fingerprint,
         left_out=[*dataset.broken, *dataset.small],
     )
+
+
+def _left_out(dataset: Dataset) -> list[str]:
+    found = []
+    if dataset.broken:
+        found.append(f"{len(dataset.broken)} that cannot be used")
+    if small := len(dataset.small):
+        found.append(f"{small} class{'es' if small > 1 else ''} of too few items")
+    return found

@@ -124,7 +124,8 @@ def _picture(place: str, one: Any, most: int) -> "Image":
     try:
         return decode_picture(encoded, most)
     except Exception as error:  # decoders raise whatever they like
-        raise UserError(f"{place}: cannot be read: {error}") from error
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(f"{place}: cannot be read as a picture: {reason}") from error
 
 
 def _of_array(place: str, array: NDArray[Any]) -> "Image":

@@ -102,8 +102,10 @@ def content_fingerprint(tree: Any) -> str:
 
 
 def cache_folder() -> Path:
-    """Return ``$FEDBRIDGE_CACHE``, or ``~/.cache/fedbridge`` where it is not set."""
-    return Path(os.environ.get("FEDBRIDGE_CACHE") or "~/.cache/fedbridge").expanduser()
+    """Return ``$FEDBRIDGE_CACHE``, else ``fedbridge`` in ``$XDG_CACHE_HOME`` or ``~/.cache``."""
+    if own := os.environ.get("FEDBRIDGE_CACHE"):
+        return Path(own).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "fedbridge"
 
 
 def data_root(name: str, cache: Path | None = None) -> Path:

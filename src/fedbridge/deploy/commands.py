@@ -10,7 +10,7 @@ from fedbridge.errors import UserError
 
 app = typer.Typer(
     name="deploy",
-    help="Set up a server and its clients on machines of their own, and check them.",
+    help="Set up a server and clients on their own machines; check them.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -24,7 +24,7 @@ Days = Annotated[int, typer.Option(min=1, help="Days for which the certificate i
 
 @app.callback()
 def require_extra() -> None:
-    """Set up a server and its clients on machines of their own, and check them.
+    """Set up a server and clients on their own machines; check them.
 
     Raises UserError if what this needs is not installed.
     """
@@ -46,9 +46,10 @@ def init(
     port: Annotated[int, typer.Option(min=1, max=65534, help="Where clients connect.")] = 8000,
     days: Days = 365,
 ) -> None:
-    """Write a folder with certificates, keys, settings and scripts for the server and all clients.
+    """Write a folder for the server and one for each client.
 
-    The SuperLink itself takes the next port, on its own machine only.
+    They hold certificates, keys, settings and scripts. The SuperLink itself takes the
+    next port, on its own machine only.
     """
     from fedbridge.deploy import folder as deployment
     from fedbridge.deploy.settings import ServerSettings, client_names, host_names
@@ -66,7 +67,10 @@ def configure(
     folder: Folder,
     config: Annotated[Path, typer.Argument(help="The experiment.", metavar="CONFIG")],
 ) -> None:
-    """Give server and clients the common config, and what they must agree on because of it."""
+    """Give server and clients the common config.
+
+    With it comes what they must agree on because of it.
+    """
     from fedbridge.deploy import folder as deployment
 
     settings = deployment.deployed(folder)
@@ -107,7 +111,10 @@ def check(
         bool, typer.Option("--offline", help="The server is not up: leave connections out.")
     ] = False,
 ) -> None:
-    """Check certificates, keys, connection, versions, FM, public set and data; exit 2 if wrong."""
+    """Check a deployment, or one of its folders.
+
+    Certificates, keys, connection, versions, FM, public set and data; exit 2 if wrong.
+    """
     from rich.console import Console
 
     from fedbridge.deploy.check import check as checked
@@ -122,7 +129,7 @@ def check(
 
 @app.command()
 def gate(folder: Annotated[Path, typer.Argument(help="The server's folder.")]) -> None:
-    """Stand before the SuperLink and let clients through, and nobody else."""
+    """Let clients through to the SuperLink, and nobody else."""
     from fedbridge.deploy.gate import main
 
     main(folder)

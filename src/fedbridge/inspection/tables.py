@@ -76,6 +76,8 @@ def show(found: Inspection, console: "Console") -> None:
         console.print(f"{title}: {len(rows) or 'none'}", markup=False)
         for row in rows[:SHOWN]:
             console.print(f"  {row}", markup=False, soft_wrap=True)
+        if more := len(rows[SHOWN:]):
+            console.print(f"  and {more} more")
     if found.skipped:
         console.print(f"not compared by the FM: {found.skipped}", markup=False)
 

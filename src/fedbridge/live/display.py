@@ -63,6 +63,8 @@ def _moving(standing: Standing, console: "Console") -> Iterator[Show]:
 def _lines(console: "Console") -> Iterator[Show]:
     def line(progress: Progress) -> None:
         step = progress.step
-        console.print(f"task {step.task} round {step.round}: {progress.accuracy()}")
+        accuracy = progress.accuracy()  # before the first measurement there is none
+        place = f"task {step.task} round {step.round}"
+        console.print(f"{place}: {accuracy}" if accuracy else place)
 
     yield line

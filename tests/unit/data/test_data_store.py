@@ -239,5 +239,8 @@ def test_the_cache_lies_where_the_user_says(monkeypatch, tmp_path):
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
     assert cache_folder() == tmp_path
     monkeypatch.setenv("FEDBRIDGE_CACHE", "")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "caches"))
+    assert cache_folder() == tmp_path / "caches" / "fedbridge"
+    monkeypatch.delenv("XDG_CACHE_HOME")
     monkeypatch.setenv("HOME", str(tmp_path))
     assert cache_folder() == tmp_path / ".cache" / "fedbridge"

@@ -4,8 +4,9 @@ import shutil
 
 import pytest
 import tomli_w
+from rich.console import Console
 
-from fedbridge.inspection import inspect_file, write_inspection
+from fedbridge.inspection import inspect_file, show, write_inspection
 from sites import pictures, rows, task, write_csv
 
 
@@ -26,6 +27,14 @@ def config(tmp_path, monkeypatch):
         return path
 
     return write
+
+
+def test_of_many_findings_the_rest_is_counted(config, tmp_path, capsys):
+    for number in range(23):
+        (tmp_path / "p" / "cat" / f"{number}.txt").write_text("none")
+    show(inspect_file(config()), Console())
+    told = capsys.readouterr().out
+    assert "cannot be used: 23" in told and "  and 3 more" in told
 
 
 def test_broken_files_are_listed_and_the_rest_is_shown(config, tmp_path):

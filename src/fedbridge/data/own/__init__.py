@@ -1,6 +1,5 @@
 """One's own data in a local experiment: files or arrays, prepared once and kept in the cache."""
 
-import difflib
 import logging
 import os
 from collections.abc import Callable
@@ -8,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedbridge.config import ARRAYS, Own, kind_of, path_of, title_of
+from fedbridge.config import ARRAYS, Own, kind_of, path_of, similar, title_of
 from fedbridge.data.own.parts import listed, parts_of
 from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
 from fedbridge.data.site.preparing import Frame
@@ -79,7 +78,7 @@ def _key(path: Path, own: Own) -> str:
 
 def _state(path: Path, whole: Path) -> list[list[Any]]:
     if not path.exists():
-        raise UserError(f"data.name: {path}: there is no such file or folder{_close(path)}")
+        raise UserError(f"data.name: {path}: there is no such file or folder{similar(path)}")
     try:
         if whole.is_file():
             return [_stamp(whole, whole)]
@@ -97,14 +96,3 @@ def _stamp(whole: Path, file: Path) -> list[Any]:
 
 def _raise(error: OSError) -> None:
     raise error
-
-
-def _close(path: Path) -> str:
-    """Return a question after what lies there under a similar name; empty if nothing does."""
-    there = next(parent for parent in path.parents if parent.is_dir())
-    missing = path.relative_to(there).parts[0]
-    try:
-        close = difflib.get_close_matches(missing, os.listdir(there), n=1)
-    except OSError:
-        return ""
-    return f"; did you mean {str(there / close[0])!r}?" if close else ""
