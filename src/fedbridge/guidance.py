@@ -5,7 +5,9 @@ import re
 PAGE = "docs/{page}.md"
 """Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
 TOPICS: dict[str, str] = {
-    "settings-of-a-deployment": r"--clients|--host:|SUPERLINK:|must be NAME=VALUE|these settings:",
+    "settings-of-a-deployment": (
+        r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
+    ),
     "the-configs-file-cannot-be-read": r"cannot read this|not valid TOML|extends (itself|must)",
     "models-of-several-architectures": r"small\.models: must be of one architecture",
     "damaged-files": (
@@ -65,7 +67,7 @@ TOPICS: dict[str, str] = {
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
-    "suites": r"--only|of this suite|role 'ours'|must fit a scenario|every name must be there once",
+    "suites": r"must fit a (run|scenario)|of this suite|role 'ours'|every name must be there once",
     "your-own-data-do-not-fit": (
         r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): "
         r"|must lie in|data itself|of a client must have a test|picture must lie|must not end"
