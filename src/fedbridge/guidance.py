@@ -36,7 +36,7 @@ TOPICS: dict[str, str] = {
     "a-worker-process-died": r"engine\.workers",
     "clients-are-missing": r"engine\.quorum",
     "flowers-simulation-does-not-start": r"engine\.kind",
-    "the-public-set": r"data\.public|scenario\.public|public set must",
+    "the-public-set": r"data\.public|another public set|scenario\.public|public set must",
     "the-disk-is-full": r"disk full",
     "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
     "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
@@ -70,6 +70,7 @@ TOPICS: dict[str, str] = {
     "suites": r"must fit a (run|scenario)|of this suite|role 'ours'|every name must be there once",
     "your-own-data-do-not-fit": (
         r"data\.own|scenario\.kind|'given'|task or date|data have changed|(items|labels): "
+        r"|say 'train' or 'test'|the folders 'train'"
         r"|must lie in|data itself|of a client must have a test|picture must lie|must not end"
         r"|at least two classes"
     ),
