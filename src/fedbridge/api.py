@@ -3,23 +3,27 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.experiment import Experiment
 from fedbridge.finished import predictor_of_run
+from fedbridge.inspection import Inspection, inspect_config, inspect_file
 from fedbridge.metrics import AccuracyRow
 from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
 from fedbridge.progress import Progress
-from fedbridge.report import compare_markdown, write_page
+from fedbridge.report import compare_markdown, result_table, write_page
 from fedbridge.runs import CONFIG, SUMMARY, Run, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT
 from fedbridge.solo import Client, load_client
 from fedbridge.starting import resuming, starting
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 Settings = Config | dict[str, Any] | str | Path
 Tell = Callable[[Progress], None]
@@ -64,6 +68,10 @@ class Result:
     def report(self) -> Path:
         """Write the page of a finished run and return its path."""
         return write_page(self.folder)
+
+    def table(self) -> "Table":
+        """Return the table of ``fedbridge report``, which ``rich.print`` shows."""
+        return result_table(self.folder)
 
     def __repr__(self) -> str:
         state = "finished" if self.finished else "not finished"
@@ -114,6 +122,18 @@ def load(folder: str | Path) -> Result | Predictor | Client:
 def check(config: Settings, download: bool = False, **settings: Any) -> Estimate:
     """Validate settings and estimate what a run would cost; nothing is run."""
     return estimate(config_of(config, settings), download)
+
+
+def inspect(config: Settings, common: str | Path | None = None, **settings: Any) -> Inspection:
+    """Look at the data before a run: classes, splits, what is twice, broken or doubtful.
+
+    ``config`` is what ``run`` takes, or a site's ``site.toml``, whose common config is
+    ``config.toml`` beside it unless another is given. Raises UserError if the data cannot be
+    read at all; what a run could not use is in the result's ``unusable``.
+    """
+    if isinstance(config, str | Path) and not settings:
+        return inspect_file(Path(config), Path(common) if common is not None else None)
+    return inspect_config(config_of(config, settings))
 
 
 def compare(folders: Sequence[str | Path]) -> str:

@@ -4,7 +4,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -21,7 +21,7 @@ from fedbridge.guidance import page_for
 from fedbridge.ship_cli import ship
 
 if TYPE_CHECKING:
-    from fedbridge.bench import Job
+    from fedbridge.bench import Bench
     from fedbridge.experiment import Experiment
 
 app = typer.Typer(
@@ -176,38 +176,30 @@ def bench(
 
     Tables, figures and a summary of it are written.
     """
-    from fnmatch import fnmatchcase
-
     from rich.console import Console
 
-    from fedbridge.bench import jobs_of, load_suite, show_plan, write_results
+    from fedbridge.bench import Bench, show_plan
 
-    console, results = Console(), out / suite.stem
-    every = jobs_of(suite, load_suite(suite), results)
-    chosen = [job for job in every if fnmatchcase(job.name, only)]
-    if not chosen:
-        raise UserError(f"--only: must fit a run such as {every[0].name}, found {only!r}")
+    console, grid = Console(), Bench(suite, out, only)
     if dry_run:
-        show_plan(console, chosen, results)
+        show_plan(console, grid.plan())
         return
-    failed = 0 if report_only else _carry_out(suite, chosen, results, jobs)
-    if not failed or any(job.state() == "done" for job in every):
-        console.print(f"summary: {write_results(results, every)}", soft_wrap=True)
+    failed = 0 if report_only else _carry_out(grid, jobs)
+    if not failed or grid.has_results:
+        console.print(f"summary: {grid.report()}", soft_wrap=True)
     raise typer.Exit(1 if failed else 0)
 
 
-def _carry_out(suite: Path, chosen: "Sequence[Job]", results: Path, slots: int | None) -> int:
+def _carry_out(grid: "Bench", at_once: int | None) -> int:
     """Carry out the chosen runs of a suite and return how many failed."""
     from rich.console import Console
 
-    from fedbridge.bench import conduct, only_bench, show_failures
+    from fedbridge.bench import show_failures
     from fedbridge.live import logged
 
     try:
-        with _politely(), only_bench(results), logged(Console()):
-            cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else None
-            slots = slots or cores or os.cpu_count() or 1
-            failed = conduct(Console(), suite, chosen, results, slots)
+        with _politely(), logged(Console()):
+            failed = grid.run(at_once, Console())
     except KeyboardInterrupt:
         typer.echo("stopped; what was begun goes on with the same command", err=True)
         raise typer.Exit(130) from None

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.config import SITE, TARGET, Config, Data, FedProto
+from fedbridge.config import SITE, TARGET, Config, Data, FedProto, kind_of
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, name_here, public_set
@@ -134,7 +134,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
 def _require_cached(config: Config) -> None:
     """Raise UserError if preparing a data set would download something."""
     wanted = {"data.name": config.data}
-    if config.data.public not in ("same", "none"):
+    if config.data.public not in ("same", "none") and not kind_of(config.data.public):
         check_public(config.data)
         wanted["data.public"] = Data(name=name_here(config.data.public))
     for field, data in wanted.items():

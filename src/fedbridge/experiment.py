@@ -247,7 +247,7 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
-        note_data(self.run, site.dataset)
+        note_data(self.run, site.dataset, site.commons.public_inputs.cpu().numpy())
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)

@@ -5,7 +5,9 @@ import re
 PAGE = "docs/{page}.md"
 """Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
 TOPICS: dict[str, str] = {
-    "settings-of-a-deployment": r"--clients|--host:|SUPERLINK:|must be NAME=VALUE|these settings:",
+    "settings-of-a-deployment": (
+        r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
+    ),
     "the-configs-file-cannot-be-read": r"cannot read this|not valid TOML|extends (itself|must)",
     "models-of-several-architectures": r"small\.models: must be of one architecture",
     "damaged-files": (
@@ -34,7 +36,7 @@ TOPICS: dict[str, str] = {
     "a-worker-process-died": r"engine\.workers",
     "clients-are-missing": r"engine\.quorum",
     "flowers-simulation-does-not-start": r"engine\.kind",
-    "the-public-set": r"data\.public|scenario\.public|public set must",
+    "the-public-set": r"data\.public|another public set|scenario\.public|public set must",
     "the-disk-is-full": r"disk (is )?full|No space left",
     "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
     "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
@@ -44,6 +46,7 @@ TOPICS: dict[str, str] = {
         r"data\.own|scenario\.kind|'given'|has the (tasks|domains) .*; found|task or date"
         r"|data have changed|^(items|labels): |must lie in|data itself|at least two classes"
         r"|of a client must have a test|picture must lie|must not end|no such file or folder"
+        r"|say 'train' or 'test'|the folders 'train'"
     ),
     "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
     "who-is-there-when": r"scenario\.(joins|leaves|repeats|effort|amount)|at most one value",
@@ -73,7 +76,7 @@ TOPICS: dict[str, str] = {
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
-    "suites": r"--only|of this suite|role 'ours'|must fit a scenario|every name must be there once",
+    "suites": r"must fit a (run|scenario)|of this suite|role 'ours'|every name must be there once",
     "there-is-nothing-to-predict-with": (
         r"a saved predictor|of kind .* and format|states of client|checkpoint to predict"
         r"|is not finished|client: name one|only there can it be told|holds the models of"

@@ -1,22 +1,30 @@
-"""The tables of ``fedbridge list``: what a config can name."""
+"""What a config can name: the rows of ``fedbridge list``, and their table."""
 
 from typing import TYPE_CHECKING, Literal
+
+from fedbridge.errors import UserError
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+What = Literal["learners", "fusions", "models", "datasets"]
+Rows = list[tuple[str, ...]]
 
-def listing(what: Literal["learners", "fusions", "models", "datasets"]) -> "Table":
-    """Return the table of one registry: names with what they are."""
-    rows = {
-        "learners": _learners,
-        "fusions": _fusions,
-        "models": _models,
-        "datasets": _datasets,
-    }[what]()
+
+def available(what: What) -> list[dict[str, str]]:
+    """Return a row for everything that a config can name, with what it is.
+
+    Raises UserError if ``what`` is none of learners, fusions, models and datasets.
+    """
+    header, *lines = _rows(what)
+    return [dict(zip(header, line, strict=True)) for line in lines]
+
+
+def listing(what: What) -> "Table":
+    """Return the same as a table."""
     from rich.table import Table
 
-    header, *lines = rows
+    header, *lines = _rows(what)
     table = Table(title=what)
     for place, column in enumerate(header):
         # what a config would say is in one piece, and nothing is cut off
@@ -26,7 +34,16 @@ def listing(what: Literal["learners", "fusions", "models", "datasets"]) -> "Tabl
     return table
 
 
-Rows = list[tuple[str, ...]]
+def _rows(what: What) -> Rows:
+    known = {
+        "learners": _learners,
+        "fusions": _fusions,
+        "models": _models,
+        "datasets": _datasets,
+    }
+    if what not in known:
+        raise UserError(f"what: must be one of {', '.join(known)}, found {what!r}")
+    return known[what]()
 
 
 def _learners() -> Rows:

@@ -6,6 +6,8 @@ import re
 import pytest
 from documents import GENERATED, ROOT, documents, headings, prose, read, snippets
 
+import fedbridge
+
 LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 DOTTED = re.compile(r"fedbridge(\.\w+)+")
@@ -83,6 +85,15 @@ def test_the_readmes_tree_leaves_out_no_part_of_the_package():
     small = {"__init__.py", "py.typed", "__pycache__", "errors.py", "listing.py", "__main__.py"}
     missing = [name for name in parts - small if f"  {name}" not in tree]
     assert not missing
+
+
+def test_the_reference_names_all_that_import_fedbridge_gives():
+    table = read("docs/reference/api.md").split("| name | from |")[1]
+    rows = [line.split("|")[1:3] for line in table.splitlines() if line.startswith("| `")]
+    homes = {name: home.strip(" `") for names, home in rows for name in re.findall(r"\w+", names)}
+    assert homes.keys() == set(fedbridge.__all__)
+    for name, home in homes.items():
+        assert getattr(importlib.import_module(home), name) is getattr(fedbridge, name)
 
 
 def test_generated_documents_are_linked_from_the_readme():

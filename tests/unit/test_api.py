@@ -117,3 +117,42 @@ def test_what_is_no_saved_thing_is_refused(tmp_path):
 
 def test_a_run_folder_stays_a_run(result):
     assert Run.open(result.folder).config == fedbridge.load(result.folder).config
+
+
+@pytest.mark.parametrize("what", ["learners", "fusions", "models", "datasets"])
+def test_what_a_config_can_name_is_told_in_rows(what):
+    rows = fedbridge.available(what)
+    keys = {tuple(row) for row in rows}
+    assert len(keys) == 1 and "name" in keys.pop()
+    known = {"learners": "smcf", "fusions": "obod", "models": "cnn", "datasets": "digits"}
+    assert known[what] in [row["name"] for row in rows]
+
+
+def test_what_there_is_no_list_of_is_refused():
+    with pytest.raises(UserError, match=r"what: must be one of learners, .*, found 'optimisers'"):
+        fedbridge.available("optimisers")
+
+
+def test_a_run_has_a_table(result):
+    assert "tiny" in str(result.table().title) and result.table().row_count > 3
+
+
+def test_data_are_looked_at_before_a_run(tmp_path):
+    found = fedbridge.inspect(TINY, large={"head": "none"})
+    assert len(found.classes) == 10 and not found.unusable
+    assert {task.client for task in found.tasks} == {"client-1", "client-2"}
+    page = found.write(tmp_path / "page.html")
+    assert page.read_text(encoding="utf-8").startswith("<!doctype html>")
+    (tmp_path / "tiny.toml").write_text('data = { name = "digits" }\nlarge = { head = "none" }\n')
+    filed = fedbridge.inspect(tmp_path / "tiny.toml")
+    assert filed.classes == found.classes
+    assert len(fedbridge.inspect(tmp_path / "tiny.toml", scenario={"clients": 2}).tasks) < len(
+        filed.tasks
+    )
+
+
+def test_a_sites_file_is_looked_at_with_its_common_config(tmp_path):
+    (tmp_path / "tiny.toml").write_text('data = { name = "digits" }\nlarge = { head = "none" }\n')
+    (tmp_path / "site.toml").write_text('client = "client-2"\n')
+    found = fedbridge.inspect(tmp_path / "site.toml", common=tmp_path / "tiny.toml")
+    assert {task.client for task in found.tasks} == {"client-2"}

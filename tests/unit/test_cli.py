@@ -146,7 +146,7 @@ def test_a_dashboard_says_what_it_cannot_show(call, monkeypatch, tmp_path):
     code, _, err = call("dashboard")
     assert code == 2 and only_line(err) == "error: runs: must be a folder with runs, found none"
     code, _, err = call("dashboard", tmp_path, "--host", "0.0.0.0")
-    assert code == 2 and "--name: must be given with --host 0.0.0.0" in only_line(err)
+    assert code == 2 and "names: must be given with the host 0.0.0.0" in only_line(err)
     monkeypatch.setitem(sys.modules, "fedbridge.dashboard.serving", None)
     code, _, err = call("dashboard", tmp_path)
     assert code == 2 and 'pip install "fedbridge[dashboard]"' in only_line(err)

@@ -1,18 +1,18 @@
 """A grid of methods, scenarios and seeds: run side by side, resumed, tabled and judged."""
 
+from fedbridge.bench.bench import Bench
 from fedbridge.bench.console import conduct, show_failures, show_plan
 from fedbridge.bench.grid import Job, jobs_of
 from fedbridge.bench.pages import write_results
-from fedbridge.bench.pool import only_bench
 from fedbridge.bench.suite import Suite, load_suite
 
 __all__ = [
+    "Bench",
     "Job",
     "Suite",
     "conduct",
     "jobs_of",
     "load_suite",
-    "only_bench",
     "show_failures",
     "show_plan",
     "write_results",

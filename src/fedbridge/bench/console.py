@@ -28,11 +28,10 @@ WORDS: dict[State, str] = {
 }
 
 
-def show_plan(console: "Console", jobs: Sequence[Job], results: Path) -> None:
+def show_plan(console: "Console", plan: Sequence[tuple[Job, float | None]]) -> None:
     """Print what would be done with every job, and how long it should take."""
-    known = Durations.read(results / TABLE)
-    for job in known.longest_first(jobs):
-        state, expected = job.state(), known.expected(job)
+    for job, expected in plan:
+        state = job.state()
         about = f", about {duration(expected)}" if expected is not None and state != "done" else ""
         _say(console, f"{job.name}: {WORDS[state]}{about}")
 

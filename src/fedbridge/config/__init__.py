@@ -35,7 +35,7 @@ from fedbridge.config.learners import (
     TargetLearner,
 )
 from fedbridge.config.models import Engine, Large, Small, Training
-from fedbridge.config.own import ARRAYS, Own, kind_of, path_of, title_of
+from fedbridge.config.own import ARRAYS, Own, PublicOwn, kind_of, path_of, title_of
 from fedbridge.config.site import SiteConfig, load_site
 from fedbridge.config.track import Track, Tracker
 
@@ -66,6 +66,7 @@ __all__ = [
     "Learner",
     "LwF",
     "Own",
+    "PublicOwn",
     "Replay",
     "Scenario",
     "SiteConfig",

@@ -14,6 +14,10 @@ class Columns(Section):
 
     where: ClassVar[str] = "data"
     """The section in which these settings stand, for errors."""
+    more: ClassVar[tuple[str, ...]] = ()
+    """Further settings that name a column each."""
+    labelled: ClassVar[bool] = True
+    """Whether items have classes."""
     label: Column = "label"
     """Column of classes."""
     text: Column | None = None
@@ -31,10 +35,15 @@ class Columns(Section):
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is read, each once."""
-        named = (self.label, self.text, self.group, self.task, self.date)
-        extra = (getattr(self, "image", None), getattr(self, "domain", None))
-        every = (*named, *extra, *(self.features or ()))
-        return tuple(dict.fromkeys(column for column in every if column is not None))
+        return tuple(dict.fromkeys(column for _, column in self.roles))
+
+    @property
+    def roles(self) -> tuple[tuple[str, str], ...]:
+        """Every setting that names a column, with the column."""
+        label = ("label",) if self.labelled else ()
+        named = (*label, "text", "group", "task", "date", *self.more)
+        found = [(role, column) for role in named if (column := getattr(self, role)) is not None]
+        return (*found, *(("features", column) for column in self.features or ()))
 
     def check_columns(self) -> None:
         """Raise ValueError unless one content is named, and at most one of task and date."""

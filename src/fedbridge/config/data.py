@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from fedbridge.config.own import Own, placed, title_of
+from fedbridge.config.own import Own, PublicOwn, kind_of, placed, title_of
 from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
 
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
@@ -55,8 +55,9 @@ class Data(Section):
     public: str = "same"
     """What the public set ``U`` is made of: items of the same data set that no client holds
     (``same``); random shapes or words, hence no data at all (``none``); or unlabelled items of
-    another data set, by its name, or as ``set:NAME``: whoever takes part has put it under that
-    name into the folder ``public`` of their own cache."""
+    another data set, by its name, or own files as ``folder:DIR``, ``csv:FILE`` or
+    ``parquet:FILE``, or as ``set:NAME``: whoever takes part has put it under that name into the
+    folder ``public`` of their own cache."""
     public_items: Positive | None = None
     """Number of public items where they are not of the ``same`` data set; by default as many as
     would be of it."""
@@ -70,8 +71,9 @@ class Data(Section):
     """Side in pixels of the pictures that small models read; 32 by default."""
     hub: Hub = Hub()
     own: Own = Own()
+    public_own: PublicOwn = PublicOwn()
 
-    @field_validator("name")
+    @field_validator("name", "public")
     @classmethod
     def _path_is_whole(cls, name: str) -> str:
         return placed(name, Path())  # a run may be resumed from elsewhere
@@ -84,6 +86,7 @@ class Data(Section):
     @model_validator(mode="after")
     def _own_is_for_own(self) -> Self:
         self.own.check(self.name)
+        self.public_own.check(self.public)
         return self
 
     @model_validator(mode="after")
@@ -103,7 +106,7 @@ class Data(Section):
             names = getattr(self, field)
             if len(set(names)) < len(names):
                 raise ValueError(f"data.{field} must name each once, found {list(names)}")
-        if self.public == "same" or self.public.startswith("hf:"):
+        if self.public == "same" or self.public.startswith("hf:") or kind_of(self.public):
             raise ValueError(
                 f"data.public must be 'none', a built-in data set or 'set:NAME' with data.name = "
                 f"'site', since a common config must not name what lies at a site, found "

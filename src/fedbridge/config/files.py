@@ -79,8 +79,10 @@ def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
 def _place(tree: dict[str, Any], folder: Path) -> None:
     """Let the path of own data count from the folder of the file that names it."""
     data = tree.get("data")
-    if isinstance(data, dict) and isinstance(data.get("name"), str):
-        data["name"] = placed(data["name"], folder)
+    if isinstance(data, dict):
+        for key in ("name", "public"):
+            if isinstance(data.get(key), str):
+                data[key] = placed(data[key], folder)
 
 
 def merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:

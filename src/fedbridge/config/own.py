@@ -7,14 +7,14 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from fedbridge.config.columns import Column, Columns
-from fedbridge.config.section import Positive
+from fedbridge.config.section import Positive, Section
 
 PATHS = ("folder", "csv", "parquet")
 """Kinds of own data that a path follows: ``folder:DIR``, ``csv:FILE``, ``parquet:FILE``."""
 ARRAYS = "arrays"
 """The kind that ``fedbridge.data.from_arrays`` has put into the cache."""
 ALL = ("broken", "least", "side")
-TABLE = (*ALL, *Columns.model_fields, "image", "domain", "period")
+TABLE = (*ALL, *Columns.model_fields, "image", "domain", "split", "period")
 FIELDS = {
     "folder": (*ALL, "layout"),
     "csv": (*TABLE, "separator"),
@@ -24,28 +24,46 @@ FIELDS = {
 """The settings that mean something to each kind."""
 
 
+Separator = Annotated[str, Field(min_length=1, max_length=1)]
+Side = Annotated[int, Field(ge=32)]
+
+
 class Own(Columns):
     """How ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE`` is read."""
 
     where: ClassVar[str] = "data.own"
+    named: ClassVar[str] = "data.name"
+    """The setting that says where the files are, for errors."""
+    more: ClassVar[tuple[str, ...]] = ("image", "domain", "split")
     layout: Literal[
-        "class/file", "domain/class/file", "task/class/file", "domain/task/class/file"
+        "class/file",
+        "domain/class/file",
+        "task/class/file",
+        "domain/task/class/file",
+        "split/class/file",
+        "split/domain/class/file",
+        "split/task/class/file",
+        "split/domain/task/class/file",
     ] = "class/file"
-    """What the folders in a folder of pictures mean."""
+    """What the folders in a folder of pictures mean. Those of ``split`` are ``train`` and
+    ``test``: what lies in the latter is the test, no more and no less."""
     image: Column | None = None
     """Column of pictures: paths from the table's folder, or, in Parquet, the files' bytes."""
     domain: Column | None = None
     """Column that says where a row is from (a site, a style); by default all are of one domain.
     With ``scenario.clients_are = "domains"`` each is a client."""
+    split: Column | None = None
+    """Column that says ``train`` or ``test`` of each row: the latter are the test, no more and no
+    less. By default the test is drawn."""
     period: Literal["day", "week", "month", "quarter", "year"] | Positive = "month"
     """Length of a period of ``date``, or the number of periods of equal length."""
-    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
+    separator: Separator = ","
     """What stands between two values in CSV."""
     broken: Literal["refuse", "skip"] = "refuse"
     """What to do where files or rows cannot be used: refuse all, or leave those out and say so."""
     least: Positive = 1
     """Fewest items of a class; classes of fewer are left out."""
-    side: Annotated[int, Field(ge=32)] = 96
+    side: Side = 96
     """Side in pixels at which pictures are kept for the FM; small models read 32."""
 
     @property
@@ -55,23 +73,67 @@ class Own(Columns):
 
     def check(self, name: str) -> None:
         """Raise ValueError if a setting means nothing to data of this name, or one is missing."""
-        kind = kind_of(name)
-        known, default = FIELDS.get(kind, ()), Own()
-        for field in Own.model_fields:
-            if field not in known and getattr(self, field) != getattr(default, field):
-                fitting = [f"{k}:" for k, fields in FIELDS.items() if field in fields]
-                close = difflib.get_close_matches(name.partition(":")[0], FIELDS, n=1)
-                raise ValueError(
-                    f"data.own.{field} is only for data.name = {' or '.join(fitting)}..., found "
-                    f"it with {name!r}" + (f"; did you mean '{close[0]}:'?" if close else "")
-                )
-        if kind in ("csv", "parquet"):
-            try:
-                self.check_columns()
-            except ValueError as error:
-                raise ValueError(f"data.own {error}") from None
-        if self.period != default.period and not self.date:
+        _check_fields(self, "data.own", name, "data.name")
+        _check_content(self, name)
+        if self.period != Own.model_fields["period"].default and not self.date:
             raise ValueError(f"data.own.period needs data.own.date, found {self.period!r} without")
+
+
+class PublicOwn(Section):
+    """How ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE`` is read where it is the public set.
+
+    A folder's pictures are all that lie in it and below it; items need no class.
+    """
+
+    text: Column | None = None
+    """Column of texts, each of which is an item as it stands."""
+    features: Annotated[tuple[Column, ...], Field(min_length=1, max_length=48)] | None = None
+    """Columns of numbers or words, read as those of ``data.own``."""
+    image: Column | None = None
+    """Column of pictures: paths from the table's folder, or, in Parquet, the files' bytes."""
+    separator: Separator = ","
+    """What stands between two values in CSV."""
+    broken: Literal["refuse", "skip"] = "refuse"
+    """What to do where files or rows cannot be used: refuse all, or leave those out."""
+    side: Side = 96
+    """Side in pixels at which pictures are kept for the FM."""
+
+    def check(self, name: str) -> None:
+        """Raise ValueError if a setting means nothing to a public set of this name, or lacks."""
+        _check_fields(self, "data.public_own", name, "data.public")
+        _check_content(self.as_read(), name)
+
+    def as_read(self) -> Own:
+        """Return the same as the readers of own files take it."""
+        return _Unlabelled(**self.model_dump())
+
+
+class _Unlabelled(Own):
+    where: ClassVar[str] = "data.public_own"
+    named: ClassVar[str] = "data.public"
+    labelled: ClassVar[bool] = False
+
+
+def _check_fields(section: Section, where: str, name: str, of: str) -> None:
+    """Raise ValueError if something is set that means nothing to data of this name."""
+    known, default = FIELDS.get(kind_of(name), ()), type(section)()
+    for field in type(section).model_fields:
+        if field not in known and getattr(section, field) != getattr(default, field):
+            fitting = [f"{kind}:" for kind, fields in FIELDS.items() if field in fields]
+            close = difflib.get_close_matches(name.partition(":")[0], FIELDS, n=1)
+            raise ValueError(
+                f"{where}.{field} is only for {of} = {' or '.join(fitting)}..., found it with "
+                f"{name!r}" + (f"; did you mean '{close[0]}:'?" if close else "")
+            )
+
+
+def _check_content(columns: Own, name: str) -> None:
+    """Raise ValueError unless a table's content is named once."""
+    if kind_of(name) in ("csv", "parquet"):
+        try:
+            columns.check_columns()
+        except ValueError as error:
+            raise ValueError(f"{columns.where} {error}") from None
 
 
 def kind_of(name: str) -> str:

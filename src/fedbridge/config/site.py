@@ -2,7 +2,7 @@
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
@@ -124,6 +124,7 @@ class Parquet(Table):
 class HuggingFace(Table):
     """A data set that ``save_to_disk`` of the package ``datasets`` has written."""
 
+    more: ClassVar[tuple[str, ...]] = ("image",)
     kind: Literal["huggingface"] = "huggingface"
     path: Place
     """Its folder."""

@@ -5,9 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedbridge.errors import UserError
-
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
+from fedbridge.dashboard.dashboard import LOOPBACK, PORT, Dashboard
 
 
 def dashboard(
@@ -15,7 +13,7 @@ def dashboard(
         list[Path] | None,
         typer.Argument(help="Runs, or folders in which they lie; runs by default.", metavar="RUNS"),
     ] = None,
-    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = 8137,
+    port: Annotated[int, typer.Option(help="0 takes a free one.", min=0, max=65535)] = PORT,
     host: Annotated[
         str, typer.Option(help="The address to listen at; others than this machine's can then ask.")
     ] = LOOPBACK[0],
@@ -25,20 +23,9 @@ def dashboard(
     ] = None,
 ) -> None:
     """Show all runs on a local page: filter, compare, follow them."""
+    page = Dashboard(*(folders or ()), port=port, host=host, names=names or ())
+    typer.echo(f"dashboard: {page.address}  (Ctrl-C ends it)")
     try:
-        from fedbridge.dashboard.serving import serve
-    except ModuleNotFoundError as error:
-        raise UserError(
-            f"dashboard: needs the extra of that name, and {error.name} is not there: "
-            'pip install "fedbridge[dashboard]"'
-        ) from error
-    roots = folders or [Path("runs")]
-    for root in roots:
-        if not root.is_dir():
-            raise UserError(f"{root}: must be a folder with runs, found none")
-    if host not in LOOPBACK and not names:
-        raise UserError(
-            f"--name: must be given with --host {host}: the name or address that browsers will "
-            "ask for; whoever can reach it can read all these runs"
-        )
-    serve(roots, host, port, [*LOOPBACK, host, *(names or [])])
+        page.serve()
+    except KeyboardInterrupt:  # uvicorn has ended by then, and raises it again
+        typer.echo("stopped", err=True)

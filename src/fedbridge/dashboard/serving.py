@@ -1,36 +1,33 @@
-"""Serves the dashboard until it is stopped."""
+"""What serves the dashboard, and the address where it listens."""
 
 import socket
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-import typer
 import uvicorn
 
 from fedbridge.dashboard.app import build_app
 from fedbridge.errors import UserError
 
 
-def serve(roots: Sequence[Path], host: str, port: int, names: Collection[str]) -> None:
-    """Show the runs below some folders; raise UserError if the address cannot be had."""
-    with listening(host, port) as bound:
-        family = bound.family == socket.AF_INET6
-        shown = f"[{host}]" if family else host
-        address = f"http://{shown}:{bound.getsockname()[1]}/"
-        typer.echo(f"dashboard: {address}  (Ctrl-C ends it)")
-        settings = uvicorn.Config(
-            build_app(roots, names),
-            log_level="warning",
-            access_log=False,
-            server_header=False,
-            ws="none",
-            lifespan="off",
-            timeout_graceful_shutdown=1,
-        )
-        try:
-            uvicorn.Server(settings).run(sockets=[bound])
-        except KeyboardInterrupt:  # uvicorn has ended by then, and raises it again
-            typer.echo("stopped", err=True)
+def server(roots: Sequence[Path], names: Collection[str]) -> uvicorn.Server:
+    """Return a server that shows the runs below some folders to who calls it by these names."""
+    settings = uvicorn.Config(
+        build_app(roots, names),
+        log_level="warning",
+        access_log=False,
+        server_header=False,
+        ws="none",
+        lifespan="off",
+        timeout_graceful_shutdown=1,
+    )
+    return uvicorn.Server(settings)
+
+
+def address_of(bound: socket.socket, host: str) -> str:
+    """Return the address of the page at a socket that listens at a host."""
+    shown = f"[{host}]" if bound.family == socket.AF_INET6 else host
+    return f"http://{shown}:{bound.getsockname()[1]}/"
 
 
 def listening(host: str, port: int) -> socket.socket:

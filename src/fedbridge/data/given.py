@@ -7,7 +7,7 @@ import numpy as np
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.dealing import Board, Holding, deal_out
-from fedbridge.data.splits import PUBLIC, TEST, TRAIN, VALIDATION, Indices
+from fedbridge.data.splits import PUBLIC, TEST, TRAIN, VALIDATION, Indices, official_test
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
@@ -56,8 +56,9 @@ def state_streams(dataset: Dataset, settings: Scenario, seed: int) -> Stated:
 
     With clients as domains a client has its domain's items, else clients share those of a task by
     Dirichlet shares. Equal items are on one side. Every class of a task has a training item, and
-    every task a test item. Raises UserError, naming the field, where the data state no tasks,
-    other numbers of them or of clients, or too little for a test.
+    every task a test item; where the data say what is tested, that is the test. Raises UserError,
+    naming the field, where the data state no tasks, other numbers of them or of clients, or too
+    little for a test.
     """
     alone = settings.clients_are == "domains"
     layout = _lay_out(dataset, settings, seed)
@@ -65,7 +66,7 @@ def state_streams(dataset: Dataset, settings: Scenario, seed: int) -> Stated:
         dataset.domain_names[number] if alone else f"client-{number + 1}"
         for number in range(settings.clients)
     ]
-    side = _sides(layout, settings, seed)[layout.group]
+    side = _sides(layout, settings, seed, _tested(dataset, layout))[layout.group]
     pool_size = layout.tasks * layout.classes
     clients = {
         cell: [cell // pool_size] if alone else list(range(len(names)))
@@ -110,24 +111,37 @@ def _lay_out(dataset: Dataset, settings: Scenario, seed: int) -> _Layout:
     return _Layout(place * classes + dataset.labels, rank, classes, tasks)
 
 
-def _sides(layout: _Layout, settings: Scenario, seed: int) -> Indices:
+def _tested(dataset: Dataset, layout: _Layout) -> Indices | None:
+    """Return the groups that the data say are the test; None where they do not say it."""
+    if dataset.split is None:
+        return None
+    return official_test(dataset, dataset.split, layout.group)
+
+
+def _sides(layout: _Layout, settings: Scenario, seed: int, tested: Indices | None) -> Indices:
     """Return the side of each group: in every cell the fractions that are asked for, to an item."""
     total = int(layout.group.max()) + 1
     stratum = np.zeros(total, np.int64)
     stratum[layout.group[::-1]] = layout.of_item[::-1]  # a group is of its first item's cell
+    if tested is not None:
+        stratum[tested] = -1  # they are not divided
     order = np.lexsort((np.arange(total), stratum))
     _, start, count = np.unique(stratum[order], return_index=True, return_counts=True)
     # evenly spaced from a random place: small cells lose no more to a side than their fraction
     offset = rng_for(seed, "scenario", "sides").random(len(count))
     place = np.arange(total) - np.repeat(start - offset, count)
-    held = settings.test + settings.public
-    limits = [settings.test, held, held + (1 - held) * settings.validation]
+    test = settings.test if tested is None else 0.0
+    held = test + settings.public
+    limits = [test, held, held + (1 - held) * settings.validation]
     kinds = np.array([TEST, PUBLIC, VALIDATION, TRAIN])
     part = np.zeros(total, np.int64)
     part[order] = kinds[np.searchsorted(limits, place / np.repeat(count, count), side="right")]
+    if tested is not None:
+        part[tested] = TEST
     _limit_public(part, layout, settings.public_per_class)
-    _have_each_cell_trained(part, layout)
-    _have_each_task_tested(part, layout)
+    _have_each_cell_trained(part, layout, tested)
+    if tested is None:
+        _have_each_task_tested(part, layout)
     return part
 
 
@@ -140,10 +154,15 @@ def _limit_public(part: Indices, layout: _Layout, per_class: int) -> None:
         part[layout.group[of_class[per_class:]]] = TRAIN
 
 
-def _have_each_cell_trained(part: Indices, layout: _Layout) -> None:
+def _have_each_cell_trained(part: Indices, layout: _Layout, tested: Indices | None) -> None:
+    """Move a group to training where a cell has none; what the data test stays tested."""
     trained = layout.of_item[part[layout.group] == TRAIN]
     for cell in np.setdiff1d(layout.of_item, trained).tolist():
-        part[layout.group[layout.of_item == cell].max()] = TRAIN
+        groups = layout.group[layout.of_item == cell]
+        if tested is not None:
+            groups = np.setdiff1d(groups, tested)
+        if len(groups):
+            part[groups.max()] = TRAIN
 
 
 def _have_each_task_tested(part: Indices, layout: _Layout) -> None:

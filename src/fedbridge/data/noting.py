@@ -1,7 +1,13 @@
 """Which data a run is about: noted when it begins, compared when it goes on."""
 
+import hashlib
 import logging
+from typing import Any, NoReturn
 
+import numpy as np
+from numpy.typing import NDArray
+
+from fedbridge.config import title_of
 from fedbridge.data.dataset import Dataset
 from fedbridge.errors import UserError
 from fedbridge.runs import Run
@@ -9,19 +15,19 @@ from fedbridge.runs import Run
 log = logging.getLogger(__name__)
 
 
-def note_data(run: Run, dataset: Dataset) -> None:
+def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> None:
     """Note a run's data as its event ``data``, or compare them with those that it began with.
 
-    Raises UserError if they have changed, since what clients remember are numbers of items.
-    Nothing is noted of data that lie at sites.
+    ``public`` is what small models read of the public set. Raises UserError if either has
+    changed, since what clients remember are numbers of items. Nothing is noted of data that lie
+    at sites.
     """
     noted = [event for event in run.events() if event["kind"] == "data"]
+    seen = hashlib.sha256(np.ascontiguousarray(public).tobytes()).hexdigest()
     if any(event["fingerprint"] != dataset.fingerprint for event in noted):
-        raise UserError(
-            f"{run.folder}: this run began with {noted[0]['items']} items of {noted[0]['name']}, "
-            f"and the data have changed since; bring them back, or begin anew in another folder "
-            f"(--out)"
-        )
+        _refuse(run, f"{noted[0]['items']} items of {noted[0]['name']}, and the data have")
+    if any(event.get("public", seen) != seen for event in noted):
+        _refuse(run, f"another public set ({title_of(run.config.data.public)}), whose data have")
     if noted or not len(dataset):
         return
     if dataset.broken or dataset.small:
@@ -36,6 +42,7 @@ def note_data(run: Run, dataset: Dataset) -> None:
         items=len(dataset),
         classes=len(dataset.classes),
         fingerprint=dataset.fingerprint,
+        public=seen,
         left_out=[*dataset.broken, *dataset.small],
     )
 
@@ -47,3 +54,10 @@ def _left_out(dataset: Dataset) -> list[str]:
     if small := len(dataset.small):
         found.append(f"{small} class{'es' if small > 1 else ''} of too few items")
     return found
+
+
+def _refuse(run: Run, what: str) -> NoReturn:
+    raise UserError(
+        f"{run.folder}: this run began with {what} changed since; bring them back, or begin anew "
+        f"in another folder (--out)"
+    )

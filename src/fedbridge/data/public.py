@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Data
-from fedbridge.data import DATASETS, load_dataset
+from fedbridge.config import Data, kind_of, title_of
+from fedbridge.data import DATASETS, FORMS, load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
 from fedbridge.data.scenario import Streams
@@ -46,10 +46,10 @@ def check_public(settings: Data) -> None:
     name = settings.public
     if name.startswith(SET):
         _set_here(name)
-    elif name not in ("same", "none", *DATASETS) and not name.startswith(PREFIX):
+    elif name not in ("same", "none", *DATASETS) and not (name.startswith(PREFIX) or kind_of(name)):
         raise UserError(
-            f"data.public: must be same, none, {', '.join(DATASETS)}, set:NAME, hf:OWNER/NAME or "
-            f"hf:DIR, found {name!r}"
+            f"data.public: must be same, none, set:NAME, {', '.join((*DATASETS, *FORMS))}, found "
+            f"{name!r}"
         )
 
 
@@ -88,18 +88,19 @@ def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) ->
     if settings.public == "none":
         drawn = _drawn(dataset, count, seed)
         return PublicSet(drawn, np.arange(count), _as_inputs(drawn.inputs, dataset))
-    other = load_dataset(name_here(settings.public))
+    other = load_dataset(name_here(settings.public), own=settings.public_own.as_read())
     if other.modality != dataset.modality:
         raise UserError(
             f"data.public: must be a data set of {dataset.modality}s as {dataset.name!r} is, found "
-            f"{settings.public!r}, of {other.modality}s"
+            f"{title_of(settings.public)!r}, of {other.modality}s"
         )
     if len(other) < count:
         raise UserError(
-            f"data.public: {count} items are wanted, {settings.public!r} has {len(other)}; set "
-            f"data.public_items"
+            f"data.public: {count} items are wanted, {title_of(settings.public)!r} has "
+            f"{len(other)}; set data.public_items"
         )
-    rows = np.sort(rng_for(seed, "public", settings.public).permutation(len(other))[:count])
+    name = title_of(settings.public)  # wherever own files lie, the same ones are drawn
+    rows = np.sort(rng_for(seed, "public", name).permutation(len(other))[:count])
     tasks = [task for client in streams.clients for task in client.tasks]
     parts = [part for t in tasks for part in (t.own, t.train, t.validation, t.test)]
     held = np.unique(np.concatenate([*parts, np.zeros(0, np.int64)]))

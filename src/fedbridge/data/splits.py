@@ -12,6 +12,7 @@ from fedbridge.rng import rng_for
 
 Indices = NDArray[np.int64]
 TRAIN, VALIDATION, TEST, PUBLIC = range(4)
+TOLD = 4  # items of a group that an error names at most
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +49,7 @@ def split_items(
         _top_up(part, rank, cells, TEST, np.minimum(need, 1))
         public = settings.public / (1.0 - settings.test)
     else:
-        part[_official_test(dataset, dataset.split, rank)] = TEST
+        part[official_test(dataset, dataset.split, rank)] = TEST
         public = settings.public
     _take_fraction(part, strata, PUBLIC, public)
     _take_fraction(part, strata, VALIDATION, settings.validation)
@@ -56,14 +57,17 @@ def split_items(
     return Split(*(np.flatnonzero(part[rank] == name) for name in range(4)))
 
 
-def _official_test(dataset: Dataset, split: NDArray[np.int8], rank: Indices) -> Indices:
-    """Return the groups ``(n,)`` of the official test."""
+def official_test(dataset: Dataset, split: NDArray[np.int8], rank: Indices) -> Indices:
+    """Return the groups ``(n,)`` of the official test, as ``rank`` ``(N,)`` numbers them.
+
+    Raises UserError if the division cuts a group or lacks one of its parts.
+    """
     tested, others = np.unique(rank[split == 1]), np.unique(rank[split == 0])
     cut = np.intersect1d(tested, others)
     if len(cut):
         raise UserError(
             f"data set {dataset.name!r}: its official division must leave groups whole, found "
-            f"{len(cut)} with items in training and in test"
+            f"{len(cut)} with items in training and in test{_example(dataset, rank == cut[0])}"
         )
     if not len(tested) or not len(others):
         raise UserError(
@@ -71,6 +75,12 @@ def _official_test(dataset: Dataset, split: NDArray[np.int8], rank: Indices) -> 
             f"found {np.sum(split == 0)} and {np.sum(split == 1)}"
         )
     return tested
+
+
+def _example(dataset: Dataset, chosen: NDArray[np.bool_]) -> str:
+    """Return where the items of a group stand, if they lie in own files."""
+    rows = np.flatnonzero(chosen).tolist() if dataset.places else []
+    return f", such as {', '.join(dataset.places[row] for row in rows[:TOLD])}" if rows else ""
 
 
 def _stratum_of_items(

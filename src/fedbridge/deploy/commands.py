@@ -1,11 +1,11 @@
 """The command line of deployment: init, configure, add, renew, check, gate."""
 
-import importlib.util
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from fedbridge.deploy.deployment import DAYS, LAST_PORT, PORT, Deployment, require_extra
 from fedbridge.errors import UserError
 
 app = typer.Typer(
@@ -23,16 +23,9 @@ Days = Annotated[int, typer.Option(min=1, help="Days for which the certificate i
 
 
 @app.callback()
-def require_extra() -> None:
-    """Set up a server and clients on their own machines; check them.
-
-    Raises UserError if what this needs is not installed.
-    """
-    if importlib.util.find_spec("cryptography") is None:
-        raise UserError(
-            'deploy: needs the extra "flower", and cryptography is not there; pip install '
-            '"fedbridge[flower]"'
-        )
+def about() -> None:
+    """Set up a server and clients on their own machines; check them."""
+    require_extra()
 
 
 @app.command()
@@ -43,22 +36,16 @@ def init(
     config: Annotated[
         Path | None, typer.Option(help="The experiment, as for configure.", metavar="CONFIG")
     ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65534, help="Where clients connect.")] = 8000,
-    days: Days = 365,
+    port: Annotated[int, typer.Option(min=1, max=LAST_PORT, help="Where clients connect.")] = PORT,
+    days: Days = DAYS,
 ) -> None:
     """Write a folder for the server and one for each client.
 
     They hold certificates, keys, settings and scripts. The SuperLink itself takes the
     next port, on its own machine only.
     """
-    from fedbridge.deploy import folder as deployment
-    from fedbridge.deploy.settings import ServerSettings, client_names, host_names
-
-    names = client_names(clients.split(","))
-    hosts = host_names(host or ())
-    settings = ServerSettings(hosts=hosts, port=port, superlink_port=port + 1, clients=names)
-    deployment.require_unused(folder)
-    deployment.init(folder, settings, days, _common_files(config, names) if config else {})
+    names = clients.split(",")
+    Deployment.init(folder, names, host or (), config, port, days)
     typer.echo(f"{folder}: server and {len(names)} clients; go on with {folder / 'README.md'}")
 
 
@@ -71,17 +58,8 @@ def configure(
 
     With it comes what they must agree on because of it.
     """
-    from fedbridge.deploy import folder as deployment
-
-    settings = deployment.deployed(folder)
-    deployment.share(folder, settings, _common_files(config, settings.clients))
+    Deployment(folder).configure(config)
     typer.echo(f"{folder}: bring config.toml and agreed.json to the server and to every client")
-
-
-def _common_files(config: Path, clients: tuple[str, ...]) -> dict[str, str]:
-    from fedbridge.deploy.agreement import common_files
-
-    return common_files(config, clients)
 
 
 @app.command()
@@ -89,18 +67,14 @@ def add(
     folder: Folder, name: Annotated[str, typer.Argument(help="Its name.", metavar="NAME")]
 ) -> None:
     """Write the folder of one more client."""
-    from fedbridge.deploy import folder as deployment
-
-    made = deployment.add(folder, name)
+    made = Deployment(folder).add(name)
     typer.echo(f"{made}: bring it to its site, and {name}.pub in server/keys to the server")
 
 
 @app.command()
-def renew(folder: Folder, host: Hosts = None, days: Days = 365) -> None:
+def renew(folder: Folder, host: Hosts = None, days: Days = DAYS) -> None:
     """Replace the server's certificate; clients need nothing new."""
-    from fedbridge.deploy import folder as deployment
-
-    deployment.renew(folder, host or (), days)
+    Deployment(folder).renew(host or (), days)
     typer.echo(f"{folder / 'server'}: bring server.pem and server.key to the server, restart gate")
 
 
@@ -117,10 +91,9 @@ def check(
     """
     from rich.console import Console
 
-    from fedbridge.deploy.check import check as checked
     from fedbridge.deploy.check import table
 
-    findings = checked(path, offline)
+    findings = Deployment(path).check(offline)
     Console().print(table(findings))
     wrong = sum(not finding.ok for finding in findings)
     if wrong:

@@ -24,16 +24,16 @@ def client_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return clients' names; raise UserError if there is none, or one is unfit or doubled."""
     found = tuple(names)
     if not found:
-        raise UserError("--clients: must name at least one client, found none")
+        raise UserError("clients: must name at least one client, found none")
     for name in found:
         if not NAME.fullmatch(name):
             raise UserError(
-                "--clients: a name must be a letter or digit and then at most 62 letters, digits, "
+                "clients: a name must be a letter or digit and then at most 62 letters, digits, "
                 f"dots, hyphens or underscores, found {name!r}"
             )
     folded = [name.casefold() for name in found]  # some file systems know no case
     if doubled := next((n for i, n in enumerate(found) if folded[i] in folded[:i]), None):
-        raise UserError(f"--clients: names must differ, and not by case alone, found {doubled!r}")
+        raise UserError(f"clients: names must differ, and not by case alone, found {doubled!r}")
     return found
 
 
@@ -41,7 +41,7 @@ def host_names(names: Iterable[str]) -> tuple[str, ...]:
     """Return hosts with those of this machine itself; raise UserError if one is unfit."""
     for name in (found := tuple(names)):
         if not _is_host(name):
-            raise UserError(f"--host: must be a DNS name or an IP address, found {name!r}")
+            raise UserError(f"hosts: must be a DNS name or an IP address, found {name!r}")
     return tuple(dict.fromkeys((*found, *LOOPBACK)))
 
 

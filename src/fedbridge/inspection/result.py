@@ -1,6 +1,7 @@
 """What an inspection looks at, and what it finds."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -70,3 +71,10 @@ class Inspection:
     """What a run would leave out, since the settings say so."""
     skipped: str = ""
     """Why nothing was compared by the FM's embeddings; empty where it was."""
+
+    def write(self, path: str | Path) -> Path:
+        """Write it as one page that needs nothing else, and return the page's path."""
+        from fedbridge.inspection.page import write_inspection
+
+        write_inspection(self, Path(path))
+        return Path(path)

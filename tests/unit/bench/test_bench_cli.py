@@ -126,7 +126,7 @@ def test_a_pattern_that_fits_nothing(call):
     code, _, err = call("--only", "nothing*")
     assert code == 2
     assert err.startswith(
-        "error: --only: must fit a run such as first--bridge--1, found 'nothing*'\n"
+        "error: only: must fit a run such as first--bridge--1, found 'nothing*'\n"
     )
 
 

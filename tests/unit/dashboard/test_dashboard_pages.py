@@ -8,7 +8,7 @@ from starlette.testclient import TestClient
 
 from fedbridge.dashboard import app as module
 from fedbridge.dashboard.catalogue import Catalogue
-from fedbridge.dashboard.commands import LOOPBACK
+from fedbridge.dashboard.dashboard import LOOPBACK
 from fedbridge.dashboard.discovery import name_of
 from fedbridge.dashboard.guard import host_of
 from fedbridge.dashboard.serving import listening

@@ -65,9 +65,9 @@ def test_what_is_wrong_ends_with_2_and_a_line(call: Call, tmp_path: Path):
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--clients", "a,,b"], "--clients: a name must be"),
-        (["--clients", "a,a"], "--clients: names must differ"),
-        (["--clients", "a", "--host", "a b"], "--host: must be a DNS name"),
+        (["--clients", "a,,b"], "clients: a name must be"),
+        (["--clients", "a,a"], "clients: names must differ"),
+        (["--clients", "a", "--host", "a b"], "hosts: must be a DNS name"),
         (["--clients", "a", "--port", "0"], "'--port': 0 is not in the range"),
         (["--clients", "a", "--days", "0"], "'--days': 0 is not in the range"),
         (["--clients", "a,b", "--config", "tiny.toml"], "tiny.toml: its clients must be those"),
@@ -82,7 +82,7 @@ def test_mistakes_are_told_before_anything_is_written(
     assert code == 2
     line, *more = err.splitlines()
     assert line.startswith("error: ") and words in line
-    assert more == ([] if line.endswith("--help") else [f"see {page_for(line)}"])
+    assert more == ([] if line.endswith("--help") else [f"see {page_for(line[7:])}"])
     assert not (tmp_path / "fed").exists()
 
 

@@ -24,7 +24,7 @@ def test_names_of_clients(name: str):
 
 @pytest.mark.parametrize("name", ["", " a", "a b", "../a", "-a", ".a", 'a"', "a/b", "ä", "x" * 64])
 def test_unfit_names_of_clients_are_refused(name: str):
-    with pytest.raises(UserError, match="--clients: a name must be a letter or digit"):
+    with pytest.raises(UserError, match="clients: a name must be a letter or digit"):
         client_names(["a", name])
 
 
@@ -53,7 +53,7 @@ def test_hosts_include_this_machine_once():
 
 @pytest.mark.parametrize("host", ["", "a b", "10.0.0.256", "-a.org", "a..org", "h:80", "*.org"])
 def test_unfit_hosts_are_refused(host: str):
-    with pytest.raises(UserError, match="--host: must be a DNS name or an IP address"):
+    with pytest.raises(UserError, match="hosts: must be a DNS name or an IP address"):
         host_names([host])
 
 

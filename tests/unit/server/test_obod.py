@@ -149,7 +149,8 @@ def chosen(
 
 
 @pytest.mark.parametrize(
-    ("order", "expected"), [("in-turn", "cadb"), ("best-first", "bdac"), ("best-last", "cadb"), ("declared", "abcd")],
+    ("order", "expected"),
+    [("in-turn", "cadb"), ("best-first", "bdac"), ("best-last", "cadb"), ("declared", "abcd")],
 )
 def test_teachers_come_in_the_order_asked_for(order: str, expected: str):
     assert "".join(chosen(FOUR, order=order)) == expected

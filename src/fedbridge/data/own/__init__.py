@@ -35,8 +35,8 @@ def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
         folder = root / ARRAYS / name.partition(":")[2]
         if not folder.is_dir():
             raise UserError(
-                f"data.name: {name}: these arrays are not in the cache {root} any more; hand them "
-                f"to fedbridge.data.from_arrays again"
+                f"{own.named}: {name}: these arrays are not in the cache {root} any more; hand "
+                f"them to fedbridge.data.from_arrays again"
             )
     else:
         folder = root / kind_of(name) / _key(path, own)
@@ -54,7 +54,7 @@ def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
     log.info("%s: reading %d files or rows", title_of(name), len(found))
     pictures = kind_of(name) == "folder" or own.image is not None
     frame = Frame((), "image" if pictures else "text", SMALL_SIDE, own.side)
-    write_parts(folder, partial(parts_of, found, frame, own.least))
+    write_parts(folder, partial(parts_of, found, frame, own.least if own.labelled else 0))
 
 
 def _require_whole(name: str, own: Own, parts: list[tuple[Part, str]]) -> None:
@@ -63,8 +63,8 @@ def _require_whole(name: str, own: Own, parts: list[tuple[Part, str]]) -> None:
     if broken and own.broken == "refuse":
         count = len(broken) + sum(len(origin.places) for origin in origins)
         raise UserError(
-            f"{path_of(name)}: of {count} items {listed(broken)}. data.own.broken = 'skip' leaves "
-            f"them out"
+            f"{path_of(name)}: of {count} items {listed(broken)}. {own.where}.broken = 'skip' "
+            f"leaves them out"
         )
 
 
@@ -73,12 +73,17 @@ def _key(path: Path, own: Own) -> str:
     settings = own.model_dump(mode="json", exclude={"broken", "period"})
     # pictures that a table names lie beside it
     whole = path.parent if own.image is not None and path.is_file() else path
-    return content_fingerprint([str(path), _state(path, whole), settings])[:32]
+    try:
+        state = _state(path, whole)
+    except UserError as error:
+        raise UserError(f"{own.named}: {error}") from error
+    told = [str(path), state, settings, own.labelled]
+    return content_fingerprint(told)[:32]
 
 
 def _state(path: Path, whole: Path) -> list[list[Any]]:
     if not path.exists():
-        raise UserError(f"data.name: {path}: there is no such file or folder{similar(path)}")
+        raise UserError(f"{path}: there is no such file or folder{similar(path)}")
     try:
         if whole.is_file():
             return [_stamp(whole, whole)]
@@ -86,7 +91,7 @@ def _state(path: Path, whole: Path) -> list[list[Any]]:
         files = [Path(folder, file) for folder, _, names in found for file in names]
         return sorted(_stamp(whole, file) for file in files if file.exists())
     except OSError as error:
-        raise UserError(f"data.name: {error.filename}: cannot be read: {error.strerror}") from error
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
 
 
 def _stamp(whole: Path, file: Path) -> list[Any]:

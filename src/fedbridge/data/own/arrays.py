@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,10 +14,10 @@ from numpy.typing import NDArray
 from fedbridge.config import ARRAYS, Data
 from fedbridge.data.own import SMALL_SIDE
 from fedbridge.data.own.parts import listed, parts_of
-from fedbridge.data.own.samples import ALL, Sample
+from fedbridge.data.own.samples import ALL, Sample, side_of
 from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
 from fedbridge.data.site.preparing import Frame
-from fedbridge.data.site.rows import Encoded, Row
+from fedbridge.data.site.rows import UNLABELLED, Encoded, Row
 from fedbridge.data.store import Part, data_root, write_parts
 from fedbridge.errors import UserError
 
@@ -25,52 +25,72 @@ MOST_COLUMNS = 48
 Content = str | Encoded | Cells
 
 
+class About(TypedDict, total=False):
+    """What else may be said of each of N items."""
+
+    domains: Sequence[Any] | None
+    tasks: Sequence[Any] | None
+    groups: Sequence[Any] | None
+    split: Sequence[Any] | None
+
+
 def from_arrays(
     items: Any,
-    labels: Sequence[Any],
+    labels: Sequence[Any] | None = None,
     *,
     classes: Sequence[str] | None = None,
-    domains: Sequence[Any] | None = None,
-    tasks: Sequence[Any] | None = None,
-    groups: Sequence[Any] | None = None,
+    **about: Unpack[About],
 ) -> Data:
     """Put N items into the cache and return the ``data`` section by which a config names them.
 
     ``items`` are pictures ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` of C = 1, 3 (or, at
     the end, 4) channels, uint8 or floats from 0 to 1, as NumPy or torch arrays; a list of texts; a
     matrix ``(N, F)`` of numbers; or columns by name. ``labels`` are names, or numbers, of which
-    ``classes`` may give the names. ``domains`` say where an item is from, ``tasks`` when it
-    comes (with ``scenario.kind = "given"``), ``groups`` which belong together. Equal arrays are
-    kept once. Raises UserError naming the argument, the rule and what was found.
+    ``classes`` may give the names; a public set needs none. ``domains`` say where an item is from,
+    ``tasks`` when it comes (with ``scenario.kind = "given"``), ``groups`` which belong together,
+    ``split`` whether it is of ``train`` or of ``test``. Equal arrays are kept once. Raises
+    UserError naming the argument, the rule and what was found.
     """
+    if unknown := about.keys() - About.__annotations__.keys():
+        known = ", ".join(About.__annotations__)
+        raise UserError(f"from_arrays: takes {known}, found {', '.join(sorted(unknown))}")
     given = _given(items)
     count = len(given.contents)
-    about = {"domains": domains, "tasks": tasks, "groups": groups}
-    told = {name: _words(name, values, count) for name, values in about.items()}
-    named = _words("labels", labels, count) or []
-    if classes is not None:
-        named = [_class_name(word, tuple(classes)) for word in named]
+    said: Mapping[str, Any] = about
+    told = {name: _words(name, values, count) for name, values in said.items()}
+    named = _labels(labels, classes, count)
     samples = [
-        Sample(
-            Row(f"item {n}", named[n], content, told["groups"][n] if told["groups"] else None),
-            told["domains"][n] if told["domains"] else ALL,
-            told["tasks"][n] if told["tasks"] else "",
-        )
+        _sample(n, content, named[n], {name: words[n] for name, words in told.items() if words})
         for n, content in enumerate(given.contents)
     ]
-    digest = hashlib.sha256(repr([given.modality, given.side, named, told]).encode())
+    digest = hashlib.sha256(
+        repr([given.modality, given.side, named, sorted(told.items())]).encode()
+    )
     for piece in given.pieces:
         digest.update(piece)
     mark = digest.hexdigest()[:32]
     folder = data_root("own") / ARRAYS / mark
     if not folder.is_dir():
         frame = Frame((), given.modality, SMALL_SIDE, given.side)
-        write_parts(folder, partial(_whole, samples, frame))
+        write_parts(folder, partial(_whole, samples, frame, 0 if labels is None else 1))
     return Data(name=f"{ARRAYS}:{mark}")
 
 
-def _whole(samples: list[Sample], frame: Frame, workspace: Path) -> Iterator[Part]:
-    for part in parts_of(samples, frame, 1, workspace):
+def _labels(labels: Sequence[Any] | None, classes: Sequence[str] | None, count: int) -> list[str]:
+    named = _words("labels", labels, count)
+    if named is None:
+        return [UNLABELLED] * count
+    return named if classes is None else [_class_name(word, tuple(classes)) for word in named]
+
+
+def _sample(number: int, content: Content, label: str, told: dict[str, str]) -> Sample:
+    row = Row(f"item {number}", label, content, told.get("groups"))
+    split = side_of(f"split: item {number}", told["split"]) if "split" in told else ""
+    return Sample(row, told.get("domains", ALL), told.get("tasks", ""), split)
+
+
+def _whole(samples: list[Sample], frame: Frame, least: int, workspace: Path) -> Iterator[Part]:
+    for part in parts_of(samples, frame, least, workspace):
         if part.origin is not None and part.origin.broken:
             raise UserError(f"from_arrays: {listed(part.origin.broken)}")
         yield part

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.own.samples import Sample
+from fedbridge.data.own.samples import TEST, Sample
 from fedbridge.data.site.preparing import Fault, Frame, attempted, content_of
 from fedbridge.data.site.rows import natural
 from fedbridge.data.store import Images, Origin, Part, Texts
@@ -23,7 +23,10 @@ TOLD = 10  # faults that an error names at most
 def parts_of(
     found: Sequence[Sample | Fault], frame: Frame, least: int, workspace: Path
 ) -> Iterator[Part]:
-    """Yield each domain; raise UserError if too little is left to be told apart."""
+    """Yield each domain; raise UserError if too little is left to be told apart.
+
+    A class has ``least`` items or more; with 0 there need not be two classes.
+    """
     faults = [one for one in found if isinstance(one, Fault)]
     samples = [one for one in found if isinstance(one, Sample)]
     samples.sort(key=lambda sample: natural(sample.domain))  # stable: items stay in their order
@@ -56,6 +59,7 @@ def parts_of(
             classes=classes,
             licences=(),
             sources=("own data",),
+            split=_official(told),
             origin=Origin(
                 places=tuple(sample.row.place for sample in told),
                 tasks=tuple(sample.task for sample in told if sample.task),
@@ -64,6 +68,13 @@ def parts_of(
             ),
         )
         broken = small = ()  # told once
+
+
+def _official(samples: Sequence[Sample]) -> NDArray[np.int8] | None:
+    """Return 0 for training and 1 for test items, where the data say which is what."""
+    if not all(sample.split for sample in samples):
+        return None
+    return np.array([sample.split == TEST for sample in samples], np.int8)
 
 
 def _contents(
@@ -128,8 +139,10 @@ def _at(values: Any, rows: NDArray[np.int64]) -> Any:
 def _require_classes(
     classes: tuple[str, ...], counts: Counter[str], least: int, broken: Texts
 ) -> None:
-    if len(classes) >= 2:
+    if len(classes) >= (2 if least else 1):
         return
+    if not least:
+        raise UserError("must have items, found none" + (f"; {listed(broken)}" if broken else ""))
     told = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())) or "none"
     rule = f" of {least} items or more (data.own.least)" if least > 1 else ""
     raise UserError(

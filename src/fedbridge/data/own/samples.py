@@ -10,7 +10,7 @@ from fedbridge.config import Own
 from fedbridge.data.site.cells import as_word, is_missing
 from fedbridge.data.site.pictures import encoded, ending_fault
 from fedbridge.data.site.preparing import Fault, attempted
-from fedbridge.data.site.rows import Encoded, Row, inside
+from fedbridge.data.site.rows import UNLABELLED, Encoded, Row, inside
 from fedbridge.data.site.tables import (
     CSV_ENDINGS,
     PARQUET_ENDINGS,
@@ -26,15 +26,18 @@ from fedbridge.data.site.tables import (
 from fedbridge.errors import UserError
 
 ALL = "all"  # the domain of items where nothing tells domains apart
+TRAIN, TEST = "train", "test"
 
 
 @dataclass(frozen=True)
 class Sample:
-    """An item, where it is from, and its task or date as the data say it."""
+    """An item, where it is from, its task or date, and its side, as the data say it."""
 
     row: Row
     domain: str = ALL
     task: str = ""
+    split: str = ""
+    """``train``, ``test``, or empty where the data leave it open."""
 
 
 Found = Iterator[Sample | Fault]
@@ -42,8 +45,23 @@ Found = Iterator[Sample | Fault]
 
 def in_folder(root: Path, own: Own) -> Found:
     """Yield the pictures of a folder; raise UserError if it has another layout."""
+    if not own.labelled:
+        yield from _all_below(root, root)
+        return
     *levels, _, _ = own.layout.split("/")
     yield from _below(root, root, levels, {})
+
+
+def _all_below(root: Path, folder: Path) -> Found:
+    """Yield all pictures of a folder and of those in it."""
+    for path in inside(folder, "pictures"):
+        place = str(path.relative_to(root))
+        if path.is_dir():
+            yield from _all_below(root, path)
+        elif fault := ending_fault(path):
+            yield Fault(place, fault)
+        else:
+            yield Sample(Row(place, UNLABELLED, encoded(path)))
 
 
 def _below(root: Path, folder: Path, levels: list[str], names: dict[str, str]) -> Found:
@@ -58,6 +76,9 @@ def _below(root: Path, folder: Path, levels: list[str], names: dict[str, str]) -
             yield Fault(place, f"lies among the folders of {_plural(level)}, but is none")
     if not folders:
         raise UserError(f"{folder}: must have a folder for each {level}, found none")
+    if level == "split" and {path.name for path in folders} != {TRAIN, TEST}:
+        found = ", ".join(repr(path.name) for path in folders)
+        raise UserError(f"{folder}: must have the folders 'train' and 'test', found {found}")
     for path in folders:
         if levels:
             yield from _below(root, path, deeper, {**names, level: path.name})
@@ -78,7 +99,8 @@ def _of_class(root: Path, folder: Path, names: dict[str, str]) -> Found:
             yield Fault(place, fault)
         else:
             row = Row(place, folder.name, encoded(path))
-            yield Sample(row, names.get("domain", ALL), names.get("task", ""))
+            where = names.get("domain", ALL), names.get("task", ""), names.get("split", "")
+            yield Sample(row, *where)
 
 
 def _plural(level: str) -> str:
@@ -112,13 +134,25 @@ def _sample(folder: Path, place: str, values: Record | None, own: Own) -> Sample
         picture = _picture(folder, _value(values, own.image))
         row = labelled(own, place, values, picture)
     domain = ALL if own.domain is None else as_word(_value(values, own.domain))
-    return Sample(row, domain, _task(values, own))
+    return Sample(row, domain, _task(values, own), _split(values, own))
 
 
 def _task(values: Record, own: Own) -> str:
     if own.date is not None:
         return as_date(own.date, _value(values, own.date)).isoformat()
     return "" if own.task is None else as_word(_value(values, own.task))
+
+
+def _split(values: Record, own: Own) -> str:
+    return "" if own.split is None else side_of(f"column {own.split!r}", _value(values, own.split))
+
+
+def side_of(what: str, value: Any) -> str:
+    """Return ``train`` or ``test``; raise UserError, naming what says so, if it is neither."""
+    word = as_word(value).strip().lower()
+    if word not in (TRAIN, TEST):
+        raise UserError(f"{what} must say 'train' or 'test', found {value!r}")
+    return word
 
 
 def _value(values: Record, column: str) -> Any:

@@ -8,6 +8,9 @@ from pathlib import Path
 from fedbridge.data.site.cells import Cells
 from fedbridge.errors import UserError
 
+UNLABELLED = "unlabelled"
+"""The class of items that need none."""
+
 
 @dataclass(frozen=True)
 class Encoded:

@@ -14,7 +14,7 @@ from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
 from fedbridge.data.hub import foreign_errors, state_of
 from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
-from fedbridge.data.site.rows import Encoded, Partition, Row, in_order, inside
+from fedbridge.data.site.rows import UNLABELLED, Encoded, Partition, Row, in_order, inside
 from fedbridge.errors import UserError
 
 Record = dict[str, Any]
@@ -175,7 +175,8 @@ def row_of(settings: Columns, place: str, values: Record) -> Row:
 
 def labelled(settings: Columns, place: str, values: Record, content: str | Encoded | Cells) -> Row:
     """Return an item of this content with the label and the group of a row."""
-    label, group = values[settings.label], None
+    label = values[settings.label] if settings.labelled else UNLABELLED
+    group = None
     if settings.group is not None and not is_missing(values[settings.group]):
         group = str(values[settings.group])
     return Row(place, None if is_missing(label) else as_word(label), content, group)
@@ -218,16 +219,14 @@ def _picture_bytes(value: Any) -> bytes:
 def require_columns(place: str, settings: Columns, found: Iterable[str]) -> None:
     """Raise UserError naming the setting if a column that it names is not there."""
     known = tuple(found)
-    for role in ("label", "text", "image", "group", "domain", "task", "date", "features"):
-        asked = getattr(settings, role, None)
-        for column in asked if isinstance(asked, tuple) else (asked,):
-            if column is not None and column not in known:
-                close = difflib.get_close_matches(column, known, n=1)
-                raise UserError(
-                    f"{place}: {settings.where}.{role}: must be one of the columns "
-                    f"{', '.join(known)}, found {column!r}"
-                    + (f"; did you mean {close[0]!r}?" if close else "")
-                )
+    for role, column in settings.roles:
+        if column not in known:
+            close = difflib.get_close_matches(column, known, n=1)
+            raise UserError(
+                f"{place}: {settings.where}.{role}: must be one of the columns "
+                f"{', '.join(known)}, found {column!r}"
+                + (f"; did you mean {close[0]!r}?" if close else "")
+            )
 
 
 def _source(settings: Table) -> str:
