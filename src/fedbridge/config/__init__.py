@@ -14,6 +14,7 @@ from fedbridge.config.fusions import (
     FedMD,
     FedProto,
     FedProx,
+    FedWeIT,
     Fusion,
 )
 from fedbridge.config.learners import (
@@ -21,6 +22,7 @@ from fedbridge.config.learners import (
     EWC,
     GLFC,
     SMCF,
+    FedWeITLearner,
     FineTune,
     Learner,
     LwF,
@@ -52,6 +54,8 @@ __all__ = [
     "FedMD",
     "FedProto",
     "FedProx",
+    "FedWeIT",
+    "FedWeITLearner",
     "FineTune",
     "Fusion",
     "Hub",
