@@ -2,7 +2,7 @@
 
 import resource
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -21,11 +21,11 @@ from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
 from fedbridge.experiment import commons_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
+from fedbridge.models.decomposed import as_uploaded, matrices
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.trial import check_models
-from fedbridge.models.tuning import tunable
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
 from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
@@ -196,28 +196,36 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
         ]
         for model, client in present:
             starts, sent = _starts(config, client, step), client.name in fused
-            upload = _upload(commons, client, step, starts)
+            upload = _upload(commons, client, step, starts, side.trained)
             adapter = side.adapter(client.name)
             kind = model, starts, sent, bool(adapter), len(upload.seen), *shared
             if kind not in lengths:
-                state = commons.small_model(model, client.name).state_dict()
-                down = Broadcast(*step, state if sent else {}, adapter, shared)
-                lengths[kind] = len(encode(replace(upload, state=state))), len(encode(down))
+                small = commons.small_model(model, client.name)
+                up = replace(upload, state=as_uploaded(config, small))
+                down = Broadcast(*step, small.state_dict() if sent else {}, adapter, shared)
+                lengths[kind] = len(encode(up)), len(encode(down))
             totals = [total + size for total, size in zip(totals, lengths[kind], strict=True)]
             side.absorb(upload)
         if present:
             side.finish_round([])
             fused |= {client.name for _, client in present}
-            shared = shared or _shared(commons, step)
+            shared |= _shared(commons, step, present)
     return totals[0], totals[1]
 
 
-def _shared(commons: Commons, step: Step) -> State:
+def _shared(commons: Commons, step: Step, present: Sequence[tuple[str, ClientStream]]) -> State:
     """Return arrays of the shapes of what the fusion sends to everybody after a step."""
     config, fusion = commons.config, commons.config.fusion
     if isinstance(fusion, FedProto):
         return {"prototypes": torch.zeros(len(commons.classes), config.small.dimension)}
     last = step.round == config.training.rounds
+    if config.decomposes and last:
+        smalls = {client.name: commons.small_model(model, model) for model, client in present}
+        return {
+            f"{name}/{client}": small.get_parameter(name).detach()
+            for client, small in smalls.items()
+            for name in matrices(small)
+        }
     if isinstance(fusion, TARGET) and last and step.task < config.scenario.slots:
         pictures = torch.zeros(fusion.items, *commons.input_shape, dtype=torch.uint8)
         return {"synthetic": pictures, "synthetic_labels": torch.zeros(len(pictures)).long()}
@@ -230,15 +238,9 @@ def _starts(config: Config, client: ClientStream, step: Step) -> bool:
     return step.round == 1 or not client.takes_part(step.task, step.round - 1, rounds)
 
 
-def _tuned(commons: Commons) -> State:
-    """Return the part of the FM that is trained, where there is one."""
-    large = commons.config.large
-    if large.tuning == "none":
-        return {}
-    return tunable(large, commons.device, commons.config.seed).fresh
-
-
-def _upload(commons: Commons, client: ClientStream, step: Step, starts: bool) -> Upload:
+def _upload(
+    commons: Commons, client: ClientStream, step: Step, starts: bool, trained: State
+) -> Upload:
     """Return an upload of the right shapes but for the small model's state."""
     number = client.own_task(step.task)
     size, classes = commons.lift.dimension, len(commons.classes)
@@ -248,8 +250,8 @@ def _upload(commons: Commons, client: ClientStream, step: Step, starts: bool) ->
     if isinstance(fusion, FedProto):
         table = torch.zeros(classes, commons.config.small.dimension + 1)
         upload = replace(upload, prototypes=table)
-    if large.head == "probe":
-        return replace(upload, adapter={"head": torch.zeros(size, classes), **_tuned(commons)})
+    if large.by_gradient:
+        return replace(upload, adapter=trained)
     if not starts or not large.from_sums or large.scope == "client":
         return upload
     gram = size * (size + 1) // 2 if large.head == "analytic" else 0

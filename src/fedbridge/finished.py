@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.config import SITE
 from fedbridge.data.reading import SAMPLE, Reading
@@ -42,8 +43,8 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
     """Return what a client of a run predicts with after the newest checkpoint.
 
     It knows the classes that the client has met by then. The only client need not be named.
-    Raises UserError if the run has no checkpoint yet, its data lie elsewhere, or there is no such
-    client.
+    Raises UserError if the run has no checkpoint yet, its data lie elsewhere, there is no such
+    client, or its learner needs a model for every task.
     """
     run = Run.open(folder)
     checkpoint = run.latest_checkpoint()
@@ -53,6 +54,12 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
         raise UserError(
             f"{folder}: the clients of this run, and their data, are at their sites; only there "
             "can it be told how they predict"
+        )
+    way = run.config.learner.name
+    if LEARNERS[way].recall:
+        raise UserError(
+            f"{folder}: learner.name: must be one whose one model answers for all tasks, found "
+            f"{way!r}, which has a model for every task"
         )
     site = prepare(run.config)
     name = _chosen(client, tuple(site.models))

@@ -95,7 +95,7 @@ def pace_of_head(commons: Commons) -> HeadPace:
 def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> LargePace:
     """Try the probe on random features, or the FM itself where it is tuned, on a few items."""
     large = commons.config.large
-    if large.head != "probe":
+    if not large.by_gradient:
         return LargePace(0.0, 0.0)
     tuned = large.tuning != "none"
     count = FEW if tuned else BATCHES * commons.config.training.batch

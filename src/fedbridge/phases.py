@@ -123,7 +123,7 @@ def _closed(config: Config, client: ClientStream) -> int:
 
 def _probed(config: Config, client: ClientStream) -> int:
     """Return on how many items a client trains its probe, counted again in every epoch."""
-    if config.large.head != "probe":
+    if not config.large.by_gradient:
         return 0
     items = sum(len(task.train) for task in client.tasks)
     return items * _rounds(config, client) * config.large.probe_epochs

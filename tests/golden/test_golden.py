@@ -113,6 +113,7 @@ LEARNER: dict[str, dict[str, Any]] = {
         "relation": 0.0,
     },
     "target": {"weight": 1.0, "batch": 16, "classes": "task"},
+    "fedweit": {"sparse": 0.0001, "retain": 100.0, "classes": "task"},
 }
 FUSION: dict[str, dict[str, Any]] = {
     "fedavg": {"groups": False},
@@ -128,6 +129,7 @@ FUSION: dict[str, dict[str, Any]] = {
     "fedmd": {"epochs": 1, "batch": 16, "rate": 0.0005},
     "fedproto": {"pull": 1.0},
     "fedprox": {"proximal": 1.0, "groups": False},
+    "fedweit": {"groups": False},
     "none": {},
     "obod": {
         "teachers": 4,
@@ -166,6 +168,8 @@ def config_of(case: str) -> Config:
         "learner": {"name": learner, **LEARNER.get(learner, {})},
         "fusion": {"name": fusion, **FUSION.get(fusion, {})},
     }
+    if learner == fusion == "fedweit":  # uploads no model that the large side could learn from
+        chosen["large"] = {**SETTINGS["large"], "absorb": 0.0}
     return parse_config({**SETTINGS, **chosen}, "golden")
 
 

@@ -3,8 +3,9 @@
 import shutil
 
 import pytest
-from tiny_runs import STEPS, conduct, tiny
+from tiny_runs import STEPS, TREE, conduct, tiny
 
+from fedbridge.config import parse_config
 from fedbridge.errors import UserError
 from fedbridge.experiment import prepare
 from fedbridge.finished import predictor_at, predictor_of_run
@@ -71,7 +72,7 @@ def test_the_small_model_needs_no_foundation_model(whole, tmp_path, monkeypatch)
     assert len(load_predictor(tmp_path / "saved").predict(items, "small")) == 5
 
 
-@pytest.mark.parametrize("head", ["probe", "nearest-mean", "none"])
+@pytest.mark.parametrize("head", ["probe", "prototypes", "nearest-mean", "none"])
 def test_other_heads_are_as_right_as_their_runs_said(tmp_path, head):
     conduct(tmp_path / "run", tiny(large={"head": head}))
     one = predictor_of_run(tmp_path / "run", "client-3")
@@ -86,6 +87,14 @@ def test_a_stopped_run_gives_what_it_has_learnt_so_far(tmp_path):
     wanted = {place: row.accuracy for place, row in stored(tmp_path / "run", "client-1").items()}
     found = measured(tmp_path / "run", "client-1", one)
     assert {place: found[place] for place in wanted} == wanted
+
+
+def test_a_model_for_every_task_is_more_than_a_predictor_holds(tmp_path):
+    named = {"learner": {"name": "fedweit"}, "fusion": {"name": "fedweit", "groups": True}}
+    config = parse_config({**TREE, **named, "large": {"head": "none"}}, "per task")
+    conduct(tmp_path / "run", config, until=1)
+    with pytest.raises(UserError, match=r"learner\.name: must be one whose one model .*'fedweit'"):
+        predictor_of_run(tmp_path / "run", "client-1")
 
 
 def test_what_is_missing_is_told(whole, tmp_path):

@@ -6,11 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from safetensors.torch import load_file
 from tiny_runs import conduct, table, tiny
 
 from fedbridge.errors import UserError
 from fedbridge.experiment import build_crew, prepare
 from fedbridge.models.tuning import tunable
+from fedbridge.runs import Run
 from tiny_transformers import save_bert, save_vit
 
 PROBE = {"head": "probe", "probe_rate": 0.02}
@@ -31,6 +34,29 @@ def tuned(vit: str, tuning: str, **changes):
 
 def large_rows(folder: Path) -> list[str]:
     return [line for line in table(folder).decode().splitlines() if ",large," in line]
+
+
+def test_matrices_of_earlier_tasks_stay_as_prototypes_are_learnt(tmp_path, vit):
+    large = {**PROBE, "head": "prototypes", "model": vit, "tuning": "lora", "tuning_rate": 0.01}
+    config = tuned(vit, "lora", large={**large, "tuning_size": 6})
+    whole = conduct(tmp_path / "whole", config)
+    conduct(tmp_path / "parts", config, until=2)
+    after_one = matrices(tmp_path / "parts")
+    tunable.cache_clear()
+    assert conduct(tmp_path / "parts") == whole
+    after_two = matrices(tmp_path / "parts")
+    for name, before in after_one.items():
+        after = after_two[name]
+        one, other = (before, after) if "lora_A" in name else (before.T, after.T)
+        assert torch.equal(one[:3], other[:3]) and not torch.equal(one[3:], other[3:])
+
+
+def matrices(folder: Path) -> dict[str, torch.Tensor]:
+    """Return the low-rank matrices as the server held them last."""
+    checkpoint = Run.open(folder).latest_checkpoint()
+    assert checkpoint is not None
+    found = load_file(checkpoint / "large.safetensors")
+    return {name: value for name, value in found.items() if "lora_" in name}
 
 
 @pytest.mark.parametrize("tuning", ["none", "lora", "prompt"])

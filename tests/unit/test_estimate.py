@@ -69,6 +69,12 @@ def run(tmp_path):
         {"scenario": UNEQUAL},
         {"scenario": UNEQUAL, "small": {"warm_epochs": 1}},
         {"scenario": UNEQUAL, "large": {"head": "probe"}},
+        {"large": {"head": "prototypes"}},
+        {
+            "scenario": UNEQUAL,
+            "learner": {"name": "fedweit"},
+            "fusion": {"name": "fedweit", "groups": True},
+        },
         {"scenario": UNEQUAL, "fusion": {"name": "fedavg", "groups": True}},
         {"scenario": {"effort": [1], "repeats": 1, "blur": 0.2}, "fusion": {"name": "fedproto"}},
         {

@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from fedbridge.client import LEARNERS
+from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.acceptance import Verdict, accepted
 from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
@@ -161,7 +161,7 @@ class Client:
             self.accepted = Choice(broadcast.task, round(100 * choice.share), *right, len(rows))
             fused = choice.state
         if fused:
-            self.model.load_state_dict(fused)
+            self._way_of_fusion.takes(self.model, fused, self.notes)
 
     def _check(self, broadcast: Broadcast) -> None:
         state = broadcast.state
@@ -174,6 +174,12 @@ class Client:
             if fault:
                 place = f"broadcast of task {broadcast.task}, round {broadcast.round}"
                 raise UserError(f"{self.name}: {place}: {part}: {fault}")
+
+    @property
+    def _way_of_fusion(self) -> Learner:
+        """Return how the learner meets the fusion: with ways of its own if it is its own."""
+        learner, fusion = self.commons.config.learner.name, self.commons.config.fusion.name
+        return LEARNERS[learner if learner == fusion else "finetune"]
 
     @property
     def _chooses(self) -> bool:
@@ -226,6 +232,8 @@ class Client:
             former=self.previous,
             notes=self.notes,
             shared={k: v.to(self.commons.device) for k, v in broadcast.shared.items()},
+            client=self.name,
+            number=self.task,
         )
 
     def _gather(self) -> None:
@@ -300,7 +308,9 @@ class Client:
         upload = Upload(
             self.name,
             *step,
-            state={k: v.cpu() for k, v in self.offered.items()},
+            state={
+                k: v.cpu() for k, v in self._way_of_fusion.sends(self.offered, self.notes).items()
+            },
             seen=tuple(self._seen(self.task).tolist()),
             items=len(self.private.task(self.task).own),
             own=self.task,
@@ -308,7 +318,7 @@ class Client:
         if getattr(self.commons.config.fusion, "pull", 0.0):
             upload = replace(upload, prototypes=self._prototypes(self.task))
         large = self.commons.config.large
-        if large.head == "probe":
+        if large.by_gradient:
             rows, seen = self.private.task(self.task).train, self._seen(self.task)
             trained = self.large.train(rows, seen, self.head.weights, step)
             return replace(upload, adapter=trained)
@@ -349,9 +359,25 @@ class Client:
         return fit_mixture(small[:, seen], large[:, seen], columns)
 
     def _scores(self, rows: Indices) -> tuple[Tensor, Tensor]:
+        return self._small_scores(rows), self._features_of(rows) @ self.head.weights
+
+    def _small_scores(self, rows: Indices) -> Tensor:
+        """Return logits ``(n, C)``; classes of earlier tasks are those of their models, if any."""
         every = torch.arange(len(self.commons.classes), device=self.commons.device)
-        large = self._features_of(rows) @ self.head.weights
-        return self.commons.logits(self._embed(rows), every), large
+        scores = self.commons.logits(self._embed(rows), every)
+        recall = LEARNERS[self.commons.config.learner.name].recall
+        if recall is None or self.task < 2:
+            return scores
+        model, inputs = copy.deepcopy(self.model), self.private.inputs_of(rows).to(scores.device)
+        current = self.private.task(self.task).classes
+        for number in range(1, self.task):
+            state = recall(self.notes, number)
+            own = set(self.private.task(number).classes) - set(current)
+            if state and own:
+                model.load_state_dict(state)
+                classes = self._ids(tuple(own))
+                scores[:, classes] = self.commons.logits(embed(model, inputs), classes)
+        return scores
 
     def _embed(self, rows: Indices) -> Tensor:
         return embed(self.model, self.private.inputs_of(rows).to(self.commons.device))

@@ -178,6 +178,7 @@ HEADS: dict[str, Callable[[Commons], Head]] = {
     "analytic": Solved,
     "nearest-mean": Solved,
     "probe": Sent,
+    "prototypes": Sent,
     "none": Sent,
 }
 """By ``large.head``."""

@@ -1,10 +1,12 @@
 """The client's part of the large side: features of its items, and what it trains by gradient."""
 
 from collections.abc import Callable
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
 
+from fedbridge.client.pilora import Prototypes
 from fedbridge.client.private import Indices, Private
 from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import cross_entropy
@@ -13,6 +15,48 @@ from fedbridge.models.foundation import Items
 from fedbridge.models.tuning import Part, Tunable, lifted, tunable
 from fedbridge.rng import seed_for
 from fedbridge.wire import State, Step
+
+
+class Study(Protocol):
+    """A head that is trained by gradient for one round."""
+
+    weights: nn.Parameter  # (M, C)
+
+    def loss(self, features: Tensor, labels: Tensor, part: Part) -> Tensor:
+        """Return the loss of features ``(B, M)`` of classes ``(B,)``, and of the FM's part."""
+
+    def hold(self, labels: Tensor, part: Part) -> None:
+        """Take the slopes from what must stay, where the round's items are of these classes."""
+
+    def trained(self) -> State:
+        """Return what to upload."""
+
+
+class Probe:
+    """A linear probe: cross entropy over the seen classes."""
+
+    def __init__(self, commons: Commons, head: Tensor, seen: Tensor, step: Step) -> None:
+        self.seen = seen
+        self.weights = nn.Parameter(head * sharpness_of(commons.config))
+
+    def loss(self, features: Tensor, labels: Tensor, part: Part) -> Tensor:
+        """Return the cross entropy of features ``(B, M)`` of classes ``(B,)``."""
+        logits = (features @ self.weights)[:, self.seen]
+        return cross_entropy(logits, torch.searchsorted(self.seen, labels))
+
+    def hold(self, labels: Tensor, part: Part) -> None:
+        """Let everything move."""
+
+    def trained(self) -> State:
+        """Return the head."""
+        return {"head": self.weights}
+
+
+STUDIES: dict[str, Callable[[Commons, Tensor, Tensor, Step], Study]] = {
+    "probe": Probe,
+    "prototypes": Prototypes,
+}
+"""By ``large.head``."""
 
 
 class LargePart:
@@ -49,14 +93,14 @@ class LargePart:
     def train(self, rows: Indices, seen: Tensor, head: Tensor, step: Step) -> State:
         """Train the head in force ``(M, C)`` on own items for one round; return what to upload.
 
-        Cross entropy over the ``seen`` classes on the FM's features, and with tuning through the
-        FM into the part of it that is trained.
+        Its loss is over the ``seen`` classes on the FM's features, and with tuning goes through
+        the FM into the part of it that is trained.
         """
         config, device = self.commons.config, self.commons.device
-        labels = torch.searchsorted(seen, torch.from_numpy(self.private.labels[rows]).to(device))
-        weights = nn.Parameter(head.to(device) * sharpness_of(config))
+        labels = torch.from_numpy(self.private.labels[rows]).to(device)
+        study = STUDIES[self.settings.head](self.commons, head.to(device), seen, step)
         read, part = self._reader(rows)
-        probe = {"params": [weights], "lr": self.settings.probe_rate}
+        probe = {"params": [study.weights], "lr": self.settings.probe_rate}
         tuning = {"params": list(part.values()), "lr": self.settings.tuning_rate}
         optimiser = torch.optim.AdamW([probe, tuning], weight_decay=0.0)
         seed = seed_for(config.seed, "probe", self.private.stream.name, *step)
@@ -64,12 +108,12 @@ class LargePart:
         for _ in range(self.settings.probe_epochs):
             order = torch.randperm(len(rows), generator=generator)
             for batch in order.split(config.training.batch):
-                logits = read(batch) @ weights
-                loss = cross_entropy(logits[:, seen], labels[batch.to(device)])
+                loss = study.loss(read(batch), labels[batch.to(device)], part)
                 optimiser.zero_grad()
                 loss.backward()
+                study.hold(labels, part)
                 optimiser.step()
-        trained = {"head": weights, **part}
+        trained = {**study.trained(), **part}
         return {name: value.detach().cpu().clone() for name, value in trained.items()}
 
     def _reader(self, rows: Indices) -> tuple[Callable[[Tensor], Tensor], Part]:

@@ -71,6 +71,10 @@ class Lesson:
     """What the learner itself keeps from round to round and task to task; it may change it."""
     shared: State = field(default_factory=dict)
     """What the fusion sends to everyone: prototypes, say, or synthetic inputs."""
+    client: str = ""
+    """Who learns."""
+    number: int = 1
+    """The client's own number of the task."""
 
     @property
     def training(self) -> Training:

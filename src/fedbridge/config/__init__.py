@@ -21,6 +21,7 @@ from fedbridge.config.fusions import (
     FedMD,
     FedProto,
     FedProx,
+    FedWeIT,
     Fusion,
 )
 from fedbridge.config.learners import (
@@ -28,6 +29,7 @@ from fedbridge.config.learners import (
     EWC,
     GLFC,
     SMCF,
+    FedWeITLearner,
     FineTune,
     Learner,
     LwF,
@@ -59,6 +61,8 @@ __all__ = [
     "FedMD",
     "FedProto",
     "FedProx",
+    "FedWeIT",
+    "FedWeITLearner",
     "FineTune",
     "Fusion",
     "Hub",

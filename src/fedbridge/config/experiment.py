@@ -36,6 +36,11 @@ class Config(Section):
         """Whether small models learn the FM's embeddings of ``U`` before the first task."""
         return self.large.head != "none" and self.small.warm_epochs > 0
 
+    @property
+    def decomposes(self) -> bool:
+        """Whether clients upload a base and what their task adds to it, instead of a model."""
+        return self.learner.name == self.fusion.name == "fedweit"
+
     @model_validator(mode="before")
     @classmethod
     def _name_what_is_configured(cls, tree: Any) -> Any:
@@ -102,6 +107,25 @@ class Config(Section):
             raise ValueError(
                 "large.head: must not be 'none' where fusion.name is 'fedet', which reads the "
                 "embeddings of the FM, found 'none'"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _every_task_has_a_rank(self) -> Self:
+        large, tasks = self.large, self.scenario.slots
+        if large.head == "prototypes" and large.tuning == "lora" and large.tuning_size < tasks:
+            raise ValueError(
+                f"large.tuning_size: must be at least 1 for each of {tasks} tasks where large.head "
+                f"is 'prototypes', found {large.tuning_size}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _what_is_absorbed_is_a_model(self) -> Self:
+        if self.decomposes and self.large.absorbs:
+            raise ValueError(
+                "large.absorb: must be 0 where learner.name and fusion.name are 'fedweit', which "
+                f"uploads no whole model, found {self.large.absorb:g}"
             )
         return self
 

@@ -137,7 +137,15 @@ class TARGET(Section):
     which the generator seeks where both are of one opinion."""
 
 
+class FedWeIT(Section):
+    """The base is averaged, and what a task added to it is sent to the other clients."""
+
+    name: Literal["fedweit"] = "fedweit"
+    groups: bool = False
+    """Average within groups of equal architecture; otherwise all models must be of one."""
+
+
 Fusion = Annotated[
-    Alone | OBOD | FedAvg | FedProx | FedProto | FedMD | FedDF | FedET | TARGET,
+    Alone | OBOD | FedAvg | FedProx | FedProto | FedMD | FedDF | FedET | TARGET | FedWeIT,
     Field(discriminator="name"),
 ]

@@ -144,6 +144,19 @@ class TargetLearner(Section):
     """Classes of the cross entropy's softmax: all that the client has seen, or the task's only."""
 
 
+class FedWeITLearner(Section):
+    """The clients' part of FedWeIT: a base that all share, and what each task adds to it."""
+
+    name: Literal["fedweit"] = "fedweit"
+    sparse: Weight = 0.0001
+    """Weight ``lambda_1`` of the sum of magnitudes of what tasks add to the base."""
+    retain: Weight = 100.0
+    """Weight ``lambda_2`` of half the squared change in the models of earlier tasks."""
+    classes: Classes = "task"
+    """Classes the softmax runs over: all that the client has seen, or the task's only."""
+
+
 Learner = Annotated[
-    FineTune | EWC | LwF | Replay | DERPP | GLFC | SMCF | TargetLearner, Field(discriminator="name")
+    FineTune | EWC | LwF | Replay | DERPP | GLFC | SMCF | TargetLearner | FedWeITLearner,
+    Field(discriminator="name"),
 ]

@@ -22,9 +22,11 @@ class Large(Section):
     that one's own FM was made for, where it says so; else 96."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
-    head: Literal["analytic", "nearest-mean", "probe", "none"] = "analytic"
+    head: Literal["analytic", "nearest-mean", "probe", "prototypes", "none"] = "analytic"
     """Ridge regression from the sums G and H; the nearest class mean from H and counts; a linear
-    probe that clients train by gradient and the server averages; or no large side at all."""
+    probe that clients train by gradient and the server averages; a prototype of each class that
+    they train, averaged by how near it is to the class's items (PILoRA); or no large side at
+    all."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
     least: Positive = 1
@@ -47,16 +49,24 @@ class Large(Section):
     """Weight of the small models' soft labels on ``U`` in the head (OBOD with the large side as
     student); 0 switches it off. A probe ignores it."""
     probe_epochs: Positive = 2
-    """Passes over the task's features per round, of ``training.batch`` items a step; probe only."""
+    """Passes over the task's features per round, of ``training.batch`` items a step; for a head
+    that is trained by gradient."""
     probe_rate: Rate = 0.005
-    """Learning rate of AdamW for the probe."""
+    """Learning rate of AdamW for such a head."""
+    compact: Weight = 0.001
+    """Weight of an item's squared distance to its class's prototype; ``prototypes`` only."""
+    orthogonal: Weight = 0.5
+    """Weight of what a task's low-rank matrices have in common with those of earlier tasks;
+    ``prototypes`` with ``tuning = "lora"`` only."""
     tuning: Literal["none", "lora", "dora", "ia3", "prompt"] = "none"
-    """What the probe trains inside the FM itself: nothing; low-rank matrices beside the queries
-    and values of its attention, as they are or with their magnitudes (``dora``); factors of these
-    queries and values (``ia3``); or tokens put beside those of every input. Each epoch runs the FM
-    forwards and backwards, and every item is encoded anew after every round."""
+    """What is trained inside the FM itself, with a probe or with prototypes: nothing; low-rank
+    matrices beside the queries and values of its attention, as they are or with their magnitudes
+    (``dora``); factors of these queries and values (``ia3``); or tokens put beside those of every
+    input. Each epoch runs the FM forwards and backwards, and every item is encoded anew after every
+    round."""
     tuning_size: Positive = 4
-    """Rank of the matrices, or number of tokens; ``ia3`` has no size."""
+    """Rank of the matrices, or number of tokens; ``ia3`` has no size. With ``prototypes`` the
+    tasks share the rank: each trains its own part of the matrices."""
     tuning_rate: Rate = 0.001
     """Learning rate of AdamW for them."""
 
@@ -73,16 +83,26 @@ class Large(Section):
         return self.head in ("analytic", "nearest-mean")
 
     @property
+    def by_gradient(self) -> bool:
+        """Whether clients train the head by gradient and upload it."""
+        return self.head in ("probe", "prototypes")
+
+    @property
     def absorbs(self) -> bool:
         """Whether what the small models say of ``U`` may join those sums."""
         return self.from_sums and self.absorb > 0.0
 
     @model_validator(mode="after")
     def _tuning_needs_a_probe(self) -> Self:
-        if self.tuning != "none" and self.head != "probe":
+        if self.tuning != "none" and not self.by_gradient:
             raise ValueError(
-                f'large.tuning: must be "none" unless large.head is "probe", found '
-                f'"{self.tuning}" with "{self.head}"'
+                f'large.tuning: must be "none" unless large.head is "probe", or "prototypes", '
+                f'found "{self.tuning}" with "{self.head}"'
+            )
+        if self.head == "prototypes" and self.tuning not in ("none", "lora"):
+            raise ValueError(
+                f'large.tuning: must be "none" or "lora" where large.head is "prototypes", found '
+                f'"{self.tuning}"'
             )
         return self
 

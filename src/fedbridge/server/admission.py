@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from fedbridge.models.commons import Commons
+from fedbridge.models.decomposed import as_uploaded
 from fedbridge.models.states import misfit
 from fedbridge.wire import State, Step, Upload
 
@@ -96,7 +97,7 @@ def expectation(commons: Commons, models: dict[str, str], trained: State) -> Exp
 
 
 def _shapes(commons: Commons, model: str) -> State:
-    state = commons.small_model(model, model).state_dict()
+    state = as_uploaded(commons.config, commons.small_model(model, model))
     return {name: tensor.to("meta") for name, tensor in state.items()}
 
 
@@ -152,6 +153,11 @@ def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
     if fault := misfit(upload.adapter, expected.adapter):
         yield f"adapter: {fault}"
     yield from _magnitudes("adapter", upload.adapter)
+    if "means" in expected.adapter:  # of vectors of length 1, and prototypes are such vectors
+        for name in ("head", "means"):
+            lengths = upload.adapter[name].double().norm(dim=0)
+            if (lengths > 1 + ROUNDING).any():
+                yield f"adapter: {name!r} must not be longer than 1, found {lengths.max():g}"
 
 
 def _magnitudes(name: str, state: State) -> Iterator[str]:

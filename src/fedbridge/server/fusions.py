@@ -12,6 +12,7 @@ from fedbridge.server.feddf import average_and_distil
 from fedbridge.server.fedet import through_large
 from fedbridge.server.fedmd import agree
 from fedbridge.server.fedproto import share_prototypes
+from fedbridge.server.fedweit import average_base
 from fedbridge.server.obod import one_by_one
 from fedbridge.server.round import Fused, Gathered, Spread
 from fedbridge.server.target import average_and_synthesise
@@ -47,6 +48,7 @@ FUSIONS: dict[str, Fusion] = {
     "feddf": Fusion(average_and_distil, common_start=True),
     "fedet": Fusion(through_large),
     "target": Fusion(average_and_synthesise, asks=False, common_start=True, pictures_only=True),
+    "fedweit": Fusion(average_base, asks=False, common_start=True),
 }
 
 

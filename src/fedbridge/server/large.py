@@ -9,6 +9,7 @@ from fedbridge.server.absent import Absent
 from fedbridge.server.analytic import Analytic
 from fedbridge.server.averaged import Averaged
 from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.pilora import Reweighted
 from fedbridge.wire import State, Upload
 
 
@@ -39,6 +40,7 @@ LARGE_SIDES: dict[str, Callable[[Commons, tuple[str, ...]], LargeSide]] = {
     "analytic": Analytic,
     "nearest-mean": Analytic,
     "probe": Averaged,
+    "prototypes": Reweighted,
     "none": Absent,
 }
 """By ``large.head``."""

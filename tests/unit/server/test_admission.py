@@ -247,6 +247,33 @@ def test_what_clients_train_of_the_large_side_must_fit(case: str):
     assert reason is not None and said in reason
 
 
+def test_trained_prototypes_and_means_of_features_are_of_length_one_at_most():
+    world = make_world(tiny_config(large={"head": "prototypes"}))
+    sent, awaited = play(world, [FIRST]).transport.uploads[0], expected(world)
+    assert refusal(sent, awaited) is None
+    for name in ("head", "means"):
+        longer = {**sent.adapter, name: 1.1 * sent.adapter["head"]}
+        reason = refusal(replace(sent, adapter=longer), awaited)
+        assert reason is not None and f"{name!r} must not be longer than 1, found 1.1" in reason
+
+
+def test_what_a_task_added_to_a_base_comes_only_where_both_sides_know_of_it():
+    named = {"learner": {"name": "fedweit"}, "fusion": {"name": "fedweit"}}
+    world = make_world(tiny_config(**named))
+    sent, awaited = play(world, [FIRST]).transport.uploads[0], expected(world)
+    assert refusal(sent, awaited) is None
+    name = "adaptive/projector.weight"
+    without = replace(sent, state={k: v for k, v in sent.state.items() if k != name})
+    reason = refusal(without, awaited)
+    assert reason is not None and f"{name!r} must be there" in reason
+    wider = replace(sent, state=sent.state | {name: sent.state[name][None]})
+    reason = refusal(wider, awaited)
+    assert reason is not None and f"{name!r} must have shape" in reason
+    other = expected(make_world(tiny_config(**{**named, "fusion": {"name": "fedavg"}})))
+    reason = refusal(sent, other)
+    assert reason is not None and "found one more: 'adaptive/" in reason
+
+
 def test_prototypes_are_sums_of_unit_vectors():
     world = make_world(tiny_config(fusion={"name": "fedproto"}))
     sent, awaited = play(world, [FIRST]).transport.uploads[0], expected(world)
