@@ -124,10 +124,11 @@ def _equals(ours: Group, equals: Sequence[Group]) -> Iterator[Verdict]:
         if own is not None and rivals:
             best = max(rivals, key=lambda rival: rival.accuracy)
             gap = own - best.accuracy
+            mean = sum(rival.accuracy for rival in rivals) / len(rivals)
             yield Verdict(
                 f"different architectures beside equal ones, {predictor}",
                 f"≥ {percent(-EQUAL)} points",
-                f"{points(gap)} to {best}",
+                f"{points(gap)} to {best}; {points(own - mean)} to the mean of all equal ones",
                 gap >= -EQUAL - SLACK,
             )
 

@@ -80,8 +80,11 @@ def test_different_architectures_beside_equal_ones(judge):
     bad = ("all mlp", "equal", {"small": [20, 22], "together": [81, 82]})
     found = judge(good, bad)
     name = "different architectures beside equal ones"
-    assert found[f"{name}, small"] == ("≥ −2.0 points", "−2.0 to all cnn (small 62.0)", True)
-    assert found[f"{name}, together"][1:] == ("−2.5 to all mlp (together 82.5)", False)
+    mean = "to the mean of all equal ones"  # 42 and 77.25
+    told = f"−2.0 to all cnn (small 62.0); +18.0 {mean}"
+    assert found[f"{name}, small"] == ("≥ −2.0 points", told, True)
+    told = f"−2.5 to all mlp (together 82.5); +2.8 {mean}"
+    assert found[f"{name}, together"][1:] == (told, False)
 
 
 def test_forward_transfer(judge):
