@@ -78,7 +78,7 @@ TOPICS: dict[str, str] = {
         r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture"
     ),
     "there-is-nothing-to-predict-with": (
-        r"a saved predictor|of kind .* and format|states of client|checkpoint to predict"
+        r"a saved predictor|of kind .* and format|states? of client|checkpoint to predict"
         r"|is not finished|only there can it be told|holds the models of"
     ),
     "an-export-is-refused": r"format: ",
