@@ -9,7 +9,7 @@ from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.experiment import Experiment
-from fedbridge.finished import predictor_of_run
+from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
 from fedbridge.inspection import Inspection, inspect_config, inspect_file
 from fedbridge.metrics import AccuracyRow
 from fedbridge.predictor import KIND as PREDICTOR
@@ -103,7 +103,8 @@ def resume(folder: str | Path, tell: Tell | None = None) -> Result:
 def load(folder: str | Path) -> Result | Predictor | Client:
     """Return what a folder holds: a run, a saved predictor or a saved client.
 
-    Raises UserError if it is none of these, or damaged.
+    Of a site's folder in a deployment it is the predictor of that site's client. Raises UserError
+    if it is none of these, or damaged.
     """
     path = Path(folder)
     kind = kind_of(path)
@@ -111,6 +112,8 @@ def load(folder: str | Path) -> Result | Predictor | Client:
         return load_client(path)
     if kind == PREDICTOR:
         return load_predictor(path)
+    if is_site(path):
+        return predictor_of_site(path)
     if not (path / CONFIG).is_file():
         raise UserError(
             f"{path}: must hold a run, a saved predictor or a saved client, found "

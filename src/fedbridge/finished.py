@@ -1,4 +1,4 @@
-"""From a run's folder to what one of its clients predicts with, once learning is over."""
+"""From a run's folder, or a site's own, to what a client predicts with once learning is over."""
 
 import json
 from collections import defaultdict
@@ -9,8 +9,10 @@ import numpy as np
 
 from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
-from fedbridge.config import SITE
+from fedbridge.client.disk import measured_in, newest_state
+from fedbridge.config import SITE, Config, load_config, load_site
 from fedbridge.data.reading import SAMPLE, Reading
+from fedbridge.data.store import Texts
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpness_of
@@ -19,24 +21,60 @@ from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.device import precision_of
 from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
-from fedbridge.runs import CLIENTS, Run, environment, read_accuracy
+from fedbridge.runs import CLIENTS, CONFIG, Run, environment, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.server.server import Server
+from fedbridge.site import site_client, small_at_site
 from fedbridge.wire import Broadcast
+
+SITE_FILE = "site.toml"
 
 
 def predictor_at(folder: Path, client: str | None = None) -> Predictor:
-    """Return the predictor that was saved in a folder, or that of a client of the run there.
+    """Return the predictor that was saved in a folder, or of a client of the run or site there.
 
-    Raises UserError as ``load_predictor`` and ``predictor_of_run`` do.
+    Raises UserError as ``load_predictor``, ``predictor_of_run`` and ``predictor_of_site`` do.
     """
-    if kind_of(folder) != KIND:
+    if kind_of(folder) == KIND:
+        predictor = load_predictor(folder)
+    elif is_site(folder):
+        predictor = predictor_of_site(folder)
+    else:
         return predictor_of_run(folder, client)
-    predictor = load_predictor(folder)
     own = predictor.about.get("client")
     if client is not None and client != own:
         raise UserError(f"client: {folder} holds the models of {own!r} alone, found {client!r}")
     return predictor
+
+
+def is_site(folder: Path) -> bool:
+    """Say whether a folder is a site's own: that of a client of a deployment."""
+    return (folder / SITE_FILE).is_file()
+
+
+def predictor_of_site(folder: Path) -> Predictor:
+    """Return what a site's client predicts with, from the newest state on the site's own disk.
+
+    Once a run has ended that is what it was measured with last. Before, it is the client as it
+    stood after its last exchange. The site's data must be where they were. Raises UserError if
+    there is no state, what it was made from is gone, or its learner needs a model for every task.
+    """
+    own = folder / SITE_FILE
+    settings = load_site(own)
+    state = newest_state(settings.state)
+    if state is None:
+        raise UserError(
+            f"{settings.state}: must hold a state of client {settings.client!r} to predict from, "
+            f"found none: it has taken part in no run yet"
+        )
+    config = load_config(state / CONFIG)
+    _require_one_model(config, folder)
+    learner = site_client(config, settings.client, own)
+    learner.load(state)
+    said = measured_in(state)
+    rows = [AccuracyRow(said.client, said.after_task, *row) for row in said.rows] if said else []
+    model = small_at_site(config, settings.client, own)
+    return _predictor(learner, model, rows, folder)
 
 
 def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
@@ -44,7 +82,8 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
 
     It knows the classes that the client has met by then. The only client need not be named.
     Raises UserError if the run has no checkpoint yet, its data lie elsewhere, there is no such
-    client, or its learner needs a model for every task.
+    client, or its learner needs a model for every task. In a deployment the clients' states are at
+    their sites: see ``predictor_of_site``.
     """
     run = Run.open(folder)
     checkpoint = run.latest_checkpoint()
@@ -53,31 +92,43 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
     if run.config.data.name == SITE:
         raise UserError(
             f"{folder}: the clients of this run, and their data, are at their sites; only there "
-            "can it be told how they predict"
+            "can it be told how they predict, from the folder that holds a site's site.toml"
         )
-    way = run.config.learner.name
+    _require_one_model(run.config, folder)
+    site = prepare(run.config)
+    name = _chosen(client, tuple(site.models))
+    learner = crew_of(site, (name,)).clients[name]
+    _restore(learner, site, run, checkpoint)
+    rows = [row for row in read_accuracy(checkpoint) if row.client == name]
+    return _predictor(learner, site.models[name], rows, folder, site.dataset.licences)
+
+
+def _require_one_model(config: Config, folder: Path) -> None:
+    way = config.learner.name
     if LEARNERS[way].recall:
         raise UserError(
             f"{folder}: learner.name: must be one whose one model answers for all tasks, found "
             f"{way!r}, which has a model for every task"
         )
-    site = prepare(run.config)
-    name = _chosen(client, tuple(site.models))
-    learner = crew_of(site, (name,)).clients[name]
-    _restore(learner, site, run, checkpoint)
+
+
+def _predictor(
+    learner: Client, model: str, rows: list[AccuracyRow], folder: Path, licences: Texts = ()
+) -> Predictor:
+    """Return what a client predicts with as it stands, and where that comes from."""
+    config, name = learner.commons.config, learner.name
     if not learner.task:
         raise UserError(f"{folder}: client {name!r} has met no class yet")
-    rows = [row for row in read_accuracy(checkpoint) if row.client == name]
     about = {
         "client": name,
-        "method": run.config.name,
-        "model": site.models[name],
-        "licences": list(site.dataset.licences),
+        "method": config.name,
+        "model": model,
+        "licences": list(licences),
         "accuracy": measured(rows),
-        "environment": environment(run.config.seed),
-        "config": run.config.model_dump(mode="json", exclude_none=True),
+        "environment": environment(config.seed),
+        "config": config.model_dump(mode="json", exclude_none=True),
     }
-    return predictor_of(learner, site.models[name], _reading(learner), about)
+    return predictor_of(learner, model, _reading(learner), about)
 
 
 def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, Any]) -> Predictor:
@@ -142,7 +193,7 @@ def _chosen(client: str | None, names: tuple[str, ...]) -> str:
 def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
     """Bring a client to where it stood at a checkpoint, and let it take what the server then had.
 
-    A head that is trained by gradient comes with every message and is in no client's state.
+    A head that is trained by gradient comes with every message.
     """
     kept = checkpoint
     if not (checkpoint / f"{client.name}.json").is_file():
@@ -161,7 +212,10 @@ def _newest_state(run: Run, name: str) -> Path:
     folder = run.folder / CLIENTS / name / run.token
     found = sorted(folder.glob(f"step-*/{name}.json"))
     if not found:
-        raise UserError(f"{folder}: must hold the states of client {name!r}, found none")
+        raise UserError(
+            f"{folder}: must hold the states of client {name!r}, found none; those of a deployment "
+            "are at its sites, each in the folder that holds its site.toml"
+        )
     return found[-1].parent
 
 

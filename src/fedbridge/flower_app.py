@@ -150,7 +150,8 @@ def _resident(place: Place) -> Resident:
             return site_client(config, place.client, place.site)
         return crew_of(_site(place.config), (place.client,)).clients[place.client]
 
-    return Resident(place.client, build, place.folder, config.engine.checkpoints + 1)
+    keep = config.engine.checkpoints + 1
+    return Resident(place.client, build, place.folder, keep, place.config)
 
 
 def _told(place: Place, error: Exception) -> str:

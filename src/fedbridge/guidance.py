@@ -78,7 +78,7 @@ TOPICS: dict[str, str] = {
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
     "suites": r"must fit a (run|scenario)|of this suite|role 'ours'|every name must be there once",
     "there-is-nothing-to-predict-with": (
-        r"a saved predictor|of kind .* and format|states of client|checkpoint to predict"
+        r"a saved predictor|of kind .* and format|states? of client|checkpoint to predict"
         r"|is not finished|client: name one|only there can it be told|holds the models of"
     ),
     "an-export-is-refused": r"format: ",

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 ship = typer.Typer(rich_markup_mode=None)
 AT_ONCE = 64
 Source = Annotated[
-    Path, typer.Argument(help="A run's folder, or a saved predictor's.", metavar="RUN")
+    Path, typer.Argument(help="A run's folder, a saved predictor's, or a site's.", metavar="RUN")
 ]
 Client = Annotated[
     str | None, typer.Option(help="Whose models; needed if the run has several.", metavar="NAME")

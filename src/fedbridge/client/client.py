@@ -114,6 +114,7 @@ class Client:
             "offered": self.offered,
             "notes": self.notes,
             "head": self.head.state(),
+            "part": self.large.part,
         }
         arrays = {f"{part}/{k}": v for part, state in parts.items() for k, v in state.items()}
         arrays = {k: v.contiguous().cpu() for k, v in arrays.items()}
@@ -126,7 +127,7 @@ class Client:
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
         arrays = load_file(folder / f"{self.name}.safetensors", device=str(self.commons.device))
-        names = ("model", "previous", "offered", "notes", "head")
+        names = ("model", "previous", "offered", "notes", "head", "part")
         parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():
             part, _, key = name.partition("/")
@@ -135,6 +136,7 @@ class Client:
         self.previous, self.offered = parts["previous"], parts["offered"]
         self.notes = parts["notes"]
         self.head.load(parts["head"])
+        self.large.take(parts["part"])
         state = json.loads((folder / f"{self.name}.json").read_text(encoding="utf-8"))
         self.private.stream.load(state["stream"])
         self.task = int(state["task"])

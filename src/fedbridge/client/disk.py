@@ -14,11 +14,12 @@ from fedbridge.checkpoints import Checkpoints
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
 from fedbridge.files import json_text, write_text, writing
-from fedbridge.wire import Answer, Broadcast, Request, decode, encode
+from fedbridge.runs import CONFIG
+from fedbridge.wire import Answer, Broadcast, Evaluation, Request, decode, encode
 
 log = logging.getLogger(__name__)
 RUN = re.compile("[0-9a-f]{16}")
-RECORD = "exchange.json"
+RECORD, MEASURED = "exchange.json", "evaluation"
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,12 @@ class Resident:
     same answer, whether a process died in between or a message came twice.
     """
 
-    def __init__(self, name: str, build: Callable[[], Client], folder: Path, keep: int) -> None:
+    def __init__(
+        self, name: str, build: Callable[[], Client], folder: Path, keep: int, config: str = ""
+    ) -> None:
         self.name = name
+        self.config = config
+        """The settings as TOML, which are kept beside the states: for whoever uses them later."""
         self.folder = folder
         self.keep = keep
         self._build = build
@@ -73,7 +78,7 @@ class Resident:
             known = past.get(request.number)
             if known is None or known.request != _digest(request.measure, request.learn):
                 known = self._carry_out(request, past, checkpoints)
-            return Answer(self.name, request.number, known.part("evaluation"), known.part("upload"))
+            return Answer(self.name, request.number, known.part(MEASURED), known.part("upload"))
 
     def _past(self, checkpoints: Checkpoints) -> dict[int, Kept]:
         past = {}
@@ -106,8 +111,9 @@ class Resident:
             first=min(first, request.number),
         )
         with checkpoints.write(request.number) as folder:
+            write_text(folder / CONFIG, self.config)
             client.save(folder)
-            (folder / "evaluation").write_bytes(evaluation)
+            (folder / MEASURED).write_bytes(evaluation)
             (folder / "upload").write_bytes(upload)
             record = {"request": kept.request, "measure": kept.measure, "first": kept.first}
             write_text(folder / RECORD, json_text(record))
@@ -125,12 +131,30 @@ class Resident:
         return self._client
 
 
+def newest_state(folder: Path) -> Path | None:
+    """Return where the newest whole state of a client lies, whichever run it is of."""
+    found = []
+    for run in folder.iterdir() if folder.is_dir() else ():
+        if RUN.fullmatch(run.name):
+            kept = Checkpoints(run, keep=1)
+            found += [kept.folder_of(step) for step in kept.steps() if not kept.damage(step)]
+    return max(found, key=lambda state: (state / RECORD).stat().st_mtime_ns, default=None)
+
+
+def measured_in(state: Path) -> Evaluation | None:
+    """Return what a client measured in the exchange of a state; None if it was not asked to."""
+    data = (state / MEASURED).read_bytes()
+    message = decode(data, "Evaluation") if data else None
+    assert message is None or isinstance(message, Evaluation)
+    return message
+
+
 def _measured(client: Client, measure: bytes, before: Kept | None) -> bytes:
     """Return what the client measures; what it measured the last time it does not do again."""
     if not measure:
         return b""
     if before is not None and before.measure == _digest(measure):
-        return before.part("evaluation")
+        return before.part(MEASURED)
     return encode(client.evaluate(_broadcast(measure)))
 
 
