@@ -107,6 +107,13 @@ class Deployment:
         self._start("run", [self.folder / "server" / "run.sh", name])
         return self.folder / "server" / "runs" / name
 
+    def stop_run(self) -> None:
+        """Stop the run as its operator would, who is told that it has not come to its end."""
+        run = self.processes.pop("run")
+        done = carried_out([self.folder / "server" / "stop.sh"])
+        assert done.returncode == 0, done.stderr
+        assert run.popen.wait(60.0) == 1 and "goes on with it" in run.said, run.said
+
     def kill(self, process: str) -> None:
         """End a process and all that it has started at once, as when its machine fails."""
         gone = self.processes.pop(process)

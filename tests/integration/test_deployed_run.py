@@ -11,7 +11,9 @@ from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.config import Config
+from fedbridge.errors import UserError
 from fedbridge.runs import read_accuracy
+from fedbridge.starting import resuming
 from sites import common, site_file, task
 
 TASKS = {"scenario": {**TREE["scenario"], "tasks": 2}}
@@ -137,7 +139,11 @@ def test_a_site_with_another_foundation_model_is_turned_away_until_it_has_the_ri
     assert event["reason"].startswith("the foundation model differs: here callable, sha")
     deployment.stop_client("client-3")
     assert not of_kind(run, "round")
+    deployment.stop_run()
+    with pytest.raises(UserError, match=r"go on with: \./run\.sh models"):
+        resuming(run)
     deployment.start_clients("client-3")
+    assert deployment.start_run("models") == run
     deployment.wait_for_end(run)
     assert len(of_kind(run, "turned-away")) == 1
 

@@ -1,3 +1,6 @@
+import importlib
+import sys
+
 import pytest
 from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
@@ -199,3 +202,22 @@ def test_the_words_of_an_unexpected_error_stay_at_the_site(tmp_path, monkeypatch
         door.here()
     assert str(told.value) == flower_app.STAYS and told.value.__suppress_context__
     assert "a label in /srv/site/pictures" in caplog.text
+
+
+def test_why_a_site_cannot_load_its_program_is_said_there_alone(monkeypatch, caplog):
+    class Broken:
+        def find_spec(self, name, *_):
+            if name == "fedbridge.flower_app":
+                raise OSError("/srv/site/torch.so: cannot open shared object file")
+
+    monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    monkeypatch.delitem(sys.modules, "fedbridge.flower_app")
+    monkeypatch.delitem(sys.modules, "fedbridge.site_app", raising=False)
+    with pytest.raises(ImportError) as told:
+        importlib.import_module("fedbridge.site_app")
+    assert str(told.value) == "the reason stands in the log of its SuperNode"
+    assert told.value.__suppress_context__ and "/srv/site/torch.so" in caplog.text
+
+
+def test_what_a_supernode_loads_is_the_clients_app():
+    assert importlib.import_module("fedbridge.site_app").client_app is flower_app.client_app
