@@ -83,7 +83,10 @@ def bare(site: Site) -> Sides:
                 inputs, labels = data[client.name, task]
                 targets = torch.searchsorted(classes, labels)
                 optimiser = torch.optim.AdamW(
-                    model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
+                    model.parameters(),
+                    lr=settings.rate,
+                    weight_decay=settings.weight_decay,
+                    fused=True,
                 )
                 seed = seed_for(config.seed, "learn", client.name, task, round_)
                 generator = torch.Generator().manual_seed(seed)

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 from fedbridge.config import Training
 from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
+from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel
 from fedbridge.wire import State
 
@@ -99,9 +100,7 @@ class Lesson:
     def optimiser(self) -> torch.optim.Optimizer:
         """Return a fresh AdamW over the model."""
         settings = self.training
-        return torch.optim.AdamW(
-            self.model.parameters(), lr=settings.rate, weight_decay=settings.weight_decay
-        )
+        return adamw(self.model.parameters(), settings.rate, settings.weight_decay)
 
     def supervised(
         self, embedding: Tensor, labels: Tensor, classes: Tensor, weights: Tensor | None = None

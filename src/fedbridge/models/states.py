@@ -28,6 +28,8 @@ def infinity(found: Mapping[str, Tensor]) -> str | None:
     """Say which array holds a value that is infinite or no number, None if all are finite."""
     for name, tensor in found.items():
         values = tensor.float() if tensor.is_floating_point() else tensor.new_zeros(0)
+        if values.sum().isfinite():  # quicker, and true of none that holds such a value
+            continue
         finite = values.isfinite()
         if not finite.all():
             return f"{name[:80]!r} must be finite, found {values[~finite][0].item()}"

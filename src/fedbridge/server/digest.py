@@ -12,6 +12,7 @@ from torch import Tensor
 from fedbridge.config import Digest
 from fedbridge.losses import divergence
 from fedbridge.models.commons import Commons
+from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import as_input
 from fedbridge.rng import seed_for
 from fedbridge.server.knowledge import Knowledge
@@ -84,7 +85,7 @@ def follow(commons: Commons, course: Course) -> State:
     model = commons.small_model(course.model, course.model)
     model.load_state_dict(course.state)
     model.train()
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
+    optimiser = adamw(model.parameters(), options.rate, 0.0)
     generator = torch.Generator().manual_seed(course.seed)
     for u in batches(commons, options.epochs, options.batch, generator):
         logits = commons.logits(model(as_input(commons.public_inputs[u])), course.classes)

@@ -13,6 +13,7 @@ from torch import Tensor
 from fedbridge.config import OBOD
 from fedbridge.losses import distance, divergence, mass_on, sureness
 from fedbridge.models.commons import Commons
+from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import as_input
 from fedbridge.rng import seed_for
 from fedbridge.server.digest import batches
@@ -145,7 +146,7 @@ def _study(
     mine = student.knowledge
     known = torch.tensor(mine.classes, device=commons.device)
     own = sureness(commons.logits(mine.embedding, known)) * options.anchor
-    optimiser = torch.optim.AdamW(model.parameters(), lr=options.rate, weight_decay=0.0)
+    optimiser = adamw(model.parameters(), options.rate, 0.0)
     generator = torch.Generator().manual_seed(pupil.seed)
     for lesson, u in timetable(commons, teachings, options, generator):
         e = model(as_input(commons.public_inputs[u]))

@@ -10,10 +10,13 @@ from torch.optim.lr_scheduler import OneCycleLR
 
 from fedbridge.losses import distance
 from fedbridge.models.commons import Commons
+from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel, as_input
 from fedbridge.rng import seed_for
 from fedbridge.server import warmed
 from fedbridge.wire import State
+
+DECAY = 0.01  # of weights, per step and unit of the rate
 
 
 def warm_start(commons: Commons, model: str) -> State:
@@ -36,7 +39,7 @@ def warm_start(commons: Commons, model: str) -> State:
 def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
     settings = commons.config
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
-    optimiser = torch.optim.AdamW(student.parameters())
+    optimiser = adamw(student.parameters(), settings.small.warm_rate, DECAY)
     steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
     course = OneCycleLR(optimiser, settings.small.warm_rate, total_steps=steps)
     generator = torch.Generator().manual_seed(seed_for(settings.seed, "warm", model))

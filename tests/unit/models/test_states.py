@@ -55,3 +55,9 @@ def test_values_that_are_no_numbers_are_found_in_all_types(dtype: torch.dtype):
 @pytest.mark.parametrize("dtype", [torch.int64, torch.uint8, torch.bool, torch.complex64])
 def test_types_without_such_values_are_finite(dtype: torch.dtype):
     assert infinity({"a": torch.ones(2, dtype=dtype), "b": torch.zeros(0, dtype=dtype)}) is None
+
+
+def test_numbers_whose_sum_is_too_large_are_finite_all_the_same():
+    large = torch.full((4,), 3e38)
+    assert infinity({"a": large}) is None
+    assert infinity({"a": torch.cat([large, torch.tensor([torch.inf])])}) is not None
