@@ -83,7 +83,8 @@ def _training(predictor: Predictor) -> str:
     teacher = "none" if large["head"] == "none" else f"`{large['model']}` ({large['head']} head)"
     return "\n".join(
         [
-            f"- data: `{title_of(config['data']['name'])}`; client `{predictor.about.get('client')}`",
+            f"- data: `{title_of(config['data']['name'])}`; "
+            f"client `{predictor.about.get('client')}`",
             f"- learner on the client: `{config['learner']['name']}`; fusion on the server: "
             f"`{config['fusion']['name']}`",
             f"- large model: {teacher}",
