@@ -86,7 +86,7 @@ TOPICS: dict[str, str] = {
         r"timm|type of transformers|cannot be used: th|weights must be complete"
         r"|model: must be one of"
     ),
-    "the-dashboard-does-not-start": r"dashboard: |folder with runs",
+    "the-dashboard-does-not-start": r"dashboard: |folder with runs|cannot be listened at",
 }
 """Headings of the page on troubleshooting, each with what a message looks like that it explains.
 The first that fits counts."""

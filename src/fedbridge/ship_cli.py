@@ -90,7 +90,9 @@ def serve(
     source: Source,
     client: Client = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen at.")] = 8000,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port to listen at; 0 takes a free one.")
+    ] = 8000,
     small: Annotated[
         bool, typer.Option("--small", help="Serve the small model alone: no FM is loaded.")
     ] = False,

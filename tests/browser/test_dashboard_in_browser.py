@@ -13,8 +13,8 @@ from visiting import Visit
 
 from fedbridge.dashboard.app import build_app
 from fedbridge.dashboard.discovery import name_of
-from fedbridge.dashboard.serving import listening
 from fedbridge.runs import alone
+from fedbridge.web import listening
 from growing_runs import advance, finish, write_run
 
 SLOW = 30_000  # milliseconds; a busy machine must not make a slow page a failure
@@ -26,7 +26,7 @@ class Served:
 
     def __init__(self, root: Path) -> None:
         self.root = root
-        self.socket = listening("127.0.0.1", 0)
+        self.socket = listening("dashboard", "127.0.0.1", 0)
         self.home = f"http://127.0.0.1:{self.socket.getsockname()[1]}"
         settings = uvicorn.Config(
             build_app([root], ["127.0.0.1"]), log_level="error", lifespan="off", ws="none"
@@ -94,6 +94,13 @@ def test_every_page_can_be_read(served: Served, visit: Visit, width: int, scheme
         page = visit(place, width=width, scheme=scheme)
         expect(page.locator("#live")).not_to_be_empty()
         judge(page, f"dashboard-{what}-{width}-{scheme}")
+
+
+def test_no_column_is_cut_off_on_a_small_screen(served: Served, visit: Visit) -> None:
+    some_runs(served.root)
+    page = visit(served.home, width=1100)
+    hidden = "table => table.scrollWidth - table.clientWidth"
+    assert page.locator(".scroll").first.evaluate(hidden) == 0
 
 
 def test_states_and_lines_differ_in_more_than_colour(served: Served, visit: Visit) -> None:

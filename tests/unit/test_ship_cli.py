@@ -7,6 +7,7 @@ from PIL import Image
 
 from fedbridge import cli
 from fedbridge.predictor import load_predictor
+from fedbridge.web import listening
 from predictors import pictures, predictor, text_predictor
 
 
@@ -83,14 +84,27 @@ def test_everything_or_the_small_model_is_exported(call, tmp_path):
 
 def test_the_service_is_started_as_asked(call, monkeypatch):
     started = {}
-    monkeypatch.setattr("uvicorn.run", lambda app, **settings: started.update(settings, app=app))
-    assert call("serve", "pictures", "--small", "--port", "9000", "--limit", "items=3")[0] == 0
-    assert (started["host"], started["port"]) == ("127.0.0.1", 9000)
+
+    def run(server, sockets):
+        started.update(app=server.config.app, address=sockets[0].getsockname())
+
+    monkeypatch.setattr("uvicorn.Server.run", run)
+    code, out, _ = call("serve", "pictures", "--small", "--port", "0", "--limit", "items=3")
+    host, port = started["address"]
+    assert code == 0 and host == "127.0.0.1"
+    assert out == f"serve: http://127.0.0.1:{port}/  (Ctrl-C ends it)\n"
     items = started["app"].openapi()["components"]["schemas"]["Request"]["properties"]["items"]
     assert items["maxItems"] == 3
-    _, out, _ = call("serve", "pictures", "--host", "0.0.0.0")
+    _, out, _ = call("serve", "pictures", "--host", "0.0.0.0", "--port", "0")
     assert "docs/shipping.md" in out
     refused(call("serve", "pictures", "--limit", "items=many"), "--limit: must be one of body")
+
+
+def test_a_port_that_is_taken_is_said(call):
+    with listening("dashboard", "127.0.0.1", 0) as bound:
+        port = bound.getsockname()[1]
+        told = call("serve", "pictures", "--port", str(port))
+    refused(told, f"serve: 127.0.0.1:{port} cannot be listened at: Address already in use")
 
 
 def test_a_missing_extra_is_named(call, monkeypatch):

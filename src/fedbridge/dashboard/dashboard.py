@@ -32,7 +32,8 @@ class Dashboard:
         names: Collection[str] = (),
     ) -> None:
         try:
-            from fedbridge.dashboard.serving import address_of, listening, server
+            from fedbridge.dashboard.serving import server
+            from fedbridge.web import address_of, listening
         except ModuleNotFoundError as error:
             raise UserError(
                 f"dashboard: needs the extra of that name, and {error.name} is not there: "
@@ -48,8 +49,8 @@ class Dashboard:
                 "name or address that browsers will ask for; whoever can reach it can read all "
                 "these runs"
             )
-        self._socket = listening(host, port)
-        self.address = address_of(self._socket, host)
+        self._socket = listening("dashboard", host, port)
+        self.address = address_of(self._socket)
         self._server: uvicorn.Server = server(roots, [*LOOPBACK, host, *names])
         self._thread: threading.Thread | None = None
 

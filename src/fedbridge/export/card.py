@@ -1,5 +1,6 @@
 """The model card of an exported small model: what it is, what it reads, how good it is."""
 
+from fedbridge.config import title_of
 from fedbridge.data.reading import Reading
 from fedbridge.models import FOUNDATION_MODELS
 from fedbridge.predictor import Predictor
@@ -82,7 +83,8 @@ def _training(predictor: Predictor) -> str:
     teacher = "none" if large["head"] == "none" else f"`{large['model']}` ({large['head']} head)"
     return "\n".join(
         [
-            f"- data: `{config['data']['name']}`; client `{predictor.about.get('client')}`",
+            f"- data: `{title_of(config['data']['name'])}`; "
+            f"client `{predictor.about.get('client')}`",
             f"- learner on the client: `{config['learner']['name']}`; fusion on the server: "
             f"`{config['fusion']['name']}`",
             f"- large model: {teacher}",

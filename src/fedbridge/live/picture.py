@@ -33,7 +33,7 @@ def picture(standing: Standing, height: int) -> "RenderableType":
 
 def _heading(standing: Standing) -> Text:
     config = standing.config
-    facts = f"{config.data.name}, {config.learner.name} + {config.fusion.name}, seed {config.seed}"
+    facts = f"{config.data.title}, {config.learner.name} + {config.fusion.name}, seed {config.seed}"
     return Text.assemble((short(config.name, 40), "bold"), f"  {facts}", no_wrap=True)
 
 

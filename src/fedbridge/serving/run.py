@@ -1,11 +1,11 @@
 """The service as a process of its own, until somebody stops it."""
 
 import numpy as np
-import uvicorn
 
 from fedbridge.predictor import Predictor
 from fedbridge.serving.app import create_app
 from fedbridge.serving.limits import Limits
+from fedbridge.web import listening, serve_until_stopped
 
 AT_ONCE = 64
 """Requests that may wait at a time; others are told to come back later (503)."""
@@ -15,11 +15,12 @@ def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
     """Serve a predictor until the process is interrupted.
 
     Every model answers once before the first request, so that what is missing is told at once:
-    raises UserError then.
+    raises UserError then, and where the address cannot be had.
     """
-    warm_up(predictor)
-    app = create_app(predictor, limits)
-    uvicorn.run(app, host=host, port=port, limit_concurrency=AT_ONCE, log_level="warning")
+    with listening("serve", host, port) as bound:
+        warm_up(predictor)
+        app = create_app(predictor, limits)
+        serve_until_stopped("serve", app, bound, limit_concurrency=AT_ONCE)
 
 
 def warm_up(predictor: Predictor) -> None:

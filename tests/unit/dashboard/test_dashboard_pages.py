@@ -11,8 +11,8 @@ from fedbridge.dashboard.catalogue import Catalogue
 from fedbridge.dashboard.dashboard import LOOPBACK
 from fedbridge.dashboard.discovery import name_of
 from fedbridge.dashboard.guard import host_of
-from fedbridge.dashboard.serving import listening
 from fedbridge.errors import UserError
+from fedbridge.web import listening
 from growing_runs import advance, finish, write_run
 
 NASTY = "<script>alert(1)</script>&\"'"
@@ -256,21 +256,21 @@ def test_the_host_of_a_header():
 
 
 def test_an_address_in_use_is_said():
-    with listening("127.0.0.1", 0) as one:
+    with listening("dashboard", "127.0.0.1", 0) as one:
         port = one.getsockname()[1]
         assert port > 0
         with pytest.raises(UserError, match=f"127.0.0.1:{port} cannot be listened at.*--port"):
-            listening("127.0.0.1", port)
+            listening("dashboard", "127.0.0.1", port)
     with pytest.raises(UserError, match="cannot be listened at"):
-        listening("no.such.host.invalid", 0)
+        listening("dashboard", "no.such.host.invalid", 0)
 
 
 def test_loopback_of_the_other_kind():
     if not socket.has_ipv6 or not os.path.exists("/proc/net/if_inet6"):
         with pytest.raises(UserError):
-            listening("::1", 0)
+            listening("dashboard", "::1", 0)
         return
-    with listening("::1", 0) as bound:
+    with listening("dashboard", "::1", 0) as bound:
         assert bound.family == socket.AF_INET6
 
 

@@ -24,6 +24,14 @@ def test_the_card_says_what_it_is():
         assert told in card
 
 
+def test_a_card_names_own_data_without_the_folders_that_lead_there():
+    config = Config().model_dump(mode="json")
+    config["data"]["name"] = "folder:/home/somebody/ward 7"
+    about = {**predictor().about, "config": config}
+    card = model_card(replace(predictor(), about=about), "model.onnx")
+    assert "- data: `folder:ward 7`;" in card and "somebody" not in card
+
+
 def test_a_card_of_which_nothing_is_known_claims_nothing():
     card = model_card(replace(text_predictor(), about={}), "model.pt")
     assert "pipeline_tag: text-classification" in card
