@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from fedbridge.arguments import Overrides
 from fedbridge.completion import config_files
 
 data = typer.Typer(help="Look at data before a run.", no_args_is_help=True, rich_markup_mode=None)
@@ -27,6 +28,7 @@ def inspect(
             autocompletion=config_files,
         ),
     ] = None,
+    overrides: Overrides = None,
     html: Annotated[Path | None, typer.Option(help="Write a page as well.", metavar="PATH")] = None,
 ) -> None:
     """Show what is in the data, and how they are divided.
@@ -39,7 +41,7 @@ def inspect(
     from fedbridge.inspection import inspect_file, show, write_inspection
 
     try:
-        found = inspect_file(path, common)
+        found = inspect_file(path, common, overrides)
     except KeyboardInterrupt:
         again = "stopped; nothing half-read was kept, and the same command begins again"
         typer.echo(again, err=True)

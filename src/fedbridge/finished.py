@@ -10,7 +10,7 @@ import numpy as np
 from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
-from fedbridge.config import SITE, Config, load_config, load_site
+from fedbridge.config import SITE, Config, load_config, load_site, title_of
 from fedbridge.data.reading import SAMPLE, Reading
 from fedbridge.data.store import Texts
 from fedbridge.engine.loop import steps
@@ -126,9 +126,16 @@ def _predictor(
         "licences": list(licences),
         "accuracy": measured(rows),
         "environment": environment(config.seed),
-        "config": config.model_dump(mode="json", exclude_none=True),
+        "config": _without_folders(config),
     }
     return predictor_of(learner, model, _reading(learner), about)
+
+
+def _without_folders(config: Config) -> dict[str, Any]:
+    """Return settings as they may leave with a model: own data without the folders they lie in."""
+    tree = config.model_dump(mode="json", exclude_none=True)
+    tree["data"] |= {key: title_of(tree["data"][key]) for key in ("name", "public")}
+    return tree
 
 
 def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, Any]) -> Predictor:

@@ -1,11 +1,14 @@
 """Whole experiments on own data: arrays in worker processes, tasks from a column, changes."""
 
+import json
+
 import numpy as np
 import pytest
 from tiny_runs import conduct, table, tiny
 
 from fedbridge.data import from_arrays
 from fedbridge.errors import UserError
+from fedbridge.finished import predictor_of_run
 from fedbridge.metrics import PROTOCOLS
 from fedbridge.runs import Run, read_accuracy
 from sites import pictures, rows, write_csv
@@ -65,6 +68,8 @@ def test_a_stream_with_a_gap_from_a_column(tmp_path):
     assert last == {"here": 3, "there": 2}
     (event,) = (e for e in Run.open(tmp_path / "run").events() if e["kind"] == "data")
     assert (event["name"], event["items"], event["left_out"]) == ("csv:t.csv", len(kept), [])
+    about = json.dumps(predictor_of_run(tmp_path / "run", "here").about)
+    assert "csv:t.csv" in about and str(tmp_path) not in about  # it may leave with the model
 
 
 def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):

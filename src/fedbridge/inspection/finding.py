@@ -39,16 +39,19 @@ Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
 
 
-def inspect_file(path: Path, config: Path | None = None) -> Inspection:
+def inspect_file(
+    path: Path, config: Path | None = None, overrides: list[str] | None = None
+) -> Inspection:
     """Inspect the data of a site config, or of all clients of a common config.
 
-    A site's common config is ``config.toml`` beside it unless another is named. Raises UserError
-    if the files contradict each other, or the data cannot be read at all.
+    A site's common config is ``config.toml`` beside it unless another is named; each override of
+    it is ``a.b=value``. Raises UserError if the files contradict each other, or the data cannot be
+    read at all.
     """
     if "client" not in read_toml(path, "config"):
-        return inspect_config(load_config(path))
+        return inspect_config(load_config(path, overrides))
     site = load_site(path)
-    common = at_site(load_config(config or path.parent / "config.toml"), path)
+    common = at_site(load_config(config or path.parent / "config.toml", overrides), path)
     if isinstance(site.data, Held):
         return inspect_site(site, common)
     return inspect_config(common, site.client)

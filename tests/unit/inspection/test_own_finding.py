@@ -49,6 +49,12 @@ def test_broken_files_are_listed_and_the_rest_is_shown(config, tmp_path):
     assert (lenient.unusable, lenient.left_out) == ((), found.unusable)
 
 
+def test_a_setting_can_be_overridden(config, tmp_path):
+    (tmp_path / "p" / "cat" / "bad.png").write_bytes(b"none")
+    found = inspect_file(config(), overrides=["data.own.broken='skip'", "scenario.tasks=1"])
+    assert (found.unusable, len(found.tasks)) == ((), 2)
+
+
 def test_what_is_there_twice_or_labelled_wrongly_has_its_files_name(config, tmp_path):
     shutil.copy(tmp_path / "p" / "cat" / "0-0.png", tmp_path / "p" / "dog" / "copy.png")
     found = inspect_file(config())
