@@ -21,4 +21,4 @@ def as_uploaded(config: Config, model: nn.Module) -> dict[str, Tensor]:
     state: dict[str, Tensor] = model.state_dict()
     if not config.decomposes:
         return state
-    return state | {ADAPTIVE + name: state[name] for name in matrices(model)}
+    return state | {ADAPTIVE + name: state[name].clone() for name in matrices(model)}

@@ -72,7 +72,7 @@ def test_a_name_may_be_anything_that_can_be_read(bench):
 @pytest.mark.parametrize(
     ("before", "after", "message"),
     [
-        ("learner.name=finetune", "learner.name=unknown", "'plain': .*learner: .*'unknown'"),
+        ("learner.name=finetune", "learner.name=unknown", "'plain': .*learner.name: .*'unknown'"),
         ("learner.name=finetune", "learner.mmeory=1", "'plain': .*mmeory: unknown key.*'memory'"),
         ("learner.name=finetune", "learner", "'plain': --set learner: must have the form a.b=v"),
         ('role = "ours"', 'config = "no.toml"', "'bridge': .*no.toml: cannot read this preset"),
