@@ -134,7 +134,7 @@ class Training(Section):
     """Passes over the task's data per round."""
     batch: Batch = 64
     """Private items per step; normalisation layers need two at least."""
-    rate: Rate = 0.002
+    rate: Rate = 0.004
     """Learning rate of AdamW."""
     weight_decay: Weight = 0.001
     """Weight decay of AdamW."""
