@@ -72,7 +72,7 @@ def test_settings_cannot_be_changed_later():
         (
             "[data]\nqqq = 1",
             "data.qqq: unknown key (known: classes, clients, domains, hub, modality, name, own, "
-            "public, public_items, size)",
+            "public, public_items, public_own, size)",
         ),
     ],
 )
