@@ -98,7 +98,7 @@ def test_a_model_for_every_task_is_more_than_a_predictor_holds(tmp_path):
 
 
 def test_what_is_missing_is_told(whole, tmp_path):
-    with pytest.raises(UserError, match="client: name one .*: it has several"):
+    with pytest.raises(UserError, match=r"client: name one .*: it has several"):
         predictor_of_run(whole)
     with pytest.raises(UserError, match="a run's folder must hold"):
         predictor_at(tmp_path)
