@@ -44,8 +44,7 @@ def main() -> None:
         run(sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(archive))
         tried(wheel, Path(folder), release)
         if release:
-            for extra in extras():
-                resolved(wheel, extra)
+            resolved(wheel, extras())
         DIST.mkdir(exist_ok=True)
         for path in (wheel, archive):
             print(shutil.copy(path, DIST))
@@ -141,10 +140,10 @@ def extras() -> list[str]:
         return list(tomllib.load(file)["project"]["optional-dependencies"])
 
 
-def resolved(wheel: Path, extra: str) -> None:
-    """Have pip find versions of all that an extra needs, installing nothing."""
+def resolved(wheel: Path, wanted: Iterable[str]) -> None:
+    """Have pip find versions of all that some extras need together, installing nothing."""
     options = ("--dry-run", "--ignore-installed", "--quiet", "--constraint", str(PINS))
-    run(sys.executable, "-m", "pip", "install", *options, f"{wheel}[{extra}]")
+    run(sys.executable, "-m", "pip", "install", *options, f"{wheel}[{','.join(wanted)}]")
 
 
 def run(*command: str, cwd: Path = ROOT) -> None:
