@@ -10,6 +10,7 @@ import numpy as np
 from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
+from fedbridge.client.head import Sent, Solved
 from fedbridge.config import SITE, Config, load_config, load_site, title_of
 from fedbridge.data.reading import SAMPLE, Reading
 from fedbridge.data.store import Texts
@@ -35,8 +36,13 @@ def predictor_at(folder: Path, client: str | None = None) -> Predictor:
 
     Raises UserError as ``load_predictor``, ``predictor_of_run`` and ``predictor_of_site`` do.
     """
-    if kind_of(folder) == KIND:
+    kind = kind_of(folder)
+    if kind == KIND:
         predictor = load_predictor(folder)
+    elif kind is not None:
+        raise UserError(
+            f"{folder}: must hold a run, a site or a {KIND} to predict with, found: {kind}"
+        )
     elif is_site(folder):
         predictor = predictor_of_site(folder)
     else:
@@ -110,6 +116,11 @@ def _require_one_model(config: Config, folder: Path) -> None:
             f"{folder}: learner.name: must be one whose one model answers for all tasks, found "
             f"{way!r}, which has a model for every task"
         )
+    if config.large.head == "tail-anchors":
+        raise UserError(
+            f"{folder}: large.head: must be one that answers for all tasks to be predicted with, "
+            "found 'tail-anchors', which have a classifier for every task"
+        )
 
 
 def _predictor(
@@ -153,6 +164,7 @@ def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, 
     small.anchors.copy_(commons.anchors[seen])
     large = None
     if config.large.head != "none":
+        assert isinstance(client.head, Sent | Solved)
         precision = precision_of(config)
         where = config.large.model, config.large.size, commons.device, precision
         large = LargeSide(

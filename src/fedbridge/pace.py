@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from fedbridge.client import LEARNERS
+from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.private import Private
@@ -110,10 +111,11 @@ def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> L
     )
     part = LargePart(private, commons)
     seen = torch.tensor(stream.seen(1), device=commons.device)
-    head = torch.zeros(commons.lift.dimension, len(commons.classes))
+    head, labels = HEADS[large.head](commons), torch.from_numpy(dataset.labels[rows])
 
     def train() -> None:
-        part.train(rows, seen, head, Step(1, 1))
+        studies = head.studies(labels.to(commons.device), seen, Step(1, 1))
+        part.train(rows, studies, Step(1, 1))
 
     train()  # the first one is slow
     trained = large.probe_epochs * len(rows)

@@ -19,7 +19,8 @@ def test_reference_names_every_setting_with_its_default():
     settings = read("docs/reference/config.md")
     for row in (
         "| `training.epochs` | integer at least 1 | `2` |",
-        '| `large.head` | `"analytic"`, `"nearest-mean"`, `"probe"`, `"prototypes"`, `"none"` |',
+        '| `large.head` | `"analytic"`, `"nearest-mean"`, `"probe"`, `"prototypes"`, '
+        '`"tail-anchors"`, `"none"` |',
         "| `data.path` | text | required |",
         "| `data.hub.side` | integer at least 32 | `96` |",
     ):

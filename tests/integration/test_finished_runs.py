@@ -11,6 +11,7 @@ from fedbridge.experiment import prepare
 from fedbridge.finished import predictor_at, predictor_of_run
 from fedbridge.predictor import load_predictor
 from fedbridge.runs import Run, read_accuracy
+from fedbridge.saved import saving
 
 
 def stored(folder, client):
@@ -97,11 +98,21 @@ def test_a_model_for_every_task_is_more_than_a_predictor_holds(tmp_path):
         predictor_of_run(tmp_path / "run", "client-1")
 
 
+def test_a_classifier_for_every_task_is_more_than_a_predictor_holds(tmp_path):
+    conduct(tmp_path / "run", tiny(large={"head": "tail-anchors"}), until=1)
+    with pytest.raises(UserError, match=r"large\.head: must be one that answers for all tasks"):
+        predictor_of_run(tmp_path / "run", "client-1")
+
+
 def test_what_is_missing_is_told(whole, tmp_path):
     with pytest.raises(UserError, match=r"client: name one .*: it has several"):
         predictor_of_run(whole)
     with pytest.raises(UserError, match="a run's folder must hold"):
         predictor_at(tmp_path)
+    with saving(tmp_path / "exported", "exported model", {}):
+        pass
+    with pytest.raises(UserError, match=r"must hold a run, a site or .*, found: exported model"):
+        predictor_at(tmp_path / "exported")
     Run.create(tmp_path / "new", tiny())
     with pytest.raises(UserError, match="must have a checkpoint"):
         predictor_of_run(tmp_path / "new", "client-1")

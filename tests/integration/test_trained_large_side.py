@@ -74,6 +74,26 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, vit, tuning):
     assert one["results"] == other["results"] and one["bytes_up"] == other["bytes_up"]
 
 
+def test_tail_anchors_and_prompts_are_resumed_as_they_were(tmp_path, vit):
+    pool = {"tuning_size": 2, "pool": 3, "picks": 2}
+    large = {**PROBE, "head": "tail-anchors", "model": vit, "tuning": "pool", **pool}
+    config = tuned(vit, "pool", large={**large, "probe_epochs": 1, "anchors": 12})
+    whole = conduct(tmp_path / "whole", config)
+    conduct(tmp_path / "parts", config, until=1)
+    conduct(tmp_path / "parts", until=3)
+    tunable.cache_clear()
+    assert conduct(tmp_path / "parts") == whole
+    checkpoint = Run.open(tmp_path / "whole").latest_checkpoint()
+    assert checkpoint is not None
+    found = load_file(checkpoint / "large.safetensors")
+    assert {k: tuple(v.shape) for k, v in found.items()} == {
+        "/keys": (3, 16),
+        "/prompts": (3, 2, 16),
+        "/prototypes": (32, 10),
+        "/settled": (10,),
+    }
+
+
 def test_workers_change_no_number(tmp_path, vit):
     data = {"name": "digits", "public": "none"}
     whole = conduct(tmp_path / "here", tuned(vit, "lora", data=data))

@@ -70,6 +70,7 @@ def run(tmp_path):
         {"scenario": UNEQUAL, "small": {"warm_epochs": 1}},
         {"scenario": UNEQUAL, "large": {"head": "probe"}},
         {"large": {"head": "prototypes"}},
+        {"large": {"head": "tail-anchors"}},
         {
             "scenario": UNEQUAL,
             "learner": {"name": "fedweit"},

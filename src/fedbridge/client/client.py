@@ -149,9 +149,8 @@ class Client:
         Raises UserError, before anything has changed, if it does not fit or is not finite.
         """
         self._check(broadcast)
-        adapter = broadcast.adapter
-        self.large.take({name: part for name, part in adapter.items() if name != "head"})
-        self.head.take(adapter)
+        self.large.take(broadcast.adapter)
+        self.head.take(broadcast.adapter)
         rows = self.private.validation(self.task)
         if len(rows) and not self.head.settled:
             self.head.settle(self._features_of(rows), self._labels(rows), self._seen(self.task))
@@ -212,13 +211,12 @@ class Client:
             self._features = self._read()
         # when a task starts nobody knows its classes yet, and the fit would be misled
         mixture = self._guiding_mixture(self.task - starts)
-        head = self.head.weights
         shares = {
-            name: replace(share, guide=self._guide(name, share, head, mixture))
+            name: replace(share, guide=self._guide(name, share, mixture))
             for name, share in self._shares.items()
         }
         seen, new = self._seen(self.task), self._ids(self.private.task(self.task).met)
-        known = (head.abs().sum(0) > 0).nonzero()[:, 0]
+        known = self.head.known
         ahead = getattr(self.commons.config.learner, "ahead", False)
         seed = seed_for(self.commons.config.seed, "learn", self.name, *step)
         return Lesson(
@@ -279,9 +277,9 @@ class Client:
             return Mixture(0.0, getattr(learner, "sharpness", Mixture.large))
         return self.mixture(after)
 
-    def _guide(self, name: str, share: Share, head: Tensor, mixture: Mixture) -> Tensor:
+    def _guide(self, name: str, share: Share, mixture: Mixture) -> Tensor:
         """Return the logits ``(n, C)`` that the large side's distillation aims at."""
-        scores = self._features[name] @ head
+        scores = self.head.scores(self._features[name])
         if not mixture.small or not len(share):
             return mixture.large * scores
         every = torch.arange(scores.shape[1], device=scores.device)
@@ -321,9 +319,9 @@ class Client:
             upload = replace(upload, prototypes=self._prototypes(self.task))
         large = self.commons.config.large
         if large.by_gradient:
-            rows, seen = self.private.task(self.task).train, self._seen(self.task)
-            trained = self.large.train(rows, seen, self.head.weights, step)
-            return replace(upload, adapter=trained)
+            rows = self.private.task(self.task).train
+            studies = self.head.studies(self._labels(rows), self._seen(self.task), step)
+            return replace(upload, adapter=self.large.train(rows, studies, step))
         if not large.from_sums:
             return upload
         own = self.private.released(before, self.task, least=1)
@@ -361,7 +359,7 @@ class Client:
         return fit_mixture(small[:, seen], large[:, seen], columns)
 
     def _scores(self, rows: Indices) -> tuple[Tensor, Tensor]:
-        return self._small_scores(rows), self._features_of(rows) @ self.head.weights
+        return self._small_scores(rows), self.head.scores(self._features_of(rows))
 
     def _small_scores(self, rows: Indices) -> Tensor:
         """Return logits ``(n, C)``; classes of earlier tasks are those of their models, if any."""

@@ -1,15 +1,19 @@
-"""The head of the large side as one client has it: solved from sums, or as the server sends it."""
+"""The head of the large side as a client has it: solved from sums, sent by the server, its own."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from fedbridge.client.fedta import TailAnchored
+from fedbridge.client.pilora import Prototypes
+from fedbridge.client.study import Probe, Study
 from fedbridge.evaluation import sharpened_loss
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, packed, unpacked
-from fedbridge.wire import State
+from fedbridge.wire import State, Step
 
 Choice = tuple[int, int]  # places in large.regularisation and large.own
 PERFECT = 1e-3
@@ -21,8 +25,8 @@ class Head(Protocol):
     """What a client asks of a head."""
 
     @property
-    def weights(self) -> Tensor:
-        """Return the head in force, ``(M, C)``; a class of which nothing is known is all zero."""
+    def known(self) -> Tensor:
+        """Return the classes of which something is known, ascending."""
 
     @property
     def settled(self) -> bool:
@@ -31,8 +35,14 @@ class Head(Protocol):
     def take(self, adapter: State) -> None:
         """Take in what the server sent of the large side."""
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Return scores ``(n, C)`` of features ``(n, M)``; 0 for a class that is not known."""
+
     def add(self, sums: Sums) -> None:
         """Add the client's own sums of a new task."""
+
+    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
+        """Return what is trained by gradient on a task's items, of classes ``labels``, if any."""
 
     def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
         """Choose what is open on validation features ``(n, M)`` of classes among ``seen``."""
@@ -45,20 +55,39 @@ class Head(Protocol):
 
 
 class Sent:
-    """A head that the server sends with every message; all zero until it does."""
+    """A head ``(M, C)`` that the server sends with every message; all zero until it does."""
 
     settled = True
 
-    def __init__(self, commons: Commons) -> None:
+    def __init__(
+        self,
+        commons: Commons,
+        study: Callable[[Commons, Tensor, Tensor, Step], Study] | None = None,
+    ) -> None:
+        self.commons = commons
+        self.study = study
         size = commons.lift.dimension, len(commons.classes)
         self.weights = torch.zeros(size, device=commons.device)
+
+    @property
+    def known(self) -> Tensor:
+        """Return the classes with a column that is not all zero."""
+        return _filled(self.weights)
 
     def take(self, adapter: State) -> None:
         """Go on with the head that was sent, if there is one."""
         self.weights = adapter.get("head", self.weights).to(self.weights.device)
 
+    def scores(self, features: Tensor) -> Tensor:
+        """Return ``features @ weights``, ``(n, C)``."""
+        return features @ self.weights
+
     def add(self, sums: Sums) -> None:
         """Leave sums alone."""
+
+    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
+        """Return the one study that starts at the head in force, if there is any."""
+        return [self.study(self.commons, self.weights, seen, step)] if self.study else []
 
     def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
         """Choose nothing."""
@@ -100,6 +129,11 @@ class Solved:
         met = torch.from_numpy(self.own.counts > 0).to(self.device)
         return torch.where(met, personal, self._solution(self.choice[0], 0.0))
 
+    @property
+    def known(self) -> Tensor:
+        """Return the classes of which there are sums."""
+        return _filled(self.weights)
+
     def take(self, adapter: State) -> None:
         """Go on with new sums of everybody's, if there are any."""
         if adapter:
@@ -110,6 +144,14 @@ class Solved:
         """Add the client's own sums of a new task."""
         self.own = (self.own + sums).rounded()  # as exact as what a checkpoint keeps
         self._forget()
+
+    def scores(self, features: Tensor) -> Tensor:
+        """Return ``features @ weights``, ``(n, C)``."""
+        return features @ self.weights
+
+    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
+        """Return none: sums are all it needs."""
+        return []
 
     def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
         """Climb to the choice with the least loss."""
@@ -178,11 +220,17 @@ class Solved:
 HEADS: dict[str, Callable[[Commons], Head]] = {
     "analytic": Solved,
     "nearest-mean": Solved,
-    "probe": Sent,
-    "prototypes": Sent,
+    "probe": partial(Sent, study=Probe),
+    "prototypes": partial(Sent, study=Prototypes),
+    "tail-anchors": TailAnchored,
     "none": Sent,
 }
 """By ``large.head``."""
+
+
+def _filled(weights: Tensor) -> Tensor:
+    """Return which columns of ``(M, C)`` are not all zero."""
+    return (weights.abs().sum(0) > 0).nonzero()[:, 0]
 
 
 def _climb(starts: list[Choice], limits: Choice, loss: Callable[[Choice], float]) -> Choice:

@@ -16,6 +16,8 @@ values of all layers (in the public code of the first) and are added up while a 
 too. Left out: the sum of magnitudes of A that the public code adds, and its falling rates.
 """
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -32,6 +34,8 @@ from fedbridge.wire import State, Step
 class Prototypes:
     """The prototypes as one client trains them for one round."""
 
+    tunes = True
+
     def __init__(self, commons: Commons, head: Tensor, seen: Tensor, step: Step) -> None:
         config = commons.config
         self.settings, self.seen = config.large, seen
@@ -44,6 +48,11 @@ class Prototypes:
             start[:, c] = torch.from_numpy(draw.astype(np.float32)).to(head.device)
         self.weights = nn.Parameter(F.normalize(start, dim=0))
         self.sums = torch.zeros(len(head) + 1, head.shape[1], device=head.device)
+
+    @property
+    def learnt(self) -> list[nn.Parameter]:
+        """Return the prototypes ``(M, C)``."""
+        return [self.weights]
 
     def loss(self, features: Tensor, labels: Tensor, part: Part) -> Tensor:
         """Return the loss of features ``(B, M)`` of classes ``(B,)``."""
@@ -67,7 +76,7 @@ class Prototypes:
                 start, end = ranks_of(self.task, self.tasks, len(ranks))
                 ranks[:start] = ranks[end:] = 0.0
 
-    def trained(self) -> State:
+    def trained(self, features: Callable[[], Tensor], labels: Tensor) -> State:
         """Return the prototypes, and the mean of each class's features, 0 of too few items."""
         counts = self.sums[-1] / self.settings.probe_epochs
         means = self.sums[:-1] / self.sums[-1].clamp(min=1.0)

@@ -1,5 +1,6 @@
 """The large side, the small models, and how long and where they train."""
 
+from collections.abc import Sequence
 from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
@@ -22,11 +23,14 @@ class Large(Section):
     that one's own FM was made for, where it says so; else 96."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
-    head: Literal["analytic", "nearest-mean", "probe", "prototypes", "none"] = "analytic"
+    head: Literal["analytic", "nearest-mean", "probe", "prototypes", "tail-anchors", "none"] = (
+        "analytic"
+    )
     """Ridge regression from the sums G and H; the nearest class mean from H and counts; a linear
     probe that clients train by gradient and the server averages; a prototype of each class that
-    they train, averaged by how near it is to the class's items (PILoRA); or no large side at
-    all."""
+    they train, averaged by how near it is to the class's items (PILoRA); trained vectors beside
+    the features and a classifier for every task, both the client's own, aligned by prototypes that
+    the server selects (FedTA); or no large side at all."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
     least: Positive = 1
@@ -53,22 +57,37 @@ class Large(Section):
     that is trained by gradient."""
     probe_rate: Rate = 0.005
     """Learning rate of AdamW for such a head."""
+    anchors: Positive = 200
+    """Tail anchors of a client; ``tail-anchors`` only."""
+    contrast: Weight = 1.0
+    """Weight of the contrast of mixed features with everybody's prototypes; ``tail-anchors``
+    only."""
+    attract: Weight = 0.1
+    """Weight of how far the chosen keys lie from what they were chosen for, of tail anchors and of
+    the prompts of a ``pool``."""
+    threshold: Scale = 0.25
+    """Mean cosine with all prototypes below which a class's own is selected for good;
+    ``tail-anchors`` only."""
     compact: Weight = 0.001
     """Weight of an item's squared distance to its class's prototype; ``prototypes`` only."""
     orthogonal: Weight = 0.5
     """Weight of what a task's low-rank matrices have in common with those of earlier tasks;
     ``prototypes`` with ``tuning = "lora"`` only."""
-    tuning: Literal["none", "lora", "dora", "ia3", "prompt"] = "none"
-    """What is trained inside the FM itself, with a probe or with prototypes: nothing; low-rank
-    matrices beside the queries and values of its attention, as they are or with their magnitudes
-    (``dora``); factors of these queries and values (``ia3``); or tokens put beside those of every
-    input. Each epoch runs the FM forwards and backwards, and every item is encoded anew after every
-    round."""
+    tuning: Literal["none", "lora", "dora", "ia3", "prompt", "pool"] = "none"
+    """What is trained inside the FM itself, with a probe, prototypes or tail anchors: nothing;
+    low-rank matrices beside the queries and values of its attention, as they are or with their
+    magnitudes (``dora``); factors of these queries and values (``ia3``); tokens put beside those of
+    every input; or a pool of prompts, of which each input gets those that suit it. Each epoch runs
+    the FM forwards and backwards, and every item is encoded anew after every round."""
     tuning_size: Positive = 4
-    """Rank of the matrices, or number of tokens; ``ia3`` has no size. With ``prototypes`` the
-    tasks share the rank: each trains its own part of the matrices."""
+    """Rank of the matrices, or number of tokens, those of each prompt in a pool; ``ia3`` has no
+    size. With ``prototypes`` the tasks share the rank: each trains its own part of the matrices."""
     tuning_rate: Rate = 0.001
     """Learning rate of AdamW for them."""
+    pool: Positive = 10
+    """Prompts in the pool; ``tuning = "pool"`` only."""
+    picks: Positive = 5
+    """Prompts of the pool that an input gets."""
 
     @property
     def side(self) -> int:
@@ -85,7 +104,7 @@ class Large(Section):
     @property
     def by_gradient(self) -> bool:
         """Whether clients train the head by gradient and upload it."""
-        return self.head in ("probe", "prototypes")
+        return self.head in ("probe", "prototypes", "tail-anchors")
 
     @property
     def absorbs(self) -> bool:
@@ -93,18 +112,35 @@ class Large(Section):
         return self.from_sums and self.absorb > 0.0
 
     @model_validator(mode="after")
-    def _tuning_needs_a_probe(self) -> Self:
-        if self.tuning != "none" and not self.by_gradient:
+    def _tuning_suits_the_head(self) -> Self:
+        fitting = TUNINGS.get(self.head, ("none",))
+        if self.tuning not in fitting:
+            heads = [head for head, known in TUNINGS.items() if self.tuning in known]
             raise ValueError(
-                f'large.tuning: must be "none" unless large.head is "probe", or "prototypes", '
-                f'found "{self.tuning}" with "{self.head}"'
-            )
-        if self.head == "prototypes" and self.tuning not in ("none", "lora"):
-            raise ValueError(
-                f'large.tuning: must be "none" or "lora" where large.head is "prototypes", found '
-                f'"{self.tuning}"'
+                f'large.tuning: must be {_either(fitting)} where large.head is "{self.head}" '
+                f'("{self.tuning}" needs {_either(heads)}), found "{self.tuning}"'
             )
         return self
+
+    @model_validator(mode="after")
+    def _picks_are_of_the_pool(self) -> Self:
+        if self.picks > self.pool:
+            raise ValueError(
+                f"large.picks: must be at most large.pool, {self.pool}, found {self.picks}"
+            )
+        return self
+
+
+TUNINGS = {
+    "probe": ("none", "lora", "dora", "ia3", "prompt", "pool"),
+    "prototypes": ("none", "lora"),
+    "tail-anchors": ("none", "pool"),
+}
+"""By ``large.head``, where it is not "none" alone."""
+
+
+def _either(words: Sequence[str]) -> str:
+    return " or ".join(f'"{word}"' for word in words)
 
 
 class Small(Section):

@@ -24,6 +24,11 @@ Items = NDArray[np.uint8] | Sequence[str]
 TEXTS_AT_ONCE = 32
 
 
+def picked(items: Items, rows: NDArray[np.int64]) -> Items:
+    """Return some of the items."""
+    return items[rows] if isinstance(items, np.ndarray) else [items[row] for row in rows.tolist()]
+
+
 class FoundationModel(Protocol):
     """What the large side asks of a foundation model."""
 

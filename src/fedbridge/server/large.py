@@ -8,6 +8,7 @@ from fedbridge.models.commons import Commons
 from fedbridge.server.absent import Absent
 from fedbridge.server.analytic import Analytic
 from fedbridge.server.averaged import Averaged
+from fedbridge.server.fedta import Selected
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.server.pilora import Reweighted
 from fedbridge.wire import State, Upload
@@ -41,6 +42,7 @@ LARGE_SIDES: dict[str, Callable[[Commons, tuple[str, ...]], LargeSide]] = {
     "nearest-mean": Analytic,
     "probe": Averaged,
     "prototypes": Reweighted,
+    "tail-anchors": Selected,
     "none": Absent,
 }
 """By ``large.head``."""

@@ -26,7 +26,8 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def settings(spec: str, tuning: str, size: int = 2) -> Large:
-    return Large(model=spec, size=16, head="probe", tuning=tuning, tuning_size=size)
+    pool = {"pool": 3, "picks": 2}
+    return Large(model=spec, size=16, head="probe", tuning=tuning, tuning_size=size, **pool)
 
 
 def items_for(kind: str) -> Items:
@@ -54,7 +55,7 @@ def test_adapters_at_first_change_nothing(specs, kind, tuning):
     torch.testing.assert_close(found, frozen, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt"])
+@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt", "pool"])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_training_moves_embeddings_and_nothing_but_the_part(specs, kind, tuning):
     fm, items = made(specs[kind], tuning), items_for(kind)
@@ -67,7 +68,7 @@ def test_training_moves_embeddings_and_nothing_but_the_part(specs, kind, tuning)
     assert all(value.isfinite().all() for value in fm.state().values())
 
 
-@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt"])
+@pytest.mark.parametrize("tuning", [*ADAPTERS, "prompt", "pool"])
 @pytest.mark.parametrize("kind", ["vit", "bert"])
 def test_a_state_brings_its_embeddings_back(specs, kind, tuning):
     fm, items = made(specs[kind], tuning), items_for(kind)
@@ -80,7 +81,7 @@ def test_a_state_brings_its_embeddings_back(specs, kind, tuning):
     assert torch.equal(fm.encode(items, 2), trained)
 
 
-@pytest.mark.parametrize("tuning", ["lora", "prompt"])
+@pytest.mark.parametrize("tuning", ["lora", "prompt", "pool"])
 def test_the_seed_decides_the_start_and_no_global_generator_moves(specs, tuning):
     torch.manual_seed(3)
     expected = torch.rand(2)
@@ -136,6 +137,53 @@ def test_long_texts_leave_room_for_tokens(specs):
     assert torch.equal(found, fm.encode(["red " * 20], 1))
 
 
+def test_tokens_that_leave_no_room_for_a_word_are_refused(specs):
+    with pytest.raises(UserError, match=r"tuning_size: .* leave 3 of the 12 .*found 10"):
+        made(specs["bert"], "pool", size=5)
+
+
+@pytest.mark.parametrize("kind", ["vit", "bert"])
+def test_an_item_gets_the_prompts_whose_keys_are_most_like_it(specs, kind):
+    items = items_for(kind)
+    frozen = load_foundation(specs[kind], 16, CPU, "float32").encode(items)
+    fm = made(specs[kind], "pool")
+    assert {k: tuple(v.shape) for k, v in fm.fresh.items()} == {
+        "keys": (3, 16),
+        "prompts": (3, 2, 16),
+    }
+    units = torch.nn.functional.normalize(frozen, dim=1)
+    others = torch.stack([units[0], units[1], -units[0]])
+    fm.load({**fm.fresh, "keys": 5.0 * others})
+    fm.encode(items[:1], 1)
+    # its own key is like it, and of the other two the second is the nearer one
+    expected = 1.0 - float(units[0] @ units[1])
+    assert float(torch.as_tensor(fm.strain()).detach()) == pytest.approx(expected, abs=1e-5)
+    before = fm.encode(items[:1], 1)
+    prompts = fm.fresh["prompts"].clone()
+    prompts[2] *= -1.0  # one that it does not get
+    fm.load({"keys": 5.0 * others, "prompts": prompts})
+    assert torch.equal(fm.encode(items[:1], 1), before)
+    prompts[1] *= -1.0
+    fm.load({"keys": 5.0 * others, "prompts": prompts})
+    assert not torch.allclose(fm.encode(items[:1], 1), before)
+
+
+def test_keys_are_drawn_to_what_they_were_chosen_for(specs):
+    fm = made(specs["vit"], "pool")
+    fm(PICTURES)
+    assert isinstance(fm.strain(), torch.Tensor)
+    before = torch.as_tensor(fm.strain()).item()
+    optimiser = torch.optim.AdamW([fm.part["keys"]], lr=0.05)
+    for _ in range(5):
+        optimiser.zero_grad()
+        fm(PICTURES)
+        fm.strain().backward()
+        optimiser.step()
+    fm(PICTURES)
+    assert torch.as_tensor(fm.strain()).item() < before
+    assert made(specs["vit"], "lora").strain() == 0.0
+
+
 def test_the_lift_is_the_same_for_tensors():
     rng = np.random.default_rng(0)
     public = rng.standard_normal((20, 5)).astype(np.float32)
@@ -170,7 +218,7 @@ def test_models_without_such_parts_are_refused(tmp_path: Path):
         embedding_size=8, hidden_sizes=[8], depths=[1], layer_type="basic"
     )
     transformers.ResNetModel(config).save_pretrained(tmp_path)
-    for tuning in (*ADAPTERS, "prompt"):
+    for tuning in (*ADAPTERS, "prompt", "pool"):
         with pytest.raises(UserError, match=f"transformers:{tmp_path} cannot be used"):
             made(f"transformers:{tmp_path}", tuning)
 
@@ -183,10 +231,12 @@ def test_tokens_need_a_sequence_of_patches(tmp_path: Path):
         image_size=16, patch_size=2, embed_dim=8, depths=[1], num_heads=[2], window_size=4
     )
     transformers.SwinModel(config).save_pretrained(tmp_path)
-    with pytest.raises(UserError, match=r"'prompt' needs an FM that reads a sequence of patches"):
+    with pytest.raises(UserError, match=r"'pool' need an FM that reads a sequence of patches"):
         made(f"transformers:{tmp_path}", "prompt").encode(PICTURES, 3)
 
 
-def test_tuning_is_for_a_probe():
-    with pytest.raises(UserError, match=r'large.tuning: must be "none" unless'):
+def test_tuning_is_for_heads_that_are_trained():
+    with pytest.raises(UserError, match=r'must be "none" where .*needs "probe" or "prototypes"'):
         parse_config({"large": {"tuning": "lora"}}, "test")
+    with pytest.raises(UserError, match=r"large\.picks: must be at most large\.pool, 10, found 11"):
+        parse_config({"large": {"picks": 11}}, "test")
