@@ -59,6 +59,13 @@ def test_a_summary_is_included_with_links_that_count_from_docs(script, tmp_path,
     assert "has not been run yet" in script.renewed(text)
 
 
+WANTED = {
+    "small": {"ours", "part", "baseline"},
+    "controls": {"ours", "part", "bound", "equal"},
+}
+"""What judges ours in a suite that leaves the rest to another."""
+
+
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
 def test_every_suite_can_be_run_as_it_is(path, tmp_path):
     suite = load_suite(path)
@@ -77,7 +84,14 @@ def test_every_suite_can_be_run_as_it_is(path, tmp_path):
         assert roles == {"ours", "part"}
     elif path.stem != "smoke":
         assert len(suite.seeds) >= 3
-        assert {"ours", "part", "baseline", "bound"} <= roles
+        assert WANTED.get(path.stem, {"ours", "part", "baseline", "bound"}) <= roles
+
+
+def test_the_suite_that_decides_and_its_controls_share_scenarios_seeds_and_ours(tmp_path):
+    folder = SUITES[0].parent
+    small, controls = (load_suite(folder / f"{name}.toml") for name in ("small", "controls"))
+    assert small.scenario == controls.scenario and small.seeds == controls.seeds
+    assert small.method[0] == controls.method[0] and len(small.method) == 12
 
 
 @pytest.mark.parametrize("path", SUITES, ids=lambda path: path.stem)
