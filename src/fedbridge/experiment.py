@@ -31,7 +31,7 @@ from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import foundation_of
+from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
@@ -109,31 +109,38 @@ def prepare(
     store: EmbeddingStore | None = None,
     tell: Tell | None = None,
     models: Iterable[str] | None = None,
+    fm: FoundationModel | None = None,
 ) -> Site:
     """Build all that clients and server need; embeddings that are missing are computed.
 
-    ``models`` are the small models that are to be built here, all of the config by default.
+    ``models`` are the small models that are to be built here, all of the config by default;
+    ``fm`` is the config's FM, where it is loaded already.
     """
     dataset, streams = plan(config)
     public = public_set(config.data, dataset, streams, config.seed)
     if store is None:
         check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
         if config.large.tuning != "none":  # its first words may be a refusal
-            fm = tunable(config.large, device_of(config.engine.device), config.seed)
-            fm.encode(public.items[:1], 1)
-        store = _encoded(config, dataset, streams, public, tell)
+            tuned = tunable(config.large, device_of(config.engine.device), config.seed)
+            tuned.encode(public.items[:1], 1)
+        store = _encoded(config, dataset, streams, public, tell, fm)
     commons = commons_of(config, dataset, public, store.public)
     return Site(config, dataset, streams, store, commons)
 
 
 def _encoded(
-    config: Config, dataset: Dataset, streams: Streams, public: PublicSet, tell: Tell | None
+    config: Config,
+    dataset: Dataset,
+    streams: Streams,
+    public: PublicSet,
+    tell: Tell | None,
+    fm: FoundationModel | None,
 ) -> EmbeddingStore:
     large = config.large
     if large.head == "none":
         nothing = no_embeddings(len(dataset))
         return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
-    fm = foundation_of(config)
+    fm = fm or foundation_of(config)
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
         return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)

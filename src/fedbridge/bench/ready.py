@@ -27,10 +27,11 @@ def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> lis
     every FM has been loaded.
     """
     lacking: dict[object, str] = {}
+    tried: set[object] = set()
     for alike in _alike(jobs, _data):
         if alike[0].config.data not in lacking:
             with _noted(lacking, alike[0].config.data):
-                _deal_out(path, alike)
+                _deal_out(path, alike, tried)
     with_fm = [
         job for job in jobs if job.config.large.head != "none" and job.config.data not in lacking
     ]
@@ -38,9 +39,11 @@ def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> lis
         with _named(path, job), _noted(lacking, _foundation(job.config)):
             foundation_of(job.config)
     ready = [job for job in with_fm if _foundation(job.config) not in lacking]
-    for job, *_ in _alike(ready, _items):
-        with _named(path, job):
-            prepare(job.config, tell=_telling(job, tell))
+    for alike in _alike(ready, _foundation):
+        fm = foundation_of(alike[0].config)
+        for job, *_ in _alike(alike, _items):
+            with _named(path, job):  # small models were tried above
+                prepare(job.config, tell=_telling(job, tell), models=(), fm=fm)
     needs = [(job, need) for job in jobs for need in _needs(job.config) if need in lacking]
     return [(job, lacking[need]) for job, need in needs]
 
@@ -53,12 +56,18 @@ def _alike(jobs: Sequence[Job], key: Callable[[Config], object]) -> list[list[Jo
     return list(found.values())
 
 
-def _deal_out(path: Path, alike: Sequence[Job]) -> None:
-    """Deal out the data that some jobs have in common, and see whether each can use them."""
+def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
+    """Deal out the data that some jobs have in common, and see whether each can use them.
+
+    Small models that were tried on inputs of the same shape are not tried again.
+    """
     first = alike[0].config
     with _named(path, alike[0]):
         dataset, streams = plan(first)
-        check_models(first.small.models, dataset.inputs.shape[1:])
+        shape = dataset.inputs.shape[1:]
+        new = [model for model in first.small.models if (model, shape) not in tried]
+        check_models(new, shape)
+        tried |= {(model, shape) for model in new}
         public_set(first.data, dataset, streams, first.seed)
     for job in alike:
         with _named(path, job):

@@ -27,7 +27,7 @@ def cache(tmp_path_factory):
 def prepared(monkeypatch):
     """Note what an FM would have to encode items for."""
     configs = []
-    monkeypatch.setattr(ready, "prepare", lambda config, tell: configs.append(config))
+    monkeypatch.setattr(ready, "prepare", lambda config, **_: configs.append(config))
     return configs
 
 
@@ -50,6 +50,29 @@ def test_methods_with_the_same_data_and_fm_are_prepared_once_per_seed(bench, pre
     made = bench(SUITE + bound + method("none", rest='set = ["large.head=none"]'))
     make_ready(made.path, made.jobs())
     assert [config.seed for config in prepared] == [1, 2, 3]
+
+
+def test_models_are_tried_once_and_each_fm_is_loaded_before_and_for_encoding(bench, monkeypatch):
+    tried, loaded = [], []
+    trial, load = ready.check_models, ready.foundation_of
+
+    def check(names, shape):
+        tried.extend(names)
+        trial(names, shape)
+
+    def foundation_of(config):
+        loaded.append(config.large.size)
+        return load(config)
+
+    monkeypatch.setattr(ready, "check_models", check)
+    monkeypatch.setattr(ready, "foundation_of", foundation_of)
+    monkeypatch.setattr("fedbridge.experiment.foundation_of", None)
+    few = ["scenario.train_per_class=5", "scenario.public_per_class=4", "large.size=32"]
+    made = bench(SUITE.replace(PLAIN, f"set = {few}"))
+    jobs = [job for job in made.jobs() if job.config.large.size == 32]
+    make_ready(made.path, jobs)
+    assert sorted(tried) == sorted(set(jobs[0].config.small.models))
+    assert {job.seed for job in jobs} == {1, 2, 3} and loaded == [32, 32]
 
 
 def test_another_size_is_another_encoding(bench, prepared):
