@@ -22,7 +22,7 @@ def results_script() -> ModuleType:
     [
         (
             "docs/results.md",
-            [f"results/{suite}/summary.md" for suite in ("small", "wider", "full")],
+            [f"results/{suite}/summary.md" for suite in ("small", "controls", "wider", "full")],
         ),
         ("docs/performance.md", ["docs/benchmarks/overhead.md", "docs/benchmarks/engines.md"]),
     ],
