@@ -26,9 +26,10 @@ from fedbridge.server.server import Server
 
 GOLDEN = Path(__file__).with_name("accuracy.json")
 # Another processor rounds otherwise, and hard gates make that grow: with other instruction sets
-# these numbers moved by up to 0.008, 0.016, 0.020 and 0.003. A fifth of one loss term's weight
-# moves some of them by nearly twice the tolerance.
-TOLERANCES = {"final_accuracy": 0.015, "forgetting": 0.03, "sureness": 0.025, "taught": 0.01}
+# these numbers moved by up to 0.008, 0.016, 0.010 and 0.003. A fifth of one loss term's weight
+# moves some of them by nearly twice the tolerance. The sureness of smcf+fedet is 0.6909 on one kind
+# of processor and 0.7111 on another: the table has the mean of both.
+TOLERANCES = {"final_accuracy": 0.015, "forgetting": 0.03, "sureness": 0.016, "taught": 0.01}
 CASES = [f"{learner}+none" for learner in sorted(LEARNERS)]
 # a fusion that has a learner of its own does nothing with another
 CASES += [f"{f if f in LEARNERS else 'smcf'}+{f}" for f in sorted(FUSIONS) if f != "none"]

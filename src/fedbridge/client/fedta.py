@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedbridge.client.study import Study
+from fedbridge.client.study import Probe, Study
 from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
@@ -85,7 +85,7 @@ class TailAnchored:
         classes = labels.unique()
         studies: list[Study] = []
         if self.settings.tuning != "none":
-            studies = [Enhancement(self, classes)]
+            studies = [Enhancement(self, classes, step)]
         return [*studies, Anchoring(self, classes, step)]
 
     def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
@@ -126,31 +126,16 @@ class TailAnchored:
         }
 
 
-class Enhancement:
+class Enhancement(Probe):
     """The FM's prompts, trained with a linear classifier of the task's classes (equation 3)."""
 
-    tunes = True
-
-    def __init__(self, head: TailAnchored, classes: Tensor) -> None:
-        self.head, self.classes = head, classes
-        self.weights = nn.Parameter(head.parts["enhancer"].clone())
-
-    @property
-    def learnt(self) -> list[nn.Parameter]:
-        """Return the linear classifier ``(M, C)``."""
-        return [self.weights]
-
-    def loss(self, features: Tensor, labels: Tensor, part: Part) -> Tensor:
-        """Return the cross entropy of features ``(B, M)`` over the task's classes."""
-        logits = (features @ self.weights)[:, self.classes]
-        return cross_entropy(logits, torch.searchsorted(self.classes, labels))
-
-    def hold(self, labels: Tensor, part: Part) -> None:
-        """Let everything move."""
+    def __init__(self, head: TailAnchored, classes: Tensor, step: Step) -> None:
+        self.head = head
+        super().__init__(head.commons, head.parts["enhancer"], classes, step)
 
     def trained(self, features: Callable[[], Tensor], labels: Tensor) -> State:
         """Keep the classifier at the client."""
-        self.head.parts["enhancer"] = self.weights.detach().clone()
+        self.head.parts["enhancer"] = self.weights.detach() / sharpness_of(self.head.commons.config)
         return {}
 
 

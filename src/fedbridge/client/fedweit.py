@@ -24,6 +24,7 @@ from torch import Tensor
 from fedbridge.client.lesson import Lesson
 from fedbridge.config import FedWeITLearner
 from fedbridge.models.decomposed import ADAPTIVE, matrices
+from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.space import SmallModel, as_input
 from fedbridge.models.states import misfit
 from fedbridge.wire import State
@@ -42,7 +43,7 @@ def fedweit(lesson: Lesson, options: FedWeITLearner) -> None:
     optimiser.close()
 
 
-class Decomposed(torch.optim.AdamW):
+class Decomposed(Uncompiled):
     """AdamW over the parts of a model: slopes of the model's matrices are passed on to them."""
 
     def __init__(self, lesson: Lesson, options: FedWeITLearner) -> None:

@@ -10,6 +10,7 @@ from fedbridge.client.private import Indices, Private
 from fedbridge.client.study import Study
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import Items
+from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.tuning import Tunable, lifted, tunable
 from fedbridge.rng import seed_for
 from fedbridge.wire import State, Step
@@ -78,7 +79,7 @@ class LargePart:
         features = None if tuned else self._all(rows, fm)
         learnt = {"params": study.learnt, "lr": self.settings.probe_rate}
         tuning = {"params": list(part.values()), "lr": self.settings.tuning_rate}
-        optimiser = torch.optim.AdamW([learnt, tuning], weight_decay=0.0)
+        optimiser = Uncompiled([learnt, tuning], weight_decay=0.0)
         for _ in range(self.settings.probe_epochs):
             order = torch.randperm(len(rows), generator=generator)
             for batch in order.split(self.commons.config.training.batch):

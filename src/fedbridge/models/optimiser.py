@@ -15,7 +15,7 @@ class Uncompiled(torch.optim.AdamW):
     """AdamW that does not prepare for torch.compile.
 
     What torch wraps around these methods imports its compiler when the first of them is called,
-    which takes every process longer than to import all the rest, and is of no use here.
+    which takes a process about as long as to import torch itself, and is of no use here.
     """
 
     add_param_group = inspect.unwrap(Plain.add_param_group)

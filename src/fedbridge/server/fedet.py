@@ -14,6 +14,7 @@ from torch.nn import functional as F
 from fedbridge.config import FedET
 from fedbridge.losses import divergence
 from fedbridge.models.commons import Commons
+from fedbridge.models.optimiser import Uncompiled
 from fedbridge.rng import seed_for
 from fedbridge.server.digest import batches, consensus, known_to, teach_all
 from fedbridge.server.knowledge import Knowledge
@@ -51,7 +52,7 @@ def enlarge(
     verdict, dissent, heard = opinions(models, commons)
     features = torch.from_numpy(commons.public_features).to(commons.device)
     head = start.clone().requires_grad_()
-    optimiser = torch.optim.AdamW([head], lr=options.large_rate, weight_decay=0.0)
+    optimiser = Uncompiled([head], lr=options.large_rate, weight_decay=0.0)
     for u in batches(commons, options.large_epochs, options.batch, generator):
         logits = (features[u] @ head)[:, known]
         loss = F.cross_entropy(logits, torch.searchsorted(known, verdict[u]))

@@ -22,6 +22,7 @@ from torch.nn import functional as F
 
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import picked
+from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.tuning import tunable
 from fedbridge.rng import seed_for
 from fedbridge.server.averaged import Averaged
@@ -114,7 +115,7 @@ def fused(commons: Commons, prompts: list[State], step: Step) -> State:
     assert isinstance(total, Tensor)
     aim = total / (len(prompts) - 1)
     fm.load(prompts[chosen])
-    optimiser = torch.optim.AdamW(list(fm.part.values()), lr=large.tuning_rate, weight_decay=0.0)
+    optimiser = Uncompiled(list(fm.part.values()), lr=large.tuning_rate, weight_decay=0.0)
     for _ in range(large.probe_epochs):
         for rows in torch.randperm(len(aim), generator=generator).split(config.training.batch):
             loss = F.mse_loss(fm(picked(items, rows.numpy())), aim[rows.to(aim.device)])
