@@ -11,17 +11,18 @@ from fedbridge.engine.hosts import hold_memory
 
 def step():
     before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
-    activations = [torch.ones(3_000_000 * (1 + i % 3)) for i in range(20)]
+    activations = [torch.ones(1 << 20) for _ in range(12)]
     del activations
     return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
 
 {first}
-print(sum([step() for _ in range(8)][-2:]))
+step()
+print(step())
 """
 
 
 def faults(first: str) -> int:
-    """Return how many pages the system gave and cleared in two late steps of a new process."""
+    """Return how many pages the system gave and cleared in the second step of a new process."""
     code = STEPS.format(first=first)
     done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
     return int(done.stdout)
@@ -29,4 +30,5 @@ def faults(first: str) -> int:
 
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="only glibc is told")
 def test_memory_that_is_freed_is_kept_for_the_next_step():
-    assert faults("hold_memory()") < 0.25 * faults("pass")
+    # a later step proves nothing: glibc itself comes to keep arrays of a size it has seen freed
+    assert faults("hold_memory()") < 4096 < faults("pass")  # of 12,288
