@@ -66,7 +66,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     assert at_work(out) == []
 
     killed = start(out)
-    wait_until(lambda: sum(job.state() == "done" for job in jobs) >= 2 and len(at_work(out)) == 2)
+    wait_until(lambda: sum(job.state() == "done" for job in jobs) >= 2 and len(at_work(out)) == 4)
     killed.kill()
     killed.communicate(timeout=60)
     wait_until(lambda: at_work(out) == [])

@@ -65,6 +65,11 @@ def jobs_of(path: Path, suite: Suite, results: Path) -> list[Job]:
     ]
 
 
+def log_of(folder: Path) -> Path:
+    """Return the file beside a run's folder in which its process complains."""
+    return folder.with_name(f"{folder.name}.log")
+
+
 def _folder(scenario: Scenario, method: Method, seed: int) -> str:
     return f"{slug(scenario.name)}--{slug(method.name)}--{seed}"
 

@@ -1,6 +1,8 @@
-"""One job in a process of its own: ``python -m fedbridge.bench.job RUN``.
+"""A process for jobs, one after another: ``python -m fedbridge.bench.job RUNS``.
 
-It ends when its standard input does, so that nothing goes on after a parent that was killed.
+It imports what a run needs once, reads names of folders in RUNS, forks for each, and answers with
+the exit code. Where forking is not safe it carries the run out itself and ends. All ends when
+standard input does, so that nothing goes on after a parent that was killed.
 """
 
 import os
@@ -9,15 +11,38 @@ import sys
 import threading
 from pathlib import Path
 
+from fedbridge.bench.grid import log_of
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment
 from fedbridge.runs import Run
 from fedbridge.tracking import tracking
 
 
-def main(folder: Path) -> int:
+def main(runs: Path) -> int:
+    """Carry out what is asked for; return an exit code, in a forked process its run's."""
+    for line in sys.stdin:
+        folder = runs / line.removesuffix("\n")
+        child = os.fork() if sys.platform == "linux" else 0  # macOS: not after such imports
+        if child == 0:
+            return _carry_out(folder)
+        print(_code(child), flush=True)
+    return 0
+
+
+def _code(child: int) -> int:
+    """Wait for a forked process and return its exit code; a wish to end is handed on to it."""
+    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(child, signal.SIGTERM))
+    _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGTERM, before)
+    return os.waitstatus_to_exitcode(status)
+
+
+def _carry_out(folder: Path) -> int:
     """Carry a run out from where it is and return the exit code."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    with log_of(folder).open("ab") as log, Path(os.devnull).open("wb") as nowhere:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+        os.dup2(nowhere.fileno(), sys.stdout.fileno())
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
         run = Run.open(folder)
@@ -33,7 +58,7 @@ def main(folder: Path) -> int:
 
 
 def _end_with_parent() -> None:
-    os.read(sys.stdin.fileno(), 1)  # nothing is ever written: returns when the parent is gone
+    os.read(sys.stdin.fileno(), 1)  # nothing is written meanwhile: returns when the parent is gone
     os._exit(1)
 
 

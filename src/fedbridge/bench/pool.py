@@ -1,24 +1,21 @@
 """Jobs side by side, each in a process of its own with one thread."""
 
 import fcntl
-import os
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from fedbridge.bench.grid import Job
+from fedbridge.bench.grid import Job, log_of
+from fedbridge.bench.slot import Slot
 from fedbridge.errors import UserError
 from fedbridge.runs import CONFIG, Run, alone
 
 PAUSE = 0.1  # seconds between two looks at the processes
-PATIENCE = 20.0  # seconds that a process has to end its step in
-THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+PATIENCE = 20.0  # seconds that jobs have to end their step in
 
 
 @dataclass
@@ -41,29 +38,30 @@ def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None
     that fails does not stop the others. When the generator is closed, all processes end.
     """
     standing = Standing(list(jobs))
-    processes: dict[str, subprocess.Popen[bytes]] = {}
+    free = [Slot() for _ in range(slots)]
+    busy: dict[str, Slot] = {}
     try:
-        while standing.waiting or processes:
-            while standing.waiting and len(processes) < slots:
-                _start(standing.waiting.pop(0), standing, processes)
-            _harvest(standing, processes)
+        while standing.waiting or busy:
+            while standing.waiting and free:
+                _start(standing.waiting.pop(0), standing, free, busy)
+            _harvest(standing, free, busy)
             yield standing
-            time.sleep(PAUSE if processes else 0.0)
+            time.sleep(PAUSE if busy else 0.0)
     finally:
-        _stop(list(processes.values()))
+        _stop(list(busy.values()), free)
 
 
 def note_failure(job: Job, reason: str) -> None:
     """Have a job's log end with the reason why it failed, where it does not yet."""
     known = failure_of(job)
     if known is None or not reason.startswith(known):
-        with _log(job).open("a", encoding="utf-8") as log:
+        with log_of(job.folder).open("a", encoding="utf-8") as log:
             log.write(f"error: {reason}\n")
 
 
 def failure_of(job: Job) -> str | None:
     """Return why a job failed the last time, None if it did not or is done since."""
-    if not _log(job).is_file() or job.state() == "done":
+    if not log_of(job.folder).is_file() or job.state() == "done":
         return None
     last = (_lines(job) or [""])[-1]
     return last.removeprefix("error: ") if last.startswith("error: ") else None
@@ -71,7 +69,7 @@ def failure_of(job: Job) -> str | None:
 
 def tidy(job: Job) -> None:
     """Remove what a finished run needs no more; checkpoints of a whole grid would fill the disk."""
-    _log(job).unlink(missing_ok=True)
+    log_of(job.folder).unlink(missing_ok=True)
     shutil.rmtree(job.folder / "checkpoints", ignore_errors=True)
 
 
@@ -94,12 +92,13 @@ def only_bench(results: Path) -> Iterator[None]:
         yield
 
 
-def _start(job: Job, standing: Standing, processes: dict[str, subprocess.Popen[bytes]]) -> None:
+def _start(job: Job, standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:
     try:
         if job.state() != "begun":
             _clear(job.folder)
             Run.create(job.folder, job.config)
-        processes[job.name] = _process(job)
+        free[-1].start(job)
+        busy[job.name] = free.pop()
         standing.running[job.name] = job, time.monotonic()
     except (UserError, OSError) as error:
         _fail(job, str(error), standing)
@@ -113,32 +112,19 @@ def _clear(folder: Path) -> None:
         shutil.rmtree(folder)
 
 
-def _process(job: Job) -> subprocess.Popen[bytes]:
-    with _log(job).open("wb") as log:
-        return subprocess.Popen(
-            [sys.executable, "-m", "fedbridge.bench.job", str(job.folder)],
-            stdin=subprocess.PIPE,  # ends when we do, however that may be
-            stdout=subprocess.DEVNULL,
-            stderr=log,
-            env=os.environ | dict.fromkeys(THREADS, "1"),
-            start_new_session=True,  # Ctrl-C is for us; we pass it on
-        )
-
-
-def _harvest(standing: Standing, processes: dict[str, subprocess.Popen[bytes]]) -> None:
-    """Move the jobs whose process has ended to where they belong."""
-    for name, process in list(processes.items()):
-        if process.poll() is None:
+def _harvest(standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:
+    """Move the jobs that have ended to where they belong."""
+    for name, slot in list(busy.items()):
+        code = slot.code()
+        if code is None:
             continue
-        del processes[name]
-        if process.stdin:
-            process.stdin.close()
+        free.append(busy.pop(name))
         job, started = standing.running.pop(name)
-        if process.returncode == 0 and job.state() == "done":
+        if code == 0 and job.state() == "done":
             standing.done.append((job, time.monotonic() - started))
             tidy(job)
         else:
-            _fail(job, _complaint(job, process.returncode), standing)
+            _fail(job, _complaint(job, code), standing)
 
 
 def _fail(job: Job, reason: str, standing: Standing) -> None:
@@ -150,28 +136,23 @@ def _complaint(job: Job, code: int) -> str:
     """Return the last line that a process wrote about its end, and where all of them are."""
     if code < 0:
         hint = " (is there enough memory?)" if code == -signal.SIGKILL else ""
-        return f"was ended by {signal.Signals(-code).name}{hint}; see {_log(job)}"
+        return f"was ended by {signal.Signals(-code).name}{hint}; see {log_of(job.folder)}"
     lines = _lines(job)
     last = lines[-1].removeprefix("error: ") if lines else f"ended with exit code {code}"
-    return f"{last}; see {_log(job)}" if len(lines) > 1 else last
+    return f"{last}; see {log_of(job.folder)}" if len(lines) > 1 else last
 
 
 def _lines(job: Job) -> list[str]:
-    return _log(job).read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    return log_of(job.folder).read_text(encoding="utf-8", errors="replace").strip().splitlines()
 
 
-def _log(job: Job) -> Path:
-    return job.folder.with_name(f"{job.name}.log")
-
-
-def _stop(processes: Sequence[subprocess.Popen[bytes]]) -> None:
-    """Have processes end: politely, then not."""
-    for process in processes:
-        process.terminate()
+def _stop(busy: Sequence[Slot], free: Sequence[Slot]) -> None:
+    """Have jobs and processes end: politely, then not."""
+    for slot in busy:
+        slot.ask_to_end()
     deadline = time.monotonic() + PATIENCE
-    for process in processes:
-        try:
-            process.wait(max(0.0, deadline - time.monotonic()))
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
+    for slot in busy:
+        while slot.code() is None and time.monotonic() < deadline:
+            time.sleep(PAUSE)
+    for slot in (*busy, *free):
+        slot.end()

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from suites import BASE, ENDS, SUITE, Bench, write
 
-from fedbridge.bench import pool
+from fedbridge.bench import slot
+from fedbridge.bench.grid import log_of
 
 
 @pytest.fixture
@@ -31,14 +32,17 @@ def act(monkeypatch):
         def process(job):
             started.append(job.name)
             script = scripts.get(job.name, ENDS)
-            with pool._log(job).open("wb") as log:
+            with log_of(job.folder).open("ab") as log:
                 return subprocess.Popen(
                     [sys.executable, "-c", script, str(job.folder)],
+                    bufsize=0,
                     stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
                     stderr=log,
+                    start_new_session=True,
                 )
 
-        monkeypatch.setattr(pool, "_process", process)
+        monkeypatch.setattr(slot, "process_for", process)
         return started
 
     return acting

@@ -1,15 +1,14 @@
 """Jobs in processes: side by side, in order, failing, stopped, begun again."""
 
 import fcntl
-import os
 import signal
 import time
-from pathlib import Path
 
 import pytest
 from suites import finish
 
-from fedbridge.bench import pool
+from fedbridge.bench import pool, slot
+from fedbridge.bench.grid import log_of
 from fedbridge.bench.pool import carry_out, only_bench
 from fedbridge.errors import UserError
 from fedbridge.runs import Run
@@ -61,7 +60,7 @@ def test_a_failure_stops_nothing_else_and_is_told(bench, act):
     assert told == {
         names[0]: f"no luck; see {log}",
         names[1]: "ended with exit code 3",
-        names[2]: f"was ended by SIGKILL (is there enough memory?); see {pool._log(jobs[2])}",
+        names[2]: f"was ended by SIGKILL (is there enough memory?); see {log_of(jobs[2].folder)}",
         names[3]: "ended with exit code 0",  # it says that all is well, and left no summary
     }
     assert log.read_text() == "a\nerror: no luck\n"
@@ -117,13 +116,13 @@ def test_closing_ends_all_processes(bench, act, monkeypatch):
     act({jobs[0].name: SLEEPS, jobs[1].name: DEAF})
     monkeypatch.setattr(pool, "PATIENCE", 0.5)
     processes = []
-    start = pool._process
+    start = slot.process_for
 
     def noted(job):
         processes.append(start(job))
         return processes[-1]
 
-    monkeypatch.setattr(pool, "_process", noted)
+    monkeypatch.setattr(slot, "process_for", noted)
     standings = carry_out(jobs, 2)
     assert len(next(standings).running) == 2
     time.sleep(0.3)
@@ -131,23 +130,6 @@ def test_closing_ends_all_processes(bench, act, monkeypatch):
     assert processes[0].returncode == -signal.SIGTERM
     assert processes[1].returncode in (-signal.SIGKILL, -signal.SIGTERM)
     assert all(job.state() == "begun" for job in jobs[:2])
-
-
-def test_a_job_has_one_thread_and_ends_with_us(bench):
-    job = bench().jobs()[0]
-    Run.create(job.folder, job.config)
-    process = pool._process(job)
-    try:
-        place = Path(f"/proc/{process.pid}/environ")
-        while not place.read_bytes():  # it takes a moment to become another program
-            assert process.poll() is None
-        assert b"OMP_NUM_THREADS=1" in place.read_bytes().split(b"\0")
-        assert os.getsid(process.pid) != os.getsid(0)
-        process.stdin.close()  # as if we were gone
-        assert process.wait(60) != 0
-    finally:
-        process.kill()
-    assert job.state() == "begun"
 
 
 def test_two_benches_cannot_share_a_folder(tmp_path):
