@@ -221,8 +221,9 @@ Connect = Callable[[Site], AbstractContextManager[Transport]]
 
 def connect_locally(site: Site) -> LocalTransport:
     """Host all clients on this machine, as the settings say."""
-    build = partial(build_crew, site.config, site.store)
     workers = workers_of(site.config, site.commons.device)
+    # worker processes load the data themselves, which is quicker than to send them
+    build = partial(build_crew, site.config, site.store) if workers else partial(crew_of, site)
     return LocalTransport(build, tuple(site.models), workers, site.config.engine.threads)
 
 
@@ -242,10 +243,10 @@ class Experiment:
         self.prepared = False
         """Whether the data and models have been accepted, so that the run could begin."""
         self.refused = 0
-        self._mark = time.monotonic()
+        self._mark = self._saved = time.monotonic()
 
     def conduct(self, patience: float = 0.0) -> Iterator[Progress]:
-        """Carry the run out; yield after every step, when its state is safe on disk.
+        """Carry the run out; yield after every step, when a checkpoint that was due is written.
 
         Raises UserError if another process is still at it after ``patience`` seconds.
         """
@@ -270,7 +271,8 @@ class Experiment:
                 done += 1
                 self._log(step, server, transport)
                 self._evaluate(server, transport, step)
-                self._checkpoint(done, server, transport)
+                if done == len(todo) or self._is_due():
+                    self._checkpoint(done, server, transport)
                 traffic = self.bytes_up, self.bytes_down
                 rows = [*self.measured.rows]
                 yield Progress(step, done, len(todo), rows, *traffic, self.refused)
@@ -324,6 +326,9 @@ class Experiment:
         for one in refused:
             self.run.event("refused", **step._asdict(), **one._asdict())
 
+    def _is_due(self) -> bool:
+        return time.monotonic() - self._saved >= self.config.engine.checkpoint_seconds
+
     def _checkpoint(self, done: int, server: Server, transport: Transport) -> None:
         with self.run.checkpoint(done) as folder:
             server.save(folder)
@@ -333,6 +338,7 @@ class Experiment:
             text = json.dumps(state)
             (folder / "experiment.json").write_text(text, encoding="utf-8")
         self._lap("save")
+        self._saved = self._mark
 
     def _restore(self, server: Server, transport: Transport) -> int:
         folder = self.run.latest_checkpoint()

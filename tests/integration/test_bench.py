@@ -58,7 +58,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     jobs = jobs_of(SMOKE, load_suite(SMOKE), out / "smoke")
 
     asked = start(out)
-    wait_until(lambda: any((job.folder / "checkpoints").is_dir() for job in jobs))
+    wait_until(lambda: any((job.folder / "accuracy.csv").is_file() for job in jobs))
     asked.send_signal(signal.SIGTERM)
     _, complaint = asked.communicate(timeout=60)
     assert asked.returncode == 130, complaint

@@ -5,6 +5,7 @@ import os
 import signal
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from tiny_runs import STEPS, conduct, left_over, process, table, tiny
@@ -12,6 +13,7 @@ from tiny_runs import STEPS, conduct, left_over, process, table, tiny
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment
 from fedbridge.runs import Run
+from fedbridge.server.server import Server
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
 IN_A_ROUND = f"""
@@ -113,6 +115,28 @@ def test_run_killed_again_and_again(whole, tmp_path):
     assert conduct(folder) == table(whole)
     assert left_over(folder) == []
     assert steps_done(folder) == [STEPS - 1, STEPS]
+
+
+def test_run_whose_checkpoints_are_far_apart_goes_on_from_the_last(whole, tmp_path, monkeypatch):
+    folder = tmp_path / "run"
+    rounds = []  # a clock by which a round takes a second, and nothing else takes any time
+    finish = Server.finish_round
+    monkeypatch.setattr(Server, "finish_round", lambda s, step: rounds.append(finish(s, step)))
+    clock = SimpleNamespace(monotonic=lambda: float(len(rounds)))
+    monkeypatch.setattr("fedbridge.experiment.time", clock)
+    conduct(folder, tiny(engine={"checkpoint_seconds": 2.5, "checkpoints": 9}), until=5)
+    assert steps_done(folder) == [3]
+    assert conduct(folder) == table(whole)
+    assert steps_done(folder) == [3, STEPS]
+
+
+def test_run_that_was_killed_before_its_first_checkpoint_was_due(whole, tmp_path):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny(engine={"checkpoint_seconds": 1000.0}))
+    die(folder, IN_A_ROUND)
+    assert steps_done(folder) == []
+    assert conduct(folder) == table(whole)
+    assert steps_done(folder) == [STEPS]
 
 
 def test_run_with_workers_killed_leaves_no_process_and_goes_on(whole, tmp_path):

@@ -97,6 +97,8 @@ def test_unknown_key_is_named_with_what_was_meant(load, text, expected):
         ('[learner]\nname = "smcf"\nprevious = inf', "learner.previous", "inf"),
         ('[learner]\nname = "other"', "learner.name", "'other'"),
         ('[engine]\nworkers = -2', "engine.workers", "-2"),
+        ('[engine]\ncheckpoint_seconds = -1', "engine.checkpoint_seconds", "-1"),
+        ('[engine]\nkind = "flower"\ncheckpoint_seconds = 5', "engine.checkpoint_seconds", "5"),
     ],
 )  # fmt: skip
 def test_wrong_value_is_named_with_field_and_value(load, text, field, found):

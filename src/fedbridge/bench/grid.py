@@ -16,7 +16,10 @@ from fedbridge.runs import CONFIG, SUMMARY
 from fedbridge.server.fusions import require_pictures
 
 State = Literal["new", "begun", "changed", "done"]
-ENGINE = ("engine.workers=0", "engine.threads=1", "engine.checkpoints=1")
+ENGINE = (
+    *("engine.workers=0", "engine.threads=1"),
+    *("engine.checkpoints=1", "engine.checkpoint_seconds=20"),  # they are not kept
+)
 
 
 @dataclass(frozen=True)

@@ -19,12 +19,12 @@ from fedbridge.tracking import tracking
 
 
 def main(runs: Path) -> int:
-    """Carry out what is asked for; return an exit code, in a forked process its run's."""
+    """Carry out what is asked for until nothing more is, and return the exit code."""
     for line in sys.stdin:
         folder = runs / line.removesuffix("\n")
         child = os.fork() if sys.platform == "linux" else 0  # macOS: not after such imports
         if child == 0:
-            return _carry_out(folder)
+            os._exit(_carry_out(folder))  # to take all down that was imported would cost a second
         print(_code(child), flush=True)
     return 0
 

@@ -77,7 +77,7 @@ class Client:
         """Measure every predictor there is on every past task and on the next one."""
         self.take(broadcast)
         after = self.private.stream.own_task(broadcast.task)
-        mixture = self.mixture(after)
+        mixture = None if self.commons.config.large.head == "none" else self.mixture(after)
         on_validation = self.commons.config.scenario.measure == "validation"
         rows = []
         for on, task in enumerate(self.private.stream.tasks, start=1):
@@ -85,10 +85,10 @@ class Client:
                 continue
             items = task.validation if on_validation else task.test
             labels = self._labels(items)
-            small, large = self._scores(items)
-            scores = {"small": small}
-            if self.commons.config.large.head != "none":
-                scores |= {"large": large, "together": mixture(small, large)}
+            scores = {"small": self._small_scores(items)}
+            if mixture is not None:
+                large = self.head.scores(self._features_of(items))
+                scores |= {"large": large, "together": mixture(scores["small"], large)}
             seen, own = self._seen(max(after, on)), self._ids(task.classes)
             for predictor, score in scores.items():
                 for protocol, classes in (("class-incremental", seen), ("task-aware", own)):

@@ -194,6 +194,9 @@ class Engine(Section):
     on a GPU that has it where all data are in one place, else float32, so that all sites agree."""
     checkpoints: Positive = 2
     """Number of checkpoints kept in the run folder."""
+    checkpoint_seconds: Weight = 0.0
+    """Least seconds from one checkpoint to the next, the last step apart, which always has one;
+    0: one after every step. Sites keep few states, so that ``kind = "flower"`` takes 0 only."""
     deadline: Scale = 3600.0
     """Seconds that clients of a deployment have to appear, and to answer in each exchange."""
     quorum: Positive | Literal["all"] = "all"
@@ -201,3 +204,12 @@ class Engine(Section):
     of fewer clients that are asked, all must."""
     largest: Positive = 1024
     """Largest message in MiB that a deployment takes from a client."""
+
+    @model_validator(mode="after")
+    def _sites_find_every_step(self) -> Self:
+        if self.kind == "flower" and self.checkpoint_seconds:
+            raise ValueError(
+                'engine.checkpoint_seconds: must be 0 where engine.kind is "flower", '
+                f"found {self.checkpoint_seconds:g}"
+            )
+        return self

@@ -59,7 +59,7 @@ def stored(inputs: NDArray[np.uint8] | NDArray[np.uint16]) -> Tensor:
 
 
 @torch.no_grad()
-def embed(model: nn.Module, inputs: Tensor, batch: int = 512) -> Tensor:
+def embed(model: nn.Module, inputs: Tensor, batch: int = 256) -> Tensor:
     """Embed stored inputs ``(n, ...)`` with a model in evaluation mode; return ``(n, P)``."""
     training = model.training
     model.eval()
