@@ -22,7 +22,7 @@ def results_script() -> ModuleType:
     [
         (
             "docs/results.md",
-            [f"results/{suite}/summary.md" for suite in ("small", "controls", "wider", "full")],
+            [f"results/{s}/summary.md" for s in ("small", "controls", "wider", "ocr", "full")],
         ),
         ("docs/performance.md", ["docs/benchmarks/overhead.md", "docs/benchmarks/engines.md"]),
     ],
