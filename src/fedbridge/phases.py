@@ -52,7 +52,8 @@ def phases(
         "fuse": divided(lambda client, pace: courses[client.name] * public * pace.fuse)
         + len(steps(config)) * public * config.large.absorbs * head.sum_up
         + public * asks * sum(n * p.read for n, p in zip(exchanges, own, strict=True))
-        + _synthesis(commons, streams.clients[0], list(paces)),
+        + _synthesis(commons, streams.clients[0], list(paces))
+        + _prompted(config, public, large),
         "evaluate": divided(
             lambda client, pace: (
                 _measured(client) * (pace.read + large.read)
@@ -64,6 +65,15 @@ def phases(
         batches = -(-public // config.training.batch) * config.small.warm_epochs
         found["warm up"] = _divided([batches * pace.learn for pace in paces.values()], commons)
     return found
+
+
+def _prompted(config: Config, public: int, large: LargePace) -> float:
+    """Return the seconds in which all rounds fuse the clients' prompts on the public set."""
+    clients = config.scenario.clients
+    if config.large.head != "tail-anchors" or config.large.tuning == "none" or clients == 1:
+        return 0.0
+    per_item = (clients - 1) * large.read + config.large.probe_epochs * large.train
+    return len(steps(config)) * public * per_item
 
 
 def _rounds(config: Config, client: ClientStream) -> int:

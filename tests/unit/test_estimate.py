@@ -175,6 +175,17 @@ def test_what_a_tuned_fm_encodes_is_counted(monkeypatch):
     assert 0.0 <= found["evaluate"] - measured < 5.0
 
 
+def test_the_fusion_of_prompts_is_counted(monkeypatch, tmp_path):
+    monkeypatch.setattr("fedbridge.estimate.pace_of_large", lambda *_: LargePace(2.0, 1.0))
+    large = {"model": save_vit(tmp_path), "size": 16, "head": "tail-anchors", "probe_epochs": 3}
+    config = settings(large={**large, "tuning": "pool", "tuning_size": 2, "pool": 4, "picks": 2})
+    public = len(plan(config)[1].public)
+    found = estimate(config).seconds["fuse"]
+    # in six rounds two of three clients' prompts are read with, and one's trained for 3 epochs
+    assert 0.0 <= found - 6 * public * (2 * 1.0 + 3 * 2.0) < 5.0
+    assert estimate(settings(large=large)).seconds["fuse"] < 5.0
+
+
 def test_what_ewc_looks_at_after_each_task_is_counted(monkeypatch):
     slow = Pace(parameters=1, learn=0.0, read=0.0, fuse=0.0, close=1.0)
     monkeypatch.setattr("fedbridge.estimate.pace_of", lambda *_: slow)
