@@ -20,13 +20,14 @@ from fedbridge.bench import conduct as conduct_all
 SMOKE = Path(__file__).resolve().parents[2] / "configs" / "suites" / "smoke.toml"
 
 
-def start(out: Path) -> "subprocess.Popen[str]":
+def start(out: Path, **environment: str) -> "subprocess.Popen[str]":
     arguments = ["bench", str(SMOKE), "--out", str(out), "--jobs", "2"]
     return subprocess.Popen(
         [sys.executable, "-m", "fedbridge.cli", *arguments],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
+        env=os.environ | environment,
         start_new_session=True,  # Ctrl-C of a test session is not meant for it
     )
 
@@ -71,10 +72,13 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     killed.communicate(timeout=60)
     wait_until(lambda: at_work(out) == [])
 
-    last = start(out)
+    temporary = out / "temporary"
+    temporary.mkdir()
+    last = start(out, TMPDIR=str(temporary))
     said, complaint = last.communicate(timeout=240)
     assert last.returncode == 0, complaint
     assert "done; " in said and complaint == ""
+    assert list(temporary.iterdir()) == []
     return out / "smoke"
 
 

@@ -17,8 +17,8 @@ from fedbridge.server.fusions import require_pictures
 
 State = Literal["new", "begun", "changed", "done"]
 ENGINE = (
-    *("engine.workers=0", "engine.threads=1"),
-    *("engine.checkpoints=1", "engine.checkpoint_seconds=20"),  # they are not kept
+    *("engine.kind=local", "engine.workers=0", "engine.threads=1"),
+    *("engine.checkpoints=1", "engine.checkpoint_seconds=20"),  # a finished run's are removed
 )
 
 

@@ -5,6 +5,7 @@ the exit code. Where forking is not safe it carries the run out itself and ends.
 standard input does, so that nothing goes on after a parent that was killed.
 """
 
+import atexit
 import os
 import signal
 import sys
@@ -24,7 +25,9 @@ def main(runs: Path) -> int:
         folder = runs / line.removesuffix("\n")
         child = os.fork() if sys.platform == "linux" else 0  # macOS: not after such imports
         if child == 0:
-            os._exit(_carry_out(folder))  # to take all down that was imported would cost a second
+            code = _carry_out(folder)
+            atexit._run_exitfuncs()  # temporary files go, trackers end
+            os._exit(code)  # to take all down that was imported would cost a second
         print(_code(child), flush=True)
     return 0
 

@@ -209,7 +209,7 @@ class Engine(Section):
     def _sites_find_every_step(self) -> Self:
         if self.kind == "flower" and self.checkpoint_seconds:
             raise ValueError(
-                'engine.checkpoint_seconds: must be 0 where engine.kind is "flower", '
+                "engine.checkpoint_seconds: must be 0 with Flower, whose clients keep few states, "
                 f"found {self.checkpoint_seconds:g}"
             )
         return self

@@ -97,6 +97,11 @@ def test_the_state_of_a_run(bench):
     assert job.state() == "begun"
 
 
+def test_runs_of_a_bench_are_of_the_local_engine(bench):
+    text = SUITE.replace('role = "ours"', 'role = "ours"\nset = ["engine.kind=flower"]')
+    assert {job.config.engine.kind for job in bench(text).jobs()} == {"local"}
+
+
 def test_a_finished_run_is_done_whatever_the_engine_was(bench):
     made = bench()
     job = made.jobs()[0]

@@ -1,8 +1,11 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from fedbridge.engine import hosts
 
 STEPS = """
 import resource
@@ -32,3 +35,8 @@ def faults(first: str) -> int:
 def test_memory_that_is_freed_is_kept_for_the_next_step():
     # a later step proves nothing: glibc itself comes to keep arrays of a size it has seen freed
     assert faults("hold_memory()") < 4096 < faults("pass")  # of 12,288
+
+
+def test_a_c_library_that_cannot_be_told_is_left_as_it_is(monkeypatch):
+    monkeypatch.setattr(hosts.ctypes, "CDLL", lambda name: SimpleNamespace())
+    hosts.hold_memory()
