@@ -14,8 +14,7 @@ from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
 from fedbridge.data.public import public_set, refuse_overlap
-from fedbridge.data.scenario import ClientStream
-from fedbridge.data.site.arriving import LiveStream
+from fedbridge.data.site.arriving import LiveStream, WholeStream
 from fedbridge.data.site.holding import Admit, Holding
 from fedbridge.data.site.preparing import Frame
 from fedbridge.errors import CommonConfigError, UserError
@@ -144,7 +143,7 @@ def _stream(name: str, holding: Holding) -> Stream:
         return LiveStream(name, holding)
     while holding.take():
         pass
-    return ClientStream(name, holding.tasks)
+    return WholeStream(name, holding.tasks, holding=holding)
 
 
 @dataclass(frozen=True)

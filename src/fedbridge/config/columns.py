@@ -1,15 +1,53 @@
-"""Which column of a table is what, wherever the table lies."""
+"""Which column of a table is what, and how its values are written, wherever the table lies."""
 
-from typing import Annotated, ClassVar
+from typing import Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from fedbridge.config.section import Section
+from fedbridge.words import MISSING
 
 Column = Annotated[str, Field(min_length=1)]
+Sign = Annotated[str, Field(min_length=1, max_length=1)]
 
 
-class Columns(Section):
+def _codec(name: str) -> str:
+    try:
+        "".encode(name)
+    except LookupError:
+        raise ValueError("must be an encoding such as utf-8, utf-16 or cp1252") from None
+    return name
+
+
+class Values(Section):
+    """How the values of a table are written; what is not stated is found out, and said."""
+
+    missing: tuple[str, ...] = MISSING
+    """Words that mean that there is no value; a place that is empty or blank has none either."""
+    decimal: Literal[".", ","] | None = None
+    """What stands before the fraction of numbers that are texts. By default CSV files tell it by
+    their numbers, elsewhere it is a point."""
+    thousands: Sign | None = None
+    """What stands between groups of three digits; by default as their numbers tell."""
+
+    @model_validator(mode="after")
+    def _signs_differ(self) -> Self:
+        if self.thousands is not None and self.thousands == self.decimal:
+            raise ValueError(f"decimal and thousands must differ, found {self.decimal!r} as both")
+        return self
+
+
+class Written(Section):
+    """How a CSV file is written; what is not stated is found out, and said."""
+
+    separator: Sign | None = None
+    """What stands between two values in CSV; by default a comma, unless the header needs another:
+    a semicolon, a tab or a bar."""
+    encoding: Annotated[str, AfterValidator(_codec)] | None = None
+    """How CSV holds letters; by default UTF-8 or, if it begins so, UTF-16; else cp1252."""
+
+
+class Columns(Values):
     """What is read of a row; each row is an item."""
 
     where: ClassVar[str] = "data"
@@ -31,6 +69,9 @@ class Columns(Section):
     """Column that names the task of a row; tasks are taken in the order of their names."""
     date: Column | None = None
     """Column of dates; each period is a task."""
+    date_format: Annotated[str, Field(min_length=1)] | None = None
+    """How dates are written where they are texts, as ``strptime`` has it (``%d.%m.%Y``); by default
+    2025-01-31, with or without a time of day."""
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -53,3 +94,7 @@ class Columns(Section):
             raise ValueError(f"must name exactly one of {known}")
         if self.task and self.date:
             raise ValueError(f"must name task or date, not both: {self.task!r} and {self.date!r}")
+
+
+class CSVColumns(Columns, Written):
+    """What is read of a row of a CSV file, and how that is written."""

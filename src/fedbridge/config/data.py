@@ -3,14 +3,29 @@
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fedbridge.config.own import Own, PublicOwn, kind_of, placed, title_of
 from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
+from fedbridge.errors import UserError
+from fedbridge.words import MISSING, word_of
 
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
 Share = Annotated[float, Field(gt=0.0, le=1.0)]
 Slots = Annotated[tuple[Positive, ...], Field(min_length=1)]
+
+
+def _spelled(name: object) -> object:
+    """Return a name as data spell it; whole numbers are names too."""
+    if not isinstance(name, str | int | float):
+        return name
+    try:
+        return word_of(name)
+    except UserError as error:
+        raise ValueError(str(error)) from error
+
+
+Word = Annotated[str, BeforeValidator(_spelled)]
 DRAWN = (
     "classes_per_task", "repeats", "joins", "leaves", "amount", "private_classes", "order",
     "train_per_class", "test_per_class", "blur",
@@ -38,6 +53,8 @@ class Hub(Section):
     """Column of domains; by default all items are of one domain."""
     group: str | None = None
     """Column that is equal for items that belong together; by default none do."""
+    missing: tuple[str, ...] = MISSING
+    """Words that mean that there is no label, domain or group."""
     side: Annotated[int, Field(ge=32)] = 96
     """Side in pixels at which pictures are kept for the FM; small models read 32."""
 
@@ -50,7 +67,7 @@ class Data(Section):
     ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written; own files
     as ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE``, whose paths count from the folder of the
     config; or ``site``: every client reads its own data, as its own site config says."""
-    domains: tuple[str, ...] | None = None
+    domains: tuple[Word, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
     public: str = "same"
     """What the public set ``U`` is made of: items of the same data set that no client holds
@@ -63,7 +80,7 @@ class Data(Section):
     would be of it."""
     clients: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the sites, in order; ``site`` only, as the next three."""
-    classes: Annotated[tuple[str, ...], Field(min_length=2)] | None = None
+    classes: Annotated[tuple[Word, ...], Field(min_length=2)] | None = None
     """All classes that any site may have; a label must be one of these words."""
     modality: Literal["image", "text"] | None = None
     """What the items are."""

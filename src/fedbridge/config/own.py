@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from fedbridge.config.columns import Column, Columns
+from fedbridge.config.columns import Column, Columns, CSVColumns, Values, Written
 from fedbridge.config.section import Positive, Section
 
 PATHS = ("folder", "csv", "parquet")
@@ -17,18 +17,17 @@ ALL = ("broken", "least", "side")
 TABLE = (*ALL, *Columns.model_fields, "image", "domain", "split", "period")
 FIELDS = {
     "folder": (*ALL, "layout"),
-    "csv": (*TABLE, "separator"),
+    "csv": (*TABLE, *Written.model_fields),
     "parquet": TABLE,
     ARRAYS: (),
 }
 """The settings that mean something to each kind."""
 
 
-Separator = Annotated[str, Field(min_length=1, max_length=1)]
 Side = Annotated[int, Field(ge=32)]
 
 
-class Own(Columns):
+class Own(CSVColumns):
     """How ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE`` is read."""
 
     where: ClassVar[str] = "data.own"
@@ -57,8 +56,6 @@ class Own(Columns):
     less. By default the test is drawn."""
     period: Literal["day", "week", "month", "quarter", "year"] | Positive = "month"
     """Length of a period of ``date``, or the number of periods of equal length."""
-    separator: Separator = ","
-    """What stands between two values in CSV."""
     broken: Literal["refuse", "skip"] = "refuse"
     """What to do where files or rows cannot be used: refuse all, or leave those out and say so."""
     least: Positive = 1
@@ -79,7 +76,7 @@ class Own(Columns):
             raise ValueError(f"data.own.period needs data.own.date, found {self.period!r} without")
 
 
-class PublicOwn(Section):
+class PublicOwn(Values, Written):
     """How ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE`` is read where it is the public set.
 
     A folder's pictures are all that lie in it and below it; items need no class.
@@ -91,8 +88,6 @@ class PublicOwn(Section):
     """Columns of numbers or words, read as those of ``data.own``."""
     image: Column | None = None
     """Column of pictures: paths from the table's folder, or, in Parquet, the files' bytes."""
-    separator: Separator = ","
-    """What stands between two values in CSV."""
     broken: Literal["refuse", "skip"] = "refuse"
     """What to do where files or rows cannot be used: refuse all, or leave those out."""
     side: Side = 96

@@ -6,7 +6,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from fedbridge.config.columns import Column, Columns
+from fedbridge.config.columns import Column, Columns, CSVColumns
 from fedbridge.config.data import Part
 from fedbridge.config.files import read_toml
 from fedbridge.config.section import Count, Fraction, Section
@@ -103,14 +103,12 @@ class Table(Held, Columns):
         return self
 
 
-class CSV(Table):
-    """A CSV file in UTF-8 with a header, or a folder of such files, each a task."""
+class CSV(Table, CSVColumns):
+    """A CSV file with a header, or a folder of such files, each a task."""
 
     kind: Literal["csv"] = "csv"
     path: Place
     """The file, or the folder."""
-    separator: Annotated[str, Field(min_length=1, max_length=1)] = ","
-    """What stands between two values."""
 
 
 class Parquet(Table):

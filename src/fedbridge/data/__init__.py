@@ -20,6 +20,7 @@ from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
 from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub, select_parts
+from fedbridge.data.notes import Notes
 from fedbridge.data.own import own_parts
 from fedbridge.data.own.arrays import from_arrays
 from fedbridge.data.own.periods import numbered
@@ -144,6 +145,7 @@ def _own(name: str, domains: tuple[str, ...] | None, own: Own, root: Path) -> Da
         task_names=names,
         broken=tuple(line for origin in told for line in origin.broken),
         small=tuple(line for origin in told for line in origin.small),
+        notes=sum((origin.notes for origin in told), Notes()),
     )
 
 

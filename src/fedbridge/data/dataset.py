@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.notes import NOTHING, Notes
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -35,6 +37,7 @@ class Dataset:
     task_names: tuple[str, ...] = ()
     broken: tuple[str, ...] = ()  # what of own data cannot be used, each as a line
     small: tuple[str, ...] = ()  # classes of own data that were left out, each as a line
+    notes: Notes = NOTHING  # what was noticed while own data were read
 
     def __len__(self) -> int:
         return len(self.labels)

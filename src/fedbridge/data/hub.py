@@ -18,6 +18,7 @@ from fedbridge.data.store import (
     write_parts,
 )
 from fedbridge.errors import UserError
+from fedbridge.words import RULES
 
 PREFIX = "hf:"
 PATIENCE = 10  # seconds that the hub may take to answer
@@ -52,7 +53,8 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     where = name.removeprefix(PREFIX)
     local = Path(where).expanduser()
     identity: Any = state_of(local, name) if local.is_dir() else owned_name(name)
-    return where, local, root / content_fingerprint([identity, hub.model_dump(mode="json")])[:32]
+    told = [RULES, identity, hub.model_dump(mode="json")]
+    return where, local, root / content_fingerprint(told)[:32]
 
 
 def select_parts(

@@ -1,5 +1,6 @@
 """Columns of a Hugging Face data set: found by the kinds that it declares, and read."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 
 from fedbridge.config import Hub
 from fedbridge.errors import UserError
+from fedbridge.words import is_missing, word_of
 
 TOLD = 10  # rows that an error names at most
 
@@ -84,27 +86,29 @@ def column_values(table: Any) -> list[Any]:
 
 
 def read_labels(
-    name: str, table: Any, column: str, places: list[str], role: str = "label"
+    name: str, table: Any, column: str, places: list[str], missing: Collection[str], role: str
 ) -> tuple[NDArray[np.int64], tuple[str, ...]]:
     """Return a number per row ``(N,)`` and their names: of classes, or of another role's values.
 
     Classes in their declared order, else sorted; those that no row has are left out. Raises
-    UserError if a row has none (``None``, an empty text, a label of -1) or one that was not
-    announced, or two have one name.
+    UserError if a row has none (``None``, an empty text, one of the ``missing`` words, a label of
+    -1) or one that was not announced, or two have one name.
     """
     feature = table.features[column]
     kind = kind_of(feature)
     if kind not in ("class", "text", "number"):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must hold classes, texts or integers")
     values = column_values(table.select_columns([column]))
-    nothing = (None, "", -1) if role == "label" else (None, "")
-    missing = [row for row, value in enumerate(values) if value in nothing]
-    if missing:
-        first = ", ".join(places[row] for row in missing[:TOLD])
+    nothing = -1 if role == "label" else None
+    absent = [row for row, v in enumerate(values) if v == nothing or is_missing(v, missing)]
+    if absent:
+        first = ", ".join(places[row] for row in absent[:TOLD])
+        said = sorted({value for row in absent if (value := values[row]) and value != nothing})
+        words = f", by the words {', '.join(map(repr, said))} of data.hub.missing" if said else ""
         raise UserError(
             f"data.hub.{role}: {name}: every row must have a {role}, but {column!r} is missing in "
-            f"{len(missing)} of {len(values)} ({first}{', ...' if len(missing) > TOLD else ''}); "
-            f"data.hub.splits can leave out a split without"
+            f"{len(absent)} of {len(values)} ({first}{', ...' if len(absent) > TOLD else ''})"
+            f"{words}; data.hub.splits can leave out a split without"
         )
     known = range(len(feature.names)) if kind == "class" else range(0)
     strange = [row for row, value in enumerate(values) if known and value not in known]
@@ -114,8 +118,10 @@ def read_labels(
             f"it announces, but {len(strange)} of {len(values)} rows do not, the first being "
             f"{places[strange[0]]} with {values[strange[0]]}"
         )
-    used, numbers = np.unique(np.array(values), return_inverse=True)
-    names = tuple(feature.int2str(int(value)) if kind == "class" else str(value) for value in used)
-    if len(set(names)) < len(names):
+    used = sorted(set(values))
+    words_of = {v: word_of(feature.int2str(int(v)) if kind == "class" else v) for v in used}
+    names = tuple(dict.fromkeys(words_of.values()))
+    if kind == "class" and len(names) < len(used):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must not give two classes one name")
-    return numbers.astype(np.int64), names
+    numbers = {word: number for number, word in enumerate(names)}
+    return np.array([numbers[words_of[value]] for value in values], np.int64), names

@@ -1,8 +1,9 @@
 """Rows of a Hugging Face data set: which column is what, and what a scenario needs of it."""
 
 import io
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import Hub
-from fedbridge.data.hub_columns import Columns, column_values, detect, read_labels
+from fedbridge.data.hub_columns import column_values, detect, read_labels
 from fedbridge.data.store import Images, Part, Texts
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SMALL_SIDE = 32  # of the pictures that small models read
 TOLD = 10  # rows that an error names at most
 
+Named = tuple[NDArray[np.int64], tuple[str, ...]]
 Fault = tuple[int, str]  # a row, and what is wrong with it
 
 
@@ -119,9 +121,10 @@ def read_rows(name: str, splits: dict[str, Any], hub: Hub) -> Rows:
         raise UserError(f"data.name: {name}: must have rows, found none in {', '.join(chosen)}")
     table = datasets.concatenate_datasets(used)
     columns = detect(name, table.features, hub)
-    labels, classes = read_labels(name, table, columns.label, places)
-    domain_names, domains = _identified(name, table, columns, "domain", places)
-    _, groups = _identified(name, table, columns, "group", places)
+    read = partial(read_labels, name, table, places=places, missing=frozenset(hub.missing))
+    labels, classes = read(columns.label, role="label")
+    domain_names, domains = _identified(columns.domain, "domain", len(places), read)
+    _, groups = _identified(columns.group, "group", len(places), read)
     split = None
     if "train" in chosen and len(chosen) > 1:
         split = np.repeat([np.int8(part != "train") for part in chosen], lengths)
@@ -153,14 +156,13 @@ def _chosen(name: str, splits: dict[str, Any], wanted: tuple[str, ...] | None) -
 
 
 def _identified(
-    name: str, table: Any, columns: Columns, role: str, places: list[str]
+    column: str | None, role: str, rows: int, read: Callable[..., Named]
 ) -> tuple[tuple[str, ...], NDArray[np.int64]]:
     """Return the sorted names of a column's values and each row's number among them."""
-    column = getattr(columns, role)
     if column is None:
-        numbers = np.zeros(len(places)) if role == "domain" else np.arange(len(places))
+        numbers = np.zeros(rows) if role == "domain" else np.arange(rows)
         return ("all",), numbers.astype(np.int64)
-    numbered, names = read_labels(name, table, column, places, role)
+    numbered, names = read(column, role=role)
     return names, numbered
 
 

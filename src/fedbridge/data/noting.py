@@ -36,6 +36,8 @@ def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> N
             dataset.name,
             " and ".join(_left_out(dataset)),
         )
+    for line in dataset.notes.spoken:
+        log.info("%s: %s", dataset.name, line)
     run.event(
         "data",
         name=dataset.name,

@@ -8,7 +8,7 @@ import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, model_validator
 
+from fedbridge.data.notes import NOTHING, Notes
 from fedbridge.data.packages import file_sha256
 from fedbridge.errors import UserError
 
@@ -39,6 +40,8 @@ class Origin:
     """What could not be used, each as a line."""
     small: Texts = ()
     """Classes that were left out since they have few items, each as a line."""
+    notes: Notes = NOTHING
+    """What was noticed while they were read."""
 
 
 @dataclass(frozen=True)
@@ -194,11 +197,12 @@ def _fill(draft: Path, part: Part) -> None:
     if part.split is not None:
         np.save(draft / "split.npy", part.split, allow_pickle=False)
     if part.origin is not None:
-        text = json.dumps(asdict(part.origin), ensure_ascii=False, indent=0)
-        (draft / "origin.json").write_text(text, encoding="utf-8")
+        told = {name: value for name, value in vars(part.origin).items() if name != "notes"}
+        if part.origin.notes != NOTHING:
+            told["notes"] = vars(part.origin.notes)
+        _write_json(draft / "origin.json", told)
     if isinstance(part.items, tuple):
-        text = json.dumps(part.items, ensure_ascii=False, indent=0)
-        (draft / "items.json").write_text(text, encoding="utf-8")
+        _write_json(draft / "items.json", part.items)
     elif part.items is not part.inputs:
         np.save(draft / "items.npy", part.items, allow_pickle=False)
     files = {
@@ -269,7 +273,14 @@ def _open_items(folder: Path, manifest: Manifest, inputs: NDArray[Any]) -> Image
 
 def _open_origin(folder: Path) -> Origin:
     tree = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
-    return Origin(**{key: tuple(lines) for key, lines in tree.items()})
+    notes = Notes(**{key: tuple(lines) for key, lines in tree.pop("notes", {}).items()})
+    return Origin(**{key: tuple(lines) for key, lines in tree.items()}, notes=notes)
+
+
+def _write_json(path: Path, tree: Any) -> None:
+    """Write piece by piece: as one text, a million items would be in memory twice."""
+    with path.open("w", encoding="utf-8") as file:
+        json.dump(tree, file, ensure_ascii=False, indent=0)
 
 
 def _damaged(path: Path, rule: str) -> UserError:

@@ -8,6 +8,7 @@ from fedbridge.agreement import agreement
 from fedbridge.config import Config, load_config
 from fedbridge.config.site import Held
 from fedbridge.data.site import partitions_of
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
@@ -59,9 +60,11 @@ def site(folder: Path, client: str) -> str:
     if settings is None:
         return "the share that the config gives to it"
     assert isinstance(settings.data, Held)
-    frame, tasks = Frame.of(config), partitions_of(settings)
+    notice = Notice()
+    frame, tasks = Frame.of(config), partitions_of(settings, notice)
     items = sum(len(prepared(task, frame, settings.data).labels) for task in tasks)
-    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks"
+    noticed = "".join(f"; {line}" for line in notice.notes().spoken)
+    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{noticed}"
 
 
 def _config(folder: Path) -> Config:

@@ -12,10 +12,12 @@ from fedbridge.config.files import read_toml
 from fedbridge.config.site import Held
 from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.notes import Notes
 from fedbridge.data.public import PublicSet, digest, items_at, public_set
 from fedbridge.data.scenario import ClientStream, Task
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.holding import dataset_of
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import (
     Frame,
     Item,
@@ -87,7 +89,14 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     )
     tasks = [facts for one in chosen for facts in _facts(one, dataset)]
     found = _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
+    found = replace(found, notes=_of_public(public.dataset))
     return _with_data(found, config, dataset)
+
+
+def _of_public(dataset: Dataset) -> Notes:
+    """Return what was noticed in a public set of one's own, as such."""
+    told = (dataset.notes.guessed, dataset.notes.missing, dataset.notes.odd)
+    return Notes(*(tuple(f"{dataset.name}: {line}" for line in lines) for lines in told))
 
 
 def _vectors(config: Config, rows: NDArray[np.int64]) -> tuple[Vectors, str]:
@@ -117,6 +126,7 @@ def _with_data(found: Inspection, config: Config, dataset: Dataset) -> Inspectio
         unusable=(*found.unusable, *refused),
         stock=tuple(np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()),
         left_out=(*(() if refused else dataset.broken), *dataset.small),
+        notes=dataset.notes + found.notes,
     )
 
 
@@ -143,7 +153,8 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
     frame = Frame.of(config)
     read: Read = []
     unusable: list[str] = []
-    for partition in partitions_of(site):
+    notice = Notice()
+    for partition in partitions_of(site, notice):
         items, faults = read_items(partition, frame)
         unusable += map(str, faults)
         if items:
@@ -160,7 +171,8 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
         TaskFacts(site.client, part.domain, _counts(part, sides_of(part.groups, site.data)))
         for part, _ in read
     ]
-    return _inspection(site.client, frame.classes, tasks, pool, tuple(unusable), skipped)
+    found = _inspection(site.client, frame.classes, tasks, pool, tuple(unusable), skipped)
+    return replace(found, notes=notice.notes())
 
 
 def _inspection(

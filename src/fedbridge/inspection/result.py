@@ -6,6 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.notes import NOTHING, Notes
+
 SIDES = ("train", "validation", "test", "public")
 PUBLIC = SIDES.index("public")
 
@@ -69,6 +71,8 @@ class Inspection:
     """Items of each class that there are before they are divided; empty where nobody knows."""
     left_out: tuple[str, ...] = ()
     """What a run would leave out, since the settings say so."""
+    notes: Notes = NOTHING
+    """What was noticed while the data were read."""
     skipped: str = ""
     """Why nothing was compared by the FM's embeddings; empty where it was."""
 

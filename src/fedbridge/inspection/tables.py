@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fedbridge.data.notes import Notes
 from fedbridge.inspection.result import SIDES, Inspection, TaskFacts
 
 if TYPE_CHECKING:
@@ -85,7 +86,7 @@ def show(found: Inspection, console: "Console") -> None:
 def findings(found: Inspection) -> list[tuple[str, list[str]]]:
     """Return what was found, by kind, as lines."""
     left_out = [("left out", list(found.left_out))] if found.left_out else []
-    told = [("cannot be used", list(found.unusable)), *left_out]
+    told = [("cannot be used", list(found.unusable)), *left_out, *_noticed(found.notes)]
     if found.stock and not found.tasks:  # nothing was compared
         return told
     return [
@@ -93,6 +94,15 @@ def findings(found: Inspection) -> list[tuple[str, list[str]]]:
         ("equal items", [f"{p.one} = {p.other} ({p.remark})" for p in found.equal]),
         ("nearly equal items", [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]),
     ]
+
+
+def _noticed(notes: Notes) -> list[tuple[str, list[str]]]:
+    kinds = {
+        "read as nobody stated it": notes.guessed,
+        "values that are missing": notes.missing,
+        "worth a look": notes.odd,
+    }
+    return [(title, list(lines)) for title, lines in kinds.items() if lines]
 
 
 def _met(task: TaskFacts) -> str:

@@ -10,6 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from fedbridge.data.own.lists import words_of
 from fedbridge.data.reading import Inputs, Reading
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
@@ -62,12 +63,13 @@ class Predictor:
         probabilities: NDArray[np.float64] = self._logits_of(x, using).softmax(1).cpu().numpy()
         return probabilities
 
-    def score(self, x: Any, y: Sequence[str], using: Using | None = None) -> float:
+    def score(self, x: Any, y: Sequence[object], using: Using | None = None) -> float:
         """Return the fraction of items whose predicted class is the one that ``y`` names."""
         found = self.predict(x, using)
         if len(y) != len(found):
             raise UserError(f"y: must name {len(found)} classes as x has items, found {len(y)}")
-        return float(np.mean([one == other for one, other in zip(found, y, strict=True)]))
+        names = words_of("y", y, len(found), ())
+        return float(np.mean([one == other for one, other in zip(found, names, strict=True)]))
 
     def logits(self, inputs: Inputs, items: Items, using: Using | None = None) -> Tensor:
         """Return float64 logits ``(n, C)`` of what is stored of items for either side."""

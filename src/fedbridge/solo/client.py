@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from fedbridge.client.client import Client as Learner
 from fedbridge.client.private import Private
 from fedbridge.config import Config
+from fedbridge.data.own.lists import words_of
 from fedbridge.data.public import PublicSet, items_at, public_set
 from fedbridge.data.reading import Inputs, Reading
 from fedbridge.data.scenario import Task
@@ -136,7 +137,7 @@ class Client:
 
     def score(self, x: Any, y: Sequence[object], using: Using | None = None) -> float:
         """Return the fraction of items that are predicted to be what ``y`` says."""
-        return self.predictor.score(x, [str(name) for name in y], using)
+        return self.predictor.score(x, y, using)
 
     def save(self, folder: str | Path) -> None:
         """Write everything into a folder, from which ``fedbridge.load`` gives it back.
@@ -149,9 +150,9 @@ class Client:
 
     def _labels(self, y: Sequence[object], count: int) -> Indices:
         known = {name: place for place, name in enumerate(self._learner.commons.classes)}
-        names = [str(name) for name in y]
-        if len(names) != count:
-            raise UserError(f"y: must name {count} classes as x has items, found {len(names)}")
+        if len(y) != count:
+            raise UserError(f"y: must name {count} classes as x has items, found {len(y)}")
+        names = words_of("y", y, count, ())
         for place, name in enumerate(names):
             if name not in known:
                 raise UserError(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from fedbridge.config import SITE, Config, merged, parse_config
+from fedbridge.data.own.lists import words_of
 from fedbridge.errors import UserError
 from fedbridge.models import OWN, SMALL_MODELS, SMALL_SOURCES
 
@@ -29,7 +30,7 @@ def settings_of(
         "data": {
             "name": SITE,
             "clients": [NAME],
-            "classes": [str(name) for name in classes],
+            "classes": words_of("classes", classes, len(classes), ()),
             "modality": _modality(model, tree),
             "public": "none",
             "public_items": PUBLIC_ITEMS,

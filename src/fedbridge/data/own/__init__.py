@@ -3,20 +3,22 @@
 import logging
 import os
 from collections.abc import Callable
-from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fedbridge.config import ARRAYS, Own, kind_of, path_of, similar, title_of
 from fedbridge.data.own.parts import listed, parts_of
 from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
 from fedbridge.errors import UserError
+from fedbridge.words import RULES
 
 SMALL_SIDE = 32  # of the pictures that small models read
-READERS: dict[str, Callable[[Path, Own], Found]] = {
-    "folder": in_folder,
+READERS: dict[str, Callable[[Path, Own, Notice], Found]] = {
+    "folder": lambda path, own, _: in_folder(path, own),
     "csv": in_csv,
     "parquet": in_parquet,
 }
@@ -48,13 +50,23 @@ def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
 
 
 def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
-    found = list(READERS[kind_of(name)](path, own))
-    if not found:
-        raise UserError(f"{path}: must have rows, found none")
-    log.info("%s: reading %d files or rows", title_of(name), len(found))
+    log.info("%s: reading", title_of(name))
     pictures = kind_of(name) == "folder" or own.image is not None
     frame = Frame((), "image" if pictures else "text", SMALL_SIDE, own.side)
-    write_parts(folder, partial(parts_of, found, frame, own.least if own.labelled else 0))
+    notice = Notice()
+    found = _some(path, READERS[kind_of(name)](path, own, notice))
+    least = own.least if own.labelled else 0
+    write_parts(folder, lambda workspace: parts_of(found, frame, least, workspace, notice.notes))
+    for line in notice.notes().spoken if not own.labelled else ():  # a run says the others
+        log.info("%s: %s", title_of(name), line)
+
+
+def _some(path: Path, found: Found) -> Found:
+    """Yield what was found; raise UserError if it is nothing."""
+    first = next(found, None)
+    if first is None:
+        raise UserError(f"{path}: must have rows, found none")
+    return chain([first], found)
 
 
 def _require_whole(name: str, own: Own, parts: list[tuple[Part, str]]) -> None:
@@ -77,7 +89,7 @@ def _key(path: Path, own: Own) -> str:
         state = _state(path, whole)
     except UserError as error:
         raise UserError(f"{own.named}: {error}") from error
-    told = [str(path), state, settings, own.labelled]
+    told = [RULES, str(path), state, settings, own.labelled]
     return content_fingerprint(told)[:32]
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 import io
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -12,14 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import ARRAYS, Data
+from fedbridge.config.columns import Columns
+from fedbridge.data.notes import Notes
 from fedbridge.data.own import SMALL_SIDE
+from fedbridge.data.own.lists import listed_values, shape_of, words_of
 from fedbridge.data.own.parts import listed, parts_of
 from fedbridge.data.own.samples import ALL, Sample, side_of
-from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
+from fedbridge.data.site.cells import Cells
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.site.rows import UNLABELLED, Encoded, Row
+from fedbridge.data.site.sheet import Sheet
 from fedbridge.data.store import Part, data_root, write_parts
 from fedbridge.errors import UserError
+from fedbridge.words import MISSING, RULES, is_missing, word_of
 
 MOST_COLUMNS = 48
 Content = str | Encoded | Cells
@@ -39,32 +45,42 @@ def from_arrays(
     labels: Sequence[Any] | None = None,
     *,
     classes: Sequence[str] | None = None,
+    missing: Sequence[str] = MISSING,
     **about: Unpack[About],
 ) -> Data:
     """Put N items into the cache and return the ``data`` section by which a config names them.
 
     ``items`` are pictures ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` of C = 1, 3 (or, at
-    the end, 4) channels, uint8 or floats from 0 to 1, as NumPy or torch arrays; a list of texts; a
-    matrix ``(N, F)`` of numbers; or columns by name. ``labels`` are names, or numbers, of which
-    ``classes`` may give the names; a public set needs none. ``domains`` say where an item is from,
-    ``tasks`` when it comes (with ``scenario.kind = "given"``), ``groups`` which belong together,
-    ``split`` whether it is of ``train`` or of ``test``. Equal arrays are kept once. Raises
-    UserError naming the argument, the rule and what was found.
+    the end, 4) channels, uint8 or floats from 0 to 1, as NumPy or torch arrays; texts; a matrix
+    ``(N, F)`` of numbers; or columns by name, such as a DataFrame. ``labels`` are names, or whole
+    numbers, of which ``classes`` may give the names; a public set needs none. ``domains`` say
+    where an item is from, ``tasks`` when it comes (with ``scenario.kind = "given"``), ``groups``
+    which belong together, ``split`` whether it is of ``train`` or of ``test``. All of them may be
+    lists, arrays, tensors or columns of pandas. ``missing`` are words that mean that there is no
+    value. Equal arrays are kept once. Raises UserError naming the argument, the rule and what was
+    found.
     """
     if unknown := about.keys() - About.__annotations__.keys():
-        known = ", ".join(About.__annotations__)
+        known = ", ".join((*About.__annotations__, "missing"))
         raise UserError(f"from_arrays: takes {known}, found {', '.join(sorted(unknown))}")
-    given = _given(items)
+    notice = Notice()
+    given = _given(items, frozenset(missing), notice)
     count = len(given.contents)
     said: Mapping[str, Any] = about
-    told = {name: _words(name, values, count) for name, values in said.items()}
-    named = _labels(labels, classes, count)
+    told = {
+        name: words_of(name, values, count, missing)
+        for name, values in said.items()
+        if values is not None
+    }
+    named = [UNLABELLED] * count if labels is None else _labels(labels, classes, count, missing)
+    for name, words in (told | {"labels": named}).items():
+        notice.named[name] = dict.fromkeys(words)
     samples = [
-        _sample(n, content, named[n], {name: words[n] for name, words in told.items() if words})
+        _sample(n, content, named[n], {name: words[n] for name, words in told.items()})
         for n, content in enumerate(given.contents)
     ]
     digest = hashlib.sha256(
-        repr([given.modality, given.side, named, sorted(told.items())]).encode()
+        repr([RULES, given.modality, given.side, named, sorted(told.items())]).encode()
     )
     for piece in given.pieces:
         digest.update(piece)
@@ -72,15 +88,19 @@ def from_arrays(
     folder = data_root("own") / ARRAYS / mark
     if not folder.is_dir():
         frame = Frame((), given.modality, SMALL_SIDE, given.side)
-        write_parts(folder, partial(_whole, samples, frame, 0 if labels is None else 1))
+        whole = partial(_whole, samples, frame, 0 if labels is None else 1, notice.notes())
+        write_parts(folder, whole)
     return Data(name=f"{ARRAYS}:{mark}")
 
 
-def _labels(labels: Sequence[Any] | None, classes: Sequence[str] | None, count: int) -> list[str]:
-    named = _words("labels", labels, count)
-    if named is None:
-        return [UNLABELLED] * count
-    return named if classes is None else [_class_name(word, tuple(classes)) for word in named]
+def _labels(
+    labels: Any, classes: Sequence[str] | None, count: int, missing: Collection[str]
+) -> list[str]:
+    named = words_of("labels", labels, count, missing)
+    if classes is None:
+        return named
+    known = [word_of(name) for name in classes]
+    return [_class_name(number, word, known) for number, word in enumerate(named)]
 
 
 def _sample(number: int, content: Content, label: str, told: dict[str, str]) -> Sample:
@@ -89,8 +109,10 @@ def _sample(number: int, content: Content, label: str, told: dict[str, str]) -> 
     return Sample(row, told.get("domains", ALL), told.get("tasks", ""), split)
 
 
-def _whole(samples: list[Sample], frame: Frame, least: int, workspace: Path) -> Iterator[Part]:
-    for part in parts_of(samples, frame, least, workspace):
+def _whole(
+    samples: list[Sample], frame: Frame, least: int, notes: Notes, workspace: Path
+) -> Iterator[Part]:
+    for part in parts_of(samples, frame, least, workspace, lambda: notes):
         if part.origin is not None and part.origin.broken:
             raise UserError(f"from_arrays: {listed(part.origin.broken)}")
         yield part
@@ -106,34 +128,55 @@ class _Given:
     side: int = SMALL_SIDE
 
 
-def _given(items: Any) -> _Given:
+def _given(items: Any, missing: Collection[str], notice: Notice) -> _Given:
+    if hasattr(items, "columns") and hasattr(items, "items"):  # a DataFrame
+        if not items.columns.is_unique:
+            raise UserError(
+                f"items: columns must have names of their own, found {[*items.columns]}"
+            )
+        items = dict(items.items())
     if isinstance(items, Mapping):
-        return _columns(items)
-    if isinstance(items, list | tuple) and all(isinstance(item, str) for item in items):
-        return _Given(items, "text", (f"{len(text)} {text}".encode() for text in items))
+        return _columns(items, missing, notice)
+    shape = shape_of(items)
+    if len(shape) == 1:
+        return _texts(listed_values("items", items), missing)
     array = _array("items", items)
     if array.ndim in (3, 4):
         return _pictures(array)
-    if array.ndim == 2 and array.dtype.kind in "fiu":
+    if array.ndim == 2 and array.dtype.kind in "fiubOU":
         named = {f"x{n + 1}": array[:, n] for n in range(array.shape[1])}
-        return _columns(named)
-    if array.ndim == 1 and array.dtype.kind in "UO":
-        return _given([str(text) for text in array.tolist()])
+        return _columns(named, missing, notice)
     raise UserError(
         f"items: must be pictures (N, H, W[, C]), texts, a matrix (N, F) of numbers or columns by "
         f"name, found {array.dtype} {array.shape}"
     )
 
 
-def _columns(columns: Mapping[str, Any]) -> _Given:
+def _texts(values: list[Any], missing: Collection[str]) -> _Given:
+    for number, text in enumerate(values):
+        if (
+            is_missing(text, missing) and text != ""
+        ):  # an empty one is told with all that are broken
+            raise UserError(f"items: must be texts, found none ({text!r}) at item {number}")
+        if not isinstance(text, str):
+            raise UserError(
+                f"items: must be pictures (N, H, W[, C]), texts, a matrix (N, F) of numbers or "
+                f"columns by name, found {type(text).__name__} {text!r:.40} at item {number}"
+            )
+    texts = [str(text) for text in values]
+    return _Given(texts, "text", (f"{len(text)} {text}".encode() for text in texts))
+
+
+def _columns(columns: Mapping[str, Any], missing: Collection[str], notice: Notice) -> _Given:
     if not 1 <= len(columns) <= MOST_COLUMNS:
         raise UserError(f"items: must have 1 to {MOST_COLUMNS} columns, found {len(columns)}")
-    values = {name: _array(f"items[{name!r}]", one).tolist() for name, one in columns.items()}
+    values = {str(name): listed_values(f"items[{name!r}]", one) for name, one in columns.items()}
     lengths = {name: len(column) for name, column in values.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"items: columns must be of one length, found {lengths}")
+    sheet = Sheet(Columns(features=tuple(values), missing=tuple(missing)), notice)
     rows = zip(*values.values(), strict=True)
-    contents = [cells(dict(zip(values, row, strict=True))) for row in rows]
+    contents = [sheet.cells(dict(zip(values, row, strict=True))) for row in rows]
     return _Given(contents, "text", (f"{content.values!r}".encode() for content in contents))
 
 
@@ -189,26 +232,11 @@ def _array(name: str, values: Any) -> NDArray[Any]:
         raise UserError(f"{name}: must be an array: {error}") from error
 
 
-def _words(name: str, values: Sequence[Any] | None, count: int) -> list[str] | None:
-    """Return values as words; raise UserError unless there is one for each item."""
-    if values is None:
-        return None
-    each = _array(name, values).tolist()
-    if not isinstance(each, list) or len(each) != count:
-        found = len(each) if isinstance(each, list) else 1
-        raise UserError(f"{name}: must have a value for each of {count} items, found {found}")
-    missing = [n for n, value in enumerate(each) if is_missing(value)]
-    if missing:
+def _class_name(number: int, word: str, classes: Sequence[str]) -> str:
+    place = {"false": 0, "true": 1}.get(word, int(word) if word.isdecimal() else -1)
+    if not 0 <= place < len(classes):
         raise UserError(
-            f"{name}: must have a value for each item, found none for {len(missing)}, the first "
-            f"being item {missing[0]}"
+            f"labels: must be numbers from 0 to {len(classes) - 1} with classes, found {word!r} at "
+            f"item {number}"
         )
-    return [as_word(value) for value in each]
-
-
-def _class_name(word: str, classes: tuple[str, ...]) -> str:
-    if not word.isdecimal() or int(word) >= len(classes):
-        raise UserError(
-            f"labels: must be numbers from 0 to {len(classes) - 1} with classes, found {word!r}"
-        )
-    return classes[int(word)]
+    return classes[place]

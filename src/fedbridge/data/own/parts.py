@@ -1,7 +1,11 @@
 """From items as they were found to prepared data: decoded once, what is broken told."""
 
+import re
+import sys
+from array import array
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -9,106 +13,146 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.notes import Notes
 from fedbridge.data.own.samples import TEST, Sample
 from fedbridge.data.site.preparing import Fault, Frame, attempted, content_of
 from fedbridge.data.site.rows import natural
 from fedbridge.data.store import Images, Origin, Part, Texts
 from fedbridge.errors import UserError
 
-Content = tuple[Images | str, Images | NDArray[np.uint16]]
-Contents = tuple[Images | Texts, Images | NDArray[np.uint16]]
 TOLD = 10  # faults that an error names at most
+REAL = re.compile(r"-?\d*\.\d+(e-?\d+)?|-?\d+e-\d+")
+MOST_REAL = 10  # different numbers with a fraction that may be classes
+Read = tuple[Images | str, Images | NDArray[np.uint16]]
+Contents = tuple[Images | Texts, Images | NDArray[np.uint16]]
+
+
+@dataclass(frozen=True)
+class _Kept:
+    """What is known of each of N items that could be read; their contents go elsewhere."""
+
+    faults: list[Fault]
+    labels: list[str] = field(default_factory=list)
+    domains: list[str] = field(default_factory=list)
+    tasks: list[str] = field(default_factory=list)
+    splits: list[str] = field(default_factory=list)
+    places: list[str] = field(default_factory=list)
+    groups: "array[int]" = field(default_factory=lambda: array("q"))
+
+    def take(self, sample: Sample, group: int) -> None:
+        """Take an item in; equal words are one in memory."""
+        self.labels.append(sys.intern(sample.row.label or ""))
+        self.domains.append(sys.intern(sample.domain))
+        self.tasks.append(sys.intern(sample.task))
+        self.splits.append(sample.split)
+        self.places.append(sample.row.place)
+        self.groups.append(group)
 
 
 def parts_of(
-    found: Sequence[Sample | Fault], frame: Frame, least: int, workspace: Path
+    found: Iterable[Sample | Fault],
+    frame: Frame,
+    least: int,
+    workspace: Path,
+    notes: Callable[[], Notes] = Notes,
 ) -> Iterator[Part]:
     """Yield each domain; raise UserError if too little is left to be told apart.
 
-    A class has ``least`` items or more; with 0 there need not be two classes.
+    A class has ``least`` items or more; with 0 there need not be two classes. ``notes`` is asked
+    once everything is read.
     """
-    faults = [one for one in found if isinstance(one, Fault)]
-    samples = [one for one in found if isinstance(one, Sample)]
-    samples.sort(key=lambda sample: natural(sample.domain))  # stable: items stay in their order
-    kept: list[Sample] = []
-    groups: list[int] = []
-    contents = _contents(samples, frame, kept, groups, faults)
-    items, inputs = (_listed if frame.modality == "text" else partial(_drawn, frame, workspace))(
-        contents
-    )
-    broken = tuple(str(fault) for fault in sorted(faults, key=lambda fault: natural(fault.place)))
-    counts = Counter(sample.row.label or "" for sample in kept)
+    kept = _Kept([])
+    contents = _contents(found, frame, kept)
+    texts = frame.modality == "text"
+    items, inputs = (_listed if texts else partial(_drawn, frame))(workspace, contents)
+    broken = tuple(map(str, sorted(kept.faults, key=lambda fault: natural(fault.place))))
+    counts = Counter(kept.labels)
     classes = tuple(sorted((name for name in counts if counts[name] >= least), key=natural))
     _require_classes(classes, counts, least, broken)
+    _require_names(counts)
     small = _small(counts, least)
-    numbers = {name: number for number, name in enumerate(classes)}
-    labels = np.array([numbers.get(sample.row.label or "", -1) for sample in kept], np.int64)
-    domains = np.array([sample.domain for sample in kept])
-    for domain in dict.fromkeys(sample.domain for sample in kept):
-        rows = np.flatnonzero((domains == domain) & (labels >= 0))
+    labels = _numbered(kept.labels, classes)
+    domains = tuple(sorted(set(kept.domains), key=natural))
+    place, said = _numbered(kept.domains, domains), notes()
+    for number, domain in enumerate(domains):
+        rows = np.flatnonzero((place == number) & (labels >= 0))
         if not len(rows):
             continue
-        told = [kept[row] for row in rows.tolist()]
         few = _at(inputs, rows)
+        tasks = _at(kept.tasks, rows)
         yield Part(
             domain=domain,
             items=few if items is inputs else _at(items, rows),
             inputs=few,
             labels=labels[rows],
-            groups=np.array(groups, np.int64)[rows],
+            groups=np.array(kept.groups, np.int64)[rows],
             classes=classes,
             licences=(),
             sources=("own data",),
-            split=_official(told),
+            split=_official(_at(kept.splits, rows)),
             origin=Origin(
-                places=tuple(sample.row.place for sample in told),
-                tasks=tuple(sample.task for sample in told if sample.task),
+                places=_at(kept.places, rows),
+                tasks=tasks if all(tasks) else (),
                 broken=broken,
                 small=small,
+                notes=said,
             ),
         )
-        broken = small = ()  # told once
+        broken, small, said = (), (), Notes()  # told once
 
 
-def _official(samples: Sequence[Sample]) -> NDArray[np.int8] | None:
+def _numbered(words: list[str], names: tuple[str, ...]) -> NDArray[np.int64]:
+    """Return the place of each word among names ``(N,)``, -1 for one that is none of them."""
+    places = {name: place for place, name in enumerate(names)}
+    return np.fromiter((places.get(word, -1) for word in words), np.int64, len(words))
+
+
+def _official(splits: Texts) -> NDArray[np.int8] | None:
     """Return 0 for training and 1 for test items, where the data say which is what."""
-    if not all(sample.split for sample in samples):
+    if not all(splits):
         return None
-    return np.array([sample.split == TEST for sample in samples], np.int8)
+    return np.array([split == TEST for split in splits], np.int8)
 
 
-def _contents(
-    samples: Iterable[Sample],
-    frame: Frame,
-    kept: list[Sample],
-    groups: list[int],
-    faults: list[Fault],
-) -> Iterator[Content]:
-    """Decode each item once; note in the lists which could be, their groups, and what could not."""
-    for sample in samples:
-        read = attempted(sample.row.place, partial(_decoded, sample, frame))
+def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Read]:
+    """Decode each item once, and keep what is known of it, or what is wrong with it."""
+    if frame.modality == "image":  # written as they come: those of a domain shall be neighbours
+        found = sorted(found, key=_domain_of)
+    for one in found:
+        read = one if isinstance(one, Fault) else _decoded(one, frame)
         if isinstance(read, Fault):
-            faults.append(read)
-            continue
-        item, small, group = read
-        kept.append(sample)
-        groups.append(group)
-        yield item, small
+            kept.faults.append(read)
+        elif isinstance(one, Sample):
+            item, small, group = read
+            kept.take(one, group)
+            yield item, small
 
 
-def _decoded(sample: Sample, frame: Frame) -> tuple[Images | str, Images | NDArray[np.uint16], int]:
+def _domain_of(one: Sample | Fault) -> list[tuple[int, str]]:
+    return natural(one.domain) if isinstance(one, Sample) else []
+
+
+def _decoded(
+    sample: Sample, frame: Frame
+) -> tuple[Images | str, Images | NDArray[np.uint16], int] | Fault:
     if sample.row.label is None:
-        raise UserError("must have a label, found none")
-    return content_of(sample.row, frame)
+        return Fault(sample.row.place, "must have a label, found none")
+    return attempted(sample.row.place, partial(content_of, sample.row, frame))
 
 
-def _listed(contents: Iterator[Content]) -> Contents:
-    read = list(contents)
-    inputs: Any = np.stack([small for _, small in read]) if read else np.zeros((0, 0), np.uint16)
-    return tuple(str(item) for item, _ in read), inputs
+def _listed(workspace: Path, contents: Iterator[Read]) -> Contents:
+    """Write tokens to a file, since they are larger than the texts."""
+    path, texts = workspace / "inputs", []
+    with path.open("wb") as file:
+        for item, small in contents:
+            texts.append(str(item))
+            file.write(small.tobytes())
+    if not texts:
+        return (), np.zeros((0, 0), np.uint16)
+    return tuple(texts), np.memmap(path, np.uint16, "r").reshape(len(texts), -1)
 
 
-def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Contents:
+def _drawn(frame: Frame, workspace: Path, contents: Iterator[Read]) -> Contents:
     """Write pictures one by one, since a large data set would not fit in memory."""
     paths = [workspace / name for name in ("items", "inputs")]
     count = 0
@@ -129,9 +173,9 @@ def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Conten
 def _at(values: Any, rows: NDArray[np.int64]) -> Any:
     """Return some of the items; as they lie on disk where they are neighbours."""
     first, last = int(rows[0]), int(rows[-1]) + 1
-    if last - first == len(rows):
+    if last - first == len(rows) and not isinstance(values, list):
         return values[first:last]
-    if isinstance(values, tuple):
+    if isinstance(values, tuple | list):
         return tuple(values[row] for row in rows.tolist())
     return values[rows]
 
@@ -149,6 +193,18 @@ def _require_classes(
         f"there must be at least two classes{rule}, found {told}"
         + (f"; {listed(broken)}" if broken else "")
     )
+
+
+def _require_names(counts: Counter[str]) -> None:
+    """Raise UserError if labels are numbers with a fraction, of which hardly two are equal."""
+    real = [word for word in counts if REAL.fullmatch(word)]
+    items = sum(counts[word] for word in real)
+    if len(real) > MOST_REAL or 2 * len(real) > max(items, 2):
+        raise UserError(
+            f"labels must be names or whole numbers, found {len(real)} different numbers with a "
+            f"fraction, such as {real[0]}: quantities cannot be learnt; put them into a few bins "
+            f"(pandas.cut), or, if they are names, write them as such (v1.10)"
+        )
 
 
 def _small(counts: Counter[str], least: int) -> Texts:

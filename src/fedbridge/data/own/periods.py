@@ -6,10 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import Own
+from fedbridge.data.site.dates import as_date, period_of
 from fedbridge.data.site.rows import natural
-
-DAY, WEEK, MONTH, YEAR = "%Y-%m-%d", "%G-W%V", "%Y-%m", "%Y"
-PERIODS = {"day": DAY, "week": WEEK, "month": MONTH, "year": YEAR}
 
 
 def numbered(values: tuple[str, ...], own: Own) -> tuple[NDArray[np.int64], tuple[str, ...]]:
@@ -21,27 +19,14 @@ def numbered(values: tuple[str, ...], own: Own) -> tuple[NDArray[np.int64], tupl
     if own.date is None:
         names = list(values)
     else:
-        moments = [_moment(value) for value in values]
+        moments = [as_date(own.date, value) for value in values]
         if isinstance(own.period, int):
             names = _cut(moments, own.period)
         else:
-            names = [_named(moment, own.period) for moment in moments]
+            names = [period_of(moment, own.period) for moment in moments]
     ordered = sorted(set(names), key=natural)
     place = {name: number for number, name in enumerate(ordered)}
     return np.array([place[name] for name in names], np.int64), tuple(ordered)
-
-
-def _moment(value: str) -> datetime.datetime:
-    moment = datetime.datetime.fromisoformat(value)
-    if moment.tzinfo is None:
-        return moment
-    return moment.astimezone(datetime.UTC).replace(tzinfo=None)
-
-
-def _named(moment: datetime.datetime, period: str) -> str:
-    if period == "quarter":
-        return f"{moment.year:04}-Q{(moment.month + 2) // 3}"
-    return moment.strftime(PERIODS[period])
 
 
 def _cut(moments: list[datetime.datetime], count: int) -> list[str]:

@@ -1,5 +1,6 @@
 """What lies in one's own files: every item with its domain and its task, and what is no item."""
 
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
@@ -7,29 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Own
-from fedbridge.data.site.cells import as_word, is_missing
+from fedbridge.data.site.csv_files import csv_records, csv_tables
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.pictures import encoded, ending_fault
 from fedbridge.data.site.preparing import Fault, attempted
 from fedbridge.data.site.rows import UNLABELLED, Encoded, Row, inside
+from fedbridge.data.site.sheet import Record, Sheet
 from fedbridge.data.site.tables import (
     CSV_ENDINGS,
     PARQUET_ENDINGS,
     RAGGED,
-    Record,
-    as_date,
-    csv_records,
-    labelled,
     parquet_records,
-    row_of,
     table_files,
 )
 from fedbridge.errors import UserError
+from fedbridge.words import word_of
 
 ALL = "all"  # the domain of items where nothing tells domains apart
 TRAIN, TEST = "train", "test"
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Sample:
     """An item, where it is from, its task or date, and its side, as the data say it."""
 
@@ -81,7 +80,7 @@ def _below(root: Path, folder: Path, levels: list[str], names: dict[str, str]) -
         raise UserError(f"{folder}: must have the folders 'train' and 'test', found {found}")
     for path in folders:
         if levels:
-            yield from _below(root, path, deeper, {**names, level: path.name})
+            yield from _below(root, path, deeper, {**names, level: word_of(path.name)})
         else:
             yield from _of_class(root, path, names)
 
@@ -98,7 +97,7 @@ def _of_class(root: Path, folder: Path, names: dict[str, str]) -> Found:
         if fault := ending_fault(path):
             yield Fault(place, fault)
         else:
-            row = Row(place, folder.name, encoded(path))
+            row = Row(place, word_of(folder.name), encoded(path))
             where = names.get("domain", ALL), names.get("task", ""), names.get("split", "")
             yield Sample(row, *where)
 
@@ -107,70 +106,81 @@ def _plural(level: str) -> str:
     return "classes" if level == "class" else f"{level}s"
 
 
-def in_csv(path: Path, own: Own) -> Found:
-    """Yield the rows of a CSV file, or of all in a folder."""
-    for file in table_files(path, CSV_ENDINGS):
-        yield from _rows(file, csv_records(file, own, own.separator), own)
+def in_csv(path: Path, own: Own, notice: Notice | None = None) -> Found:
+    """Yield the rows of a CSV file, or of all in a folder; ``notice`` takes in what is noticed."""
+    sheet, layouts = csv_tables(table_files(path, CSV_ENDINGS), own, notice or Notice())
+    for layout in layouts:
+        yield from _rows(layout.path, csv_records(layout), own, sheet)
 
 
-def in_parquet(path: Path, own: Own) -> Found:
-    """Yield the rows of a Parquet file, or of all in a folder."""
+def in_parquet(path: Path, own: Own, notice: Notice | None = None) -> Found:
+    """Yield the rows of a Parquet file, or of all in a folder; as in_csv."""
+    sheet = Sheet.typed(own, notice or Notice())
     for file in table_files(path, PARQUET_ENDINGS):
-        yield from _rows(file, parquet_records(file, own), own)
+        yield from _rows(file, parquet_records(file, own), own, sheet)
 
 
-def _rows(file: Path, records: Iterator[tuple[str, Record | None]], own: Own) -> Found:
+def _rows(
+    file: Path, records: Iterator[tuple[str, Record | None]], own: Own, sheet: Sheet
+) -> Found:
     for place, values in records:
         short = place.replace(str(file), file.name, 1)
-        yield attempted(short, partial(_sample, file.parent, short, values, own))
+        yield attempted(short, partial(_sample, file.parent, short, values, own, sheet))
 
 
-def _sample(folder: Path, place: str, values: Record | None, own: Own) -> Sample:
+def _sample(folder: Path, place: str, values: Record | None, own: Own, sheet: Sheet) -> Sample:
     if values is None:
         raise UserError(RAGGED)
     if own.image is None:
-        row = row_of(own, place, values)
+        row = sheet.row(place, values)
     else:
-        picture = _picture(folder, _value(values, own.image))
-        row = labelled(own, place, values, picture)
-    domain = ALL if own.domain is None else as_word(_value(values, own.domain))
-    return Sample(row, domain, _task(values, own), _split(values, own))
+        row = sheet.labelled(place, values, _picture(folder, values[own.image], own.image, sheet))
+    domain = ALL if own.domain is None else sheet.needed(values, own.domain)
+    return Sample(row, domain, _task(values, own, sheet), _split(values, own, sheet))
 
 
-def _task(values: Record, own: Own) -> str:
+def _task(values: Record, own: Own, sheet: Sheet) -> str:
     if own.date is not None:
-        return as_date(own.date, _value(values, own.date)).isoformat()
-    return "" if own.task is None else as_word(_value(values, own.task))
+        return str(sheet.date(values, own.date).isoformat())
+    return "" if own.task is None else sheet.needed(values, own.task)
 
 
-def _split(values: Record, own: Own) -> str:
-    return "" if own.split is None else side_of(f"column {own.split!r}", _value(values, own.split))
+def _split(values: Record, own: Own, sheet: Sheet) -> str:
+    if own.split is None:
+        return ""
+    return side_of(f"column {own.split!r}", sheet.needed(values, own.split))
 
 
-def side_of(what: str, value: Any) -> str:
+def side_of(what: str, value: str) -> str:
     """Return ``train`` or ``test``; raise UserError, naming what says so, if it is neither."""
-    word = as_word(value).strip().lower()
+    word = value.lower()
     if word not in (TRAIN, TEST):
         raise UserError(f"{what} must say 'train' or 'test', found {value!r}")
     return word
 
 
-def _value(values: Record, column: str) -> Any:
-    if is_missing(values[column]):
-        raise UserError(f"must have a value in column {column!r}, found none")
-    return values[column]
-
-
-def _picture(folder: Path, value: Any) -> Encoded:
+def _picture(folder: Path, value: Any, column: str, sheet: Sheet) -> Encoded:
     """Return a picture that lies in a file of a table's folder, or in the table itself."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, bytes):
         return Encoded(lambda: data)
-    path = folder / str(data)
+    name = sheet.known({column: data}, column)
+    if name is None:
+        raise UserError(f"must have a value in column {column!r}, found none")
+    path = lying(folder, str(name))
     if not path.resolve().is_relative_to(folder.resolve()):
-        raise UserError(f"picture must lie in the table's folder, found {str(data)!r}")
+        raise UserError(f"picture must lie in the table's folder, found {name!r}")
     if not path.exists():
-        raise UserError(f"picture must be a file, found nothing at {str(data)!r}")
+        raise UserError(f"picture must be a file, found nothing at {name!r}")
     if fault := ending_fault(path):
         raise UserError(fault)
     return encoded(path)
+
+
+def lying(folder: Path, name: str) -> Path:
+    """Return the path of a file by its name, whose letters a disk may have composed or not."""
+    here = folder
+    for part in Path(name).parts:
+        forms = (part, *(unicodedata.normalize(form, part) for form in ("NFC", "NFD")))
+        here = next((path for form in forms if (path := here / form).exists()), here / part)
+    return here

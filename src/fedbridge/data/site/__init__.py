@@ -5,12 +5,13 @@ from typing import Any
 
 from fedbridge.config.site import SiteConfig
 from fedbridge.data.site.database import read_database
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.pictures import read_pictures
 from fedbridge.data.site.rows import Partition
 from fedbridge.data.site.tables import read_csv, read_huggingface, read_parquet
 
-READERS: dict[str, Callable[[Any], list[Partition]]] = {
-    "images": read_pictures,
+READERS: dict[str, Callable[[Any, Notice], list[Partition]]] = {
+    "images": lambda settings, _: read_pictures(settings),
     "csv": read_csv,
     "parquet": read_parquet,
     "huggingface": read_huggingface,
@@ -19,9 +20,9 @@ READERS: dict[str, Callable[[Any], list[Partition]]] = {
 """What lists a site's tasks in their order, by ``data.kind``; the contents are read later."""
 
 
-def partitions_of(site: SiteConfig) -> list[Partition]:
-    """Return the tasks that lie at a site now, in order.
+def partitions_of(site: SiteConfig, notice: Notice | None = None) -> list[Partition]:
+    """Return the tasks that lie at a site now, in order; ``notice`` takes in what is noticed.
 
     Raises UserError if nothing is there, a column is missing or a file may not be read.
     """
-    return READERS[site.data.kind](site.data)
+    return READERS[site.data.kind](site.data, notice or Notice())

@@ -1,12 +1,39 @@
-"""A stream whose tasks arrive while the federation runs, one at most in each slot of time."""
+"""The stream of a site: of tasks that are all there, or arrive, one at most in a slot of time."""
 
 import logging
+from dataclasses import dataclass
 
-from fedbridge.data.scenario import Task
+from fedbridge.data.scenario import ClientStream, Task
 from fedbridge.data.site.holding import Holding
+from fedbridge.data.store import content_fingerprint
 from fedbridge.errors import UserError
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, eq=False)
+class WholeStream(ClientStream):
+    """A stream of which a site holds all tasks. What a client remembers are numbers of items."""
+
+    holding: Holding | None = None
+
+    def state(self) -> list[int]:
+        """Return a number made from all that it holds."""
+        assert self.holding is not None
+        held = [dataset.fingerprint for dataset in self.holding.datasets]
+        return [int(content_fingerprint(held)[:12], 16)]
+
+    def load(self, state: list[int]) -> None:
+        """Raise UserError if it held other items then."""
+        assert self.holding is not None
+        site = self.holding.site
+        if state == self.state() or (not state and site.data.kind == "images"):
+            return  # an older release noted nothing, and read pictures as this one does
+        raise UserError(
+            f"{site.state}: this client has learnt from items that were read otherwise, with other "
+            f"settings in its site config or by the rules of an older release, and what it "
+            f"remembers are their numbers; bring them back, or delete this folder to begin anew"
+        )
 
 
 class LiveStream:

@@ -2,28 +2,35 @@
 
 import math
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.site.signs import Signs, signs_within
 from fedbridge.data.tokens import LENGTH, VOCABULARY
 from fedbridge.errors import UserError
+from fedbridge.words import is_missing, plain, word_of
 
 DIGITS = (2, 1)  # significant digits at which a number is a token: close numbers share one
+Cell = float | int | str
+KEPT = 1 << 16  # cells whose words and tokens are remembered, since few differ
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Cells:
     """The columns of a row that have a value, each a number or a word."""
 
-    values: tuple[tuple[str, float | str], ...]
+    values: tuple[tuple[str, Cell], ...]
 
     @property
     def text(self) -> str:
         """Return ``column: value, column: value``, as an FM for texts reads it."""
-        return ", ".join(f"{name}: {as_word(value)}" for name, value in self.values)
+        return ", ".join([f"{name}: {_word(value)}" for name, value in self.values])
 
     @property
     def tokens(self) -> NDArray[np.uint16]:
@@ -33,41 +40,56 @@ class Cells:
         on which all sites would have to agree.
         """
         ids = np.zeros(LENGTH, np.uint16)
-        told = [token for name, value in self.values for token in _tokens(name, value)]
-        for place, token in enumerate(told[:LENGTH]):
-            ids[place] = zlib.crc32(token.encode()) % (VOCABULARY - 1) + 1
+        told = [token for name, value in self.values for token in _tokens(name, value)][:LENGTH]
+        ids[: len(told)] = told
         return ids
 
 
-def cells(values: dict[str, Any]) -> Cells:
-    """Return the values of columns; raise UserError if one is neither number, word nor date."""
-    known = {name: value for name, value in values.items() if not is_missing(value)}
-    return Cells(tuple((name, _plain(name, value)) for name, value in known.items()))
+def cells(values: Mapping[str, Any], signs: Signs | None = None) -> Cells:
+    """Return the values of columns; raise UserError if one is neither number, word nor date.
+
+    ``signs`` say how numbers are written that are texts; by default these texts tell it.
+    """
+    known = {name: plain(value) for name, value in values.items() if not is_missing(value)}
+    signs = signs or signs_within(value for value in known.values() if isinstance(value, str))
+    return Cells(tuple((name, cell(name, value, signs)) for name, value in known.items()))
 
 
-def is_missing(value: Any) -> bool:
-    """Say whether a table has no value in a place."""
-    return value is None or value == "" or (isinstance(value, float) and math.isnan(value))
-
-
-def as_word(value: Any) -> str:
-    """Return a value as it stands in labels and texts: 3.0 is the word ``3``, as 3 is."""
-    return f"{value:.6g}" if isinstance(value, float) else str(value).strip()
-
-
-def _tokens(name: str, value: float | str) -> list[str]:
-    if isinstance(value, str):
-        return [f"{name}={value.casefold()}"]
-    return [f"{name}={value:.{digits}g}" for digits in DIGITS]
-
-
-def _plain(name: str, value: Any) -> float | str:
-    if isinstance(value, bytes | list | dict):
-        raise UserError(f"column {name!r} must hold numbers, words or dates, found {value!r:.40}")
-    if isinstance(value, bool):
-        return str(value).lower()
+def cell(name: str, value: Any, signs: Signs) -> Cell:
+    """Return a value that is there as a number or a word; raise UserError if it is neither."""
+    number = _number(value, signs)
+    if number is not None:
+        return number
     try:
-        number = float(value)
-    except (TypeError, ValueError):
-        return str(value).strip()
-    return number if math.isfinite(number) else str(value)
+        return word_of(value)
+    except UserError as error:
+        raise UserError(f"column {name!r} {error}") from None
+
+
+def _number(value: Any, signs: Signs) -> float | int | None:
+    """Return a number, as a float if that is exact; None if it is none or endless."""
+    if isinstance(value, str):
+        value = signs.number(value)
+    elif isinstance(value, bool) or not isinstance(value, int | float | Decimal):
+        return None
+    try:
+        near = math.nan if value is None else float(value)
+    except OverflowError:
+        return None
+    if not math.isfinite(near):
+        return None
+    return value if isinstance(value, int) and int(near) != value else near
+
+
+@lru_cache(KEPT)
+def _word(value: Cell) -> str:
+    return value if isinstance(value, str) else word_of(value)
+
+
+@lru_cache(KEPT)
+def _tokens(name: str, value: Cell) -> tuple[int, ...]:
+    if isinstance(value, str):
+        told = [f"{name}={value.casefold()}"]
+    else:
+        told = [f"{name}={value:.{digits}g}" for digits in DIGITS]
+    return tuple(zlib.crc32(token.encode()) % (VOCABULARY - 1) + 1 for token in told)

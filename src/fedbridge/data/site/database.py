@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config.site import SQL
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.rows import Partition
-from fedbridge.data.site.tables import Located, by_task, library, require_columns
+from fedbridge.data.site.sheet import Sheet, require_columns
+from fedbridge.data.site.tables import Located, by_task, library
 from fedbridge.errors import UserError
 
 READ_ONLY = {
@@ -19,7 +21,7 @@ READ_ONLY = {
 """What makes a database refuse to be written to; with others, nothing is committed at least."""
 
 
-def read_database(settings: SQL) -> list[Partition]:
+def read_database(settings: SQL, notice: Notice) -> list[Partition]:
     """List the tasks of a table or a query; see partitions_of. No error tells the URL."""
     sqlalchemy = library("sqlalchemy", "sql", "data.kind = 'sql'")
     url = os.environ.get(settings.url_variable)
@@ -38,7 +40,8 @@ def read_database(settings: SQL) -> list[Partition]:
     _require_file(engine, settings)
     try:
         with engine.connect() as connection:
-            return by_task(settings, _rows(sqlalchemy, connection, settings), "all")
+            rows = _rows(sqlalchemy, connection, settings)
+            return by_task(settings, Sheet.typed(settings, notice), rows, "all")
     except sqlalchemy.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or type(error).__name__
         raise UserError(f"{_source(settings)}: the database refuses: {cause}") from None

@@ -4,6 +4,7 @@ A task that was taken stays as it is. So item n is the same item after a restart
 tasks have arrived, and what a client remembers of it stays right.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -15,6 +16,7 @@ from fedbridge.config.site import Held, SiteConfig
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import Task
 from fedbridge.data.site import partitions_of
+from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import (
     TEST,
     TRAIN,
@@ -26,7 +28,9 @@ from fedbridge.data.site.preparing import (
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import Images, Part, Texts, content_fingerprint, read_part, write_part
 from fedbridge.errors import UserError
+from fedbridge.words import RULES
 
+log = logging.getLogger(__name__)
 Admit = Callable[[Dataset], None]
 """Is shown every task before it is taken for the first time; raises UserError to refuse it."""
 
@@ -45,6 +49,7 @@ class Holding:
         self.labels: NDArray[np.int64] = np.zeros(0, np.int64)
         self._admit = admit
         self._ends: list[int] = []
+        self._said: set[str] = set()
 
     def take(self) -> bool:
         """Take the next task if there is one that is complete; raise UserError if it is unfit."""
@@ -52,13 +57,15 @@ class Holding:
         if not folder.is_dir():
             self.site.state.mkdir(mode=0o700, parents=True, exist_ok=True)  # private data
             taken = {dataset.domain_names[0] for dataset in self.datasets}
-            waiting = [p for p in partitions_of(self.site) if p.name not in taken]
+            notice = Notice()
+            waiting = [p for p in partitions_of(self.site, notice) if p.name not in taken]
             ready = [p for p in waiting if p.complete or not self.held.live]
             if not ready:
                 return False
             part = prepared(ready[0], self.frame, self.held)
             self._admit(dataset_of(part, content_fingerprint(part.domain)))
             write_part(folder, part)
+            self._say(notice)
         self._add(*read_part(folder))
         return True
 
@@ -71,10 +78,17 @@ class Holding:
             if not folder.is_dir():
                 raise UserError(
                     f"{folder}: this client has learnt {count} tasks, but task {number} is not "
-                    f"there as it was read then; bring it back, or delete {self.site.state} to "
-                    f"begin anew"
+                    f"there as it was read then, with the settings of then and by the rules of "
+                    f"this release; bring it back, or delete {self.site.state} to begin anew"
                 )
             self._add(*read_part(folder))
+
+    def _say(self, notice: Notice) -> None:
+        """Tell once what was noticed while tasks were read."""
+        for line in notice.notes().spoken:
+            if line not in self._said:
+                log.info("%s: %s", self.site.client, line)
+        self._said |= set(notice.notes().spoken)
 
     def inputs_of(self, rows: Indices) -> Images | NDArray[np.uint16]:
         """Return items ``(n, ...)`` as small models read them."""
@@ -142,5 +156,7 @@ def _mark(site: SiteConfig, frame: Frame) -> str:
     about = site.data.model_dump(mode="json", exclude={"live", "complete", "path"})
     path = getattr(site.data, "path", site.state)
     about["path"] = os.path.relpath(path, site.state)  # both may be moved together
+    if site.data.kind != "images":
+        about["rules"] = RULES
     shape = [frame.classes, frame.modality, frame.size, frame.side]
     return content_fingerprint([about, shape])[:16]

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from fedbridge.config.site import UNSAFE, Images
 from fedbridge.data.site.rows import Encoded, Partition, Row, in_order, inside
 from fedbridge.errors import UserError
+from fedbridge.words import word_of
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -29,10 +30,10 @@ def read_pictures(settings: Images) -> list[Partition]:
     folders = [path for path in inside(settings.path, "tasks") if _is_folder(path)]
     if not folders:
         raise UserError(f"{settings.path}: must have a folder for each task, found none")
-    found = [Partition(folder.name, False, partial(_rows, folder)) for folder in folders]
+    found = [Partition(word_of(one.name), False, partial(_rows, one)) for one in folders]
     if settings.complete != "marker":
         return in_order(found, settings.complete)
-    marked = {folder.name: _is_marked(folder) for folder in folders}
+    marked = {word_of(folder.name): _is_marked(folder) for folder in folders}
     return [Partition(one.name, marked[one.name], one.rows) for one in in_order(found, "next")]
 
 
@@ -61,7 +62,7 @@ def _rows(folder: Path) -> Iterator[Row]:
         for path in files:
             if fault := ending_fault(path):
                 raise UserError(f"{path}: {fault}")
-            yield Row(str(path), label.name, encoded(path))
+            yield Row(str(path), word_of(label.name), encoded(path))
 
 
 def ending_fault(path: Path) -> str:

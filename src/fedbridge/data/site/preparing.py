@@ -21,6 +21,7 @@ from fedbridge.data.store import Images, Part, Texts
 from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import seed_for
+from fedbridge.words import alike
 
 T = TypeVar("T")
 TRAIN, VALIDATION, TEST = range(3)
@@ -182,7 +183,7 @@ def _item(row: Row, frame: Frame) -> Item:
     if row.label not in frame.classes:
         raise UserError(
             f"label must be one of data.classes of the common config ({_some(frame.classes)}), "
-            f"found {row.label!r}"
+            f"found {row.label!r}{_meant(row.label, frame.classes)}"
         )
     if isinstance(row.content, Encoded) != (frame.modality == "image"):
         raise UserError(f"must be of data.modality = {frame.modality!r} of the common config")
@@ -216,6 +217,12 @@ def _content(
 
 def _number(digest: str) -> int:
     return int(digest[:16], 16) >> 1
+
+
+def _meant(label: str, classes: tuple[str, ...]) -> str:
+    """Ask whether a class was meant that differs in case or blanks alone."""
+    near = [name for same in alike((label, *classes)) if label in same for name in same]
+    return f"; did you mean {near[1]!r}?" if near else ""
 
 
 def _some(names: tuple[str, ...]) -> str:

@@ -12,14 +12,14 @@ UNLABELLED = "unlabelled"
 """The class of items that need none."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Encoded:
     """A picture as it lies in a file; ``data`` is read when it is decoded."""
 
     data: Callable[[], bytes]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Row:
     """One item: where it stands, its class, what it is, and what it belongs to."""
 

@@ -1,66 +1,62 @@
 """Tables of a site: CSV, Parquet and Hugging Face sets, row by row, as texts, cells or pictures."""
 
-import csv
-import datetime
-import difflib
 import importlib
 import importlib.util
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
 from fedbridge.data.hub import foreign_errors, state_of
-from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
-from fedbridge.data.site.rows import UNLABELLED, Encoded, Partition, Row, in_order, inside
+from fedbridge.data.site.csv_files import Layout, csv_records, csv_tables
+from fedbridge.data.site.dates import period_of
+from fedbridge.data.site.noticing import Notice
+from fedbridge.data.site.rows import Partition, Row, in_order, inside
+from fedbridge.data.site.sheet import Record, Sheet, require_columns
 from fedbridge.errors import UserError
+from fedbridge.words import word_of
 
-Record = dict[str, Any]
 Located = tuple[str, Record]  # where a row stands, and its values by column
 CSV_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 RAGGED = "must have a value for each column of the header"
+SHEETS = (".xlsx", ".xls", ".xlsm", ".xlsb", ".ods")
+"""Endings of spreadsheets, whose tables may hold anything."""
+Sources = Mapping[Path, Callable[[], Iterator[Located]]]
+NARROW = {
+    "float": np.float32,
+    "float32": np.float32,
+    "halffloat": np.float16,
+    "float16": np.float16,
+}
+"""Kinds of numbers of few bits, as Arrow and ``datasets`` call them."""
 
-NAMES: dict[str, str] = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m"}
-"""Names of periods, which sort as time goes."""
 
-
-def read_csv(settings: CSV) -> list[Partition]:
+def read_csv(settings: CSV, notice: Notice) -> list[Partition]:
     """List the tasks of a CSV file or of a folder of them; see partitions_of."""
-    return _files(settings, settings.path, CSV_ENDINGS, _csv_rows)
+    files = table_files(settings.path, CSV_ENDINGS)
+    sheet, layouts = csv_tables(files, settings, notice)
+    return _files(settings, sheet, {one.path: partial(_whole, one) for one in layouts})
 
 
-def _csv_rows(settings: CSV, path: Path) -> Iterator[Located]:
-    for place, values in csv_records(path, settings, settings.separator):
+def _whole(layout: Layout) -> Iterator[Located]:
+    for place, values in csv_records(layout):
         if values is None:
             raise UserError(f"{place}: {RAGGED}")
         yield place, values
 
 
-def csv_records(
-    path: Path, columns: Columns, separator: str
-) -> Iterator[tuple[str, Record | None]]:
-    """Yield the place and the values of each row, None where it does not fit the header."""
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file, delimiter=separator, strict=True)
-            require_columns(str(path), columns, reader.fieldnames or ())
-            for values in reader:
-                ragged = None in values or None in values.values()
-                yield f"{path}: line {reader.line_num}", None if ragged else dict(values)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: must be a CSV file in UTF-8: {error}") from error
-
-
-def read_parquet(settings: Parquet) -> list[Partition]:
+def read_parquet(settings: Parquet, notice: Notice) -> list[Partition]:
     """List the tasks of a Parquet file or of a folder of them; see partitions_of."""
-    return _files(settings, settings.path, PARQUET_ENDINGS, _parquet_rows)
-
-
-def _parquet_rows(settings: Parquet, path: Path) -> Iterator[Located]:
-    return parquet_records(path, settings)
+    files = table_files(settings.path, PARQUET_ENDINGS)
+    sheet = Sheet.typed(settings, notice)
+    sources = {file: partial(parquet_records, file, settings) for file in files}
+    return _files(settings, sheet, sources)
 
 
 def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
@@ -69,23 +65,32 @@ def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
     try:
         file = parquet.ParquetFile(path)
         require_columns(str(path), columns, file.schema_arrow.names)
+        kinds = {column: str(file.schema_arrow.field(column).type) for column in columns.columns}
         row = 0
         for batch in file.iter_batches(columns=list(columns.columns)):
             for values in batch.to_pylist():
                 row += 1
-                yield f"{path}: row {row}", values
+                yield f"{path}: row {row}", _narrowed(values, kinds)
     except UserError:
         raise
     except Exception as error:  # of pyarrow's many kinds
         raise UserError(f"{path}: must be a Parquet file: {error}") from error
 
 
-def read_huggingface(settings: HuggingFace) -> list[Partition]:
+def _narrowed(values: Record, kinds: dict[str, str]) -> Record:
+    """Have numbers of few bits as such, so that 0.1 is not 0.10000000149011612."""
+    for column, kind in kinds.items():
+        if kind in NARROW and values[column] is not None:
+            values[column] = NARROW[kind](values[column])
+    return values
+
+
+def read_huggingface(settings: HuggingFace, notice: Notice) -> list[Partition]:
     """List the tasks of a Hugging Face set on disk; see partitions_of."""
     if not settings.path.is_dir():
         raise UserError(f"{settings.path}: must be a folder that save_to_disk wrote")
     state_of(settings.path, str(settings.path))  # of another kind is refused
-    return by_task(settings, _huggingface_rows(settings), "all")
+    return by_task(settings, Sheet.typed(settings, notice), _huggingface_rows(settings), "all")
 
 
 def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
@@ -105,11 +110,12 @@ def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
         if settings.image is not None:  # bytes, which we decode ourselves
             table = table.cast_column(settings.image, datasets.Image(decode=False))
         named = getattr(table.features[settings.label], "int2str", None)
+        kinds = {name: str(getattr(table.features[name], "dtype", "")) for name in settings.columns}
         for row, values in enumerate(table.select_columns(list(settings.columns))):
             label = values[settings.label]
             if named is not None and label is not None:
                 values[settings.label] = named(label) if label >= 0 else None
-            yield f"{place} {row}", values
+            yield f"{place} {row}", _narrowed(values, kinds)
 
 
 def table_files(path: Path, endings: tuple[str, ...]) -> list[Path]:
@@ -122,115 +128,67 @@ def table_files(path: Path, endings: tuple[str, ...]) -> list[Path]:
         raise UserError(f"{path}: must be a file or a folder, found nothing")
     for file in files:
         if file.suffix.lower() not in endings:
-            raise UserError(f"{file}: must end with {' or '.join(endings)}")
+            raise UserError(f"{file}: must end with {' or '.join(endings)}{_advice(file)}")
     if not files:
         raise UserError(f"{path}: must hold files that end with {' or '.join(endings)}, found none")
     return files
 
 
-def _files(
-    settings: CSV | Parquet,
-    path: Path,
-    endings: tuple[str, ...],
-    read: Callable[[Any, Path], Iterator[Located]],
-) -> list[Partition]:
-    files = table_files(path, endings)
-    if settings.task or settings.date or path.is_file():
-        return by_task(settings, (row for file in files for row in read(settings, file)), "all")
-    whole = [Partition(file.stem, False, partial(_parsed, settings, file, read)) for file in files]
+def _advice(file: Path) -> str:
+    if file.suffix.lower() not in SHEETS:
+        return ""
+    return "; a spreadsheet is read once it is saved as CSV in UTF-8, or as Parquet"
+
+
+def _files(settings: CSV | Parquet, sheet: Sheet, sources: Sources) -> list[Partition]:
+    if settings.task or settings.date or settings.path.is_file():
+        located = (row for read in sources.values() for row in read())
+        return by_task(settings, sheet, located, "all")
+    whole = [
+        Partition(word_of(file.stem), False, partial(_parsed, sheet, read))
+        for file, read in sources.items()
+    ]
     return in_order(whole, settings.complete)
 
 
-def _parsed(
-    settings: CSV | Parquet, file: Path, read: Callable[[Any, Path], Iterator[Located]]
-) -> Iterator[Row]:
-    return (row_of(settings, *located) for located in read(settings, file))
+def _parsed(sheet: Sheet, read: Callable[[], Iterator[Located]]) -> Iterator[Row]:
+    for place, values in read():
+        with _told(place):
+            row = sheet.row(place, values)
+        yield row
 
 
-def by_task(settings: Table, located: Iterable[Located], otherwise: str) -> list[Partition]:
+def by_task(
+    settings: Table, sheet: Sheet, located: Iterable[Located], otherwise: str
+) -> list[Partition]:
     """Deal rows out to tasks by the column of tasks or of dates; see partitions_of."""
     tasks: dict[str, list[Row]] = {}
     for place, values in located:
-        tasks.setdefault(_task(settings, place, values, otherwise), []).append(
-            row_of(settings, place, values)
-        )
+        with _told(place):
+            name = _task(settings, sheet, values, otherwise)
+            tasks.setdefault(name, []).append(sheet.row(place, values))
     if not tasks:
-        raise UserError(f"{_source(settings)}: must have rows, found none")
+        source = getattr(settings, "path", "the database")
+        raise UserError(f"{source}: must have rows, found none")
     found = [Partition(name, False, partial(list, rows)) for name, rows in tasks.items()]
     return in_order(found, settings.complete)
 
 
-def row_of(settings: Columns, place: str, values: Record) -> Row:
-    """Return the item of a row of a table."""
-    content: str | Encoded | Cells
-    if settings.features is not None:
-        content = cells({name: values[name] for name in settings.features})
-    elif settings.text is not None:
-        text = values[settings.text]
-        content = "" if is_missing(text) else str(text)
-    else:
-        content = Encoded(partial(_picture_bytes, values[getattr(settings, "image", "")]))
-    return labelled(settings, place, values, content)
-
-
-def labelled(settings: Columns, place: str, values: Record, content: str | Encoded | Cells) -> Row:
-    """Return an item of this content with the label and the group of a row."""
-    label = values[settings.label] if settings.labelled else UNLABELLED
-    group = None
-    if settings.group is not None and not is_missing(values[settings.group]):
-        group = str(values[settings.group])
-    return Row(place, None if is_missing(label) else as_word(label), content, group)
-
-
-def _task(settings: Table, place: str, values: Record, otherwise: str) -> str:
-    column = settings.task or settings.date
-    if column is None:
-        return otherwise
-    value = values[column]
-    if is_missing(value):
-        raise UserError(f"{place}: must have a value in column {column!r}, found none")
+def _task(settings: Table, sheet: Sheet, values: Record, otherwise: str) -> str:
     if settings.task is not None:
-        return as_word(value)
+        return sheet.needed(values, settings.task)
+    if settings.date is not None:
+        return period_of(sheet.date(values, settings.date), settings.period)
+    return otherwise
+
+
+@contextmanager
+def _told(place: str) -> Iterator[None]:
+    """Say where a row stands that cannot be used."""
     try:
-        return as_date(column, value).strftime(NAMES[settings.period])
+        yield
     except UserError as error:
         raise UserError(f"{place}: {error}") from error
-
-
-def as_date(column: str, value: Any) -> datetime.date:
-    """Return a date, or date and time; raise UserError if the value is none."""
-    if isinstance(value, datetime.date):
-        return value
-    try:
-        return datetime.datetime.fromisoformat(str(value).strip())
-    except ValueError as error:
-        raise UserError(
-            f"column {column!r} must hold dates such as 2025-01-31, found {value!r}"
-        ) from error
-
-
-def _picture_bytes(value: Any) -> bytes:
-    data = (value or {}).get("bytes")
-    if not isinstance(data, bytes):
-        raise ValueError("the picture must lie in the data set itself, found none there")
-    return data
-
-
-def require_columns(place: str, settings: Columns, found: Iterable[str]) -> None:
-    """Raise UserError naming the setting if a column that it names is not there."""
-    known = tuple(found)
-    for role, column in settings.roles:
-        if column not in known:
-            close = difflib.get_close_matches(column, known, n=1)
-            raise UserError(
-                f"{place}: {settings.where}.{role}: must be one of the columns "
-                f"{', '.join(known)}, found {column!r}"
-                + (f"; did you mean {close[0]!r}?" if close else "")
-            )
-
-
-def _source(settings: Table) -> str:
-    return str(getattr(settings, "path", "the database"))
 
 
 def library(module: str, extra: str, wanted_by: str) -> Any:

@@ -1,0 +1,284 @@
+"""CSV files: how each is written, on which line every record stands, and their values by pandas."""
+
+import codecs
+import csv
+import re
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from fedbridge.config.columns import CSVColumns
+from fedbridge.data.site.noticing import Notice
+from fedbridge.data.site.sheet import Record, Sheet, require_columns
+from fedbridge.data.site.signs import Evidence, found_signs
+from fedbridge.errors import UserError
+from fedbridge.words import composed
+
+SEPARATORS = (",", ";", "\t", "|")
+BLOCK = 20_000  # records that pandas returns at once
+PIECE = 1 << 20  # bytes that are looked at at once
+OTHERS = 1000  # records of which columns that are not read are looked at too
+MANY = 50_000  # different values that are looked at
+ROW, SHORT, LONG, BLANK = range(4)  # what a record may be
+BOMS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    *((bom, "utf-32") for bom in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
+    *((bom, "utf-16") for bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
+)
+KINDS = {
+    b"PK\x03\x04": "an Excel workbook or another zip file; save it as CSV in UTF-8, or as Parquet",
+    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV in UTF-8, or as Parquet",
+    b"\x1f\x8b": "a compressed file; unpack it",
+    b"PAR1": "a Parquet file; name it as such",
+}
+"""What files that are no CSV begin with."""
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How a file is written, and where its records stand."""
+
+    path: Path
+    encoding: str
+    separator: str
+    columns: int
+    before: int
+    """Records through the header."""
+    places: dict[str, int]
+    """Of each column that is read which one it is, from 0."""
+    lines: "array[int]" = field(default_factory=lambda: array("q"))
+    """The first line of each record after the header."""
+    kinds: bytearray = field(default_factory=bytearray)
+    """What each of them is."""
+
+
+def csv_tables(
+    files: Sequence[Path], settings: CSVColumns, notice: Notice
+) -> tuple[Sheet, list[Layout]]:
+    """Look at all files of a table once, and return how they are written and read.
+
+    Raises UserError naming file and rule if one is no CSV file, or a column is not there.
+    """
+    features, others = _Seen(), _Seen()
+    layouts = []
+    for path in files:
+        with _words(path):
+            layouts.append(_laid_out(path, settings, notice))
+            _look_through(layouts[-1], settings, features, others)
+    found = found_signs(
+        features.evidence, others.evidence, settings.decimal, settings.thousands, settings.where
+    )
+    notice.guessed |= dict.fromkeys(found.guessed)
+    notice.odd |= dict.fromkeys(found.odd)
+    return Sheet(settings, notice, found.signs), layouts
+
+
+def csv_records(layout: Layout) -> Iterator[tuple[str, Record | None]]:
+    """Yield the place and the values of each row, None where it does not fit the header."""
+    with _words(layout.path):
+        rows = _rows(layout)
+        for line, kind in zip(layout.lines, layout.kinds, strict=True):
+            place = f"{layout.path}: line {line}"
+            values = () if kind == LONG else next(rows, None)
+            if values is None:
+                raise _unlike(place)
+            if kind == ROW:
+                yield place, dict(zip(layout.places, values, strict=True))
+            elif kind != BLANK:
+                yield place, None
+        if next(rows, None) is not None:
+            raise _unlike(str(layout.path))
+
+
+def _unlike(place: str) -> UserError:
+    return UserError(f"{place}: its quotes leave open where a value ends")
+
+
+def _rows(layout: Layout) -> Iterator[tuple[Any, ...]]:
+    """Yield what pandas reads of each record that is not too long, every value a text."""
+    import pandas
+
+    with layout.path.open(encoding=layout.encoding, newline="") as file:
+        try:
+            blocks = pandas.read_csv(
+                file,
+                sep=layout.separator,
+                header=None,
+                names=range(layout.columns),
+                index_col=False,
+                usecols=sorted(layout.places.values()),
+                skiprows=layout.before,
+                skip_blank_lines=False,
+                dtype=object,
+                na_filter=False,
+                on_bad_lines="skip",
+                chunksize=BLOCK,
+            )
+            for block in blocks:
+                yield from zip(*(block[n].tolist() for n in layout.places.values()), strict=True)
+        except pandas.errors.EmptyDataError:
+            return
+
+
+@dataclass
+class _Seen:
+    """Different values of some columns, and what they tell of signs."""
+
+    evidence: Evidence = field(default_factory=Evidence)
+    values: set[str] = field(default_factory=set)
+
+    def see(self, value: str) -> None:
+        if value not in self.values and not value.isdigit():
+            if len(self.values) < MANY:
+                self.values.add(value)
+            self.evidence.see(value)
+
+
+def _laid_out(path: Path, settings: CSVColumns, notice: Notice) -> Layout:
+    encoding = _encoding(path, settings, notice)
+    headers = {sign: _header(path, encoding, sign, settings) for sign in SEPARATORS}
+    separator = settings.separator
+    if separator is None:
+        separator = max(SEPARATORS, key=lambda sign: _fitness(headers[sign][1], settings))
+        if separator != ",":
+            notice.guessed[
+                f"{separator!r} as what stands between values; {settings.where}.separator states it"
+            ] = None
+    elif separator not in headers:
+        headers[separator] = _header(path, encoding, separator, settings)
+    before, header = headers[separator]
+    require_columns(str(path), settings, header, _forgotten(headers, separator, settings))
+    places = {column: header.index(composed(column)) for column in settings.columns}
+    return Layout(path, encoding, separator, len(header), before, places)
+
+
+def _header(
+    path: Path, encoding: str, separator: str, settings: CSVColumns
+) -> tuple[int, list[str]]:
+    """Return the number of records through the header, and the names in it."""
+    reader = csv.reader(_text(path, encoding, settings.where), delimiter=separator)
+    for count, fields in enumerate(reader, start=1):
+        if any(name.strip() for name in fields):
+            return count, [composed(name) for name in fields]
+    raise UserError(f"{path}: must have a header, found an empty file")
+
+
+def _fitness(header: list[str], settings: CSVColumns) -> tuple[int, int]:
+    """Return how many columns are found that are wanted, and how many there are at all."""
+    return sum(composed(column) in header for column in settings.columns), len(header)
+
+
+def _forgotten(
+    headers: dict[str, tuple[int, list[str]]], separator: str, settings: CSVColumns
+) -> str:
+    """Suggest another separator where it makes more of the header than the one that is stated."""
+    best = max(headers, key=lambda sign: _fitness(headers[sign][1], settings))
+    if _fitness(headers[best][1], settings) <= _fitness(headers[separator][1], settings):
+        return ""
+    count = len(headers[separator][1])
+    reads = "as one column" if count == 1 else f"as {count} columns"
+    return f"; the header reads {reads}: did you mean {settings.where}.separator = {best!r}?"
+
+
+def _look_through(layout: Layout, settings: CSVColumns, features: _Seen, others: _Seen) -> None:
+    """Note the line of every record, and what its numbers tell; raise UserError on stray quotes."""
+    wanted = [layout.places[column] for column in settings.features or ()]
+    rest = [place for place in range(layout.columns) if place not in wanted]
+    lines = _text(layout.path, layout.encoding, settings.where)
+    reader = csv.reader(lines, delimiter=layout.separator, strict=True)
+    last = 0
+    try:
+        for number, fields in enumerate(reader):
+            first, last = last + 1, reader.line_num
+            if number < layout.before:
+                continue
+            layout.lines.append(first)
+            layout.kinds.append(kind := _kind(fields, layout.columns))
+            if kind == ROW:
+                for place in wanted:
+                    features.see(fields[place])
+                for place in rest if number < OTHERS else ():
+                    others.see(fields[place])
+    except csv.Error as error:
+        raise UserError(f"{layout.path}: line {last + 1}: must be CSV: {error}") from error
+
+
+def _kind(fields: list[str], columns: int) -> int:
+    if len(fields) == columns:
+        return ROW
+    if not fields or (len(fields) == 1 and not fields[0].strip()):
+        return BLANK
+    return SHORT if len(fields) < columns else LONG
+
+
+def _encoding(path: Path, settings: CSVColumns, notice: Notice) -> str:
+    """Return how a file holds letters; raise UserError if it holds none, or nobody knows how."""
+    where = f"{settings.where}.encoding"
+    with path.open("rb") as file:
+        head = file.read(4)
+    for mark, kind in KINDS.items():
+        if head.startswith(mark):
+            raise UserError(f"{path}: must be a CSV file, found {kind}")
+    if settings.encoding is not None:
+        return (
+            "utf-8-sig" if codecs.lookup(settings.encoding).name == "utf-8" else settings.encoding
+        )
+    for bom, encoding in BOMS:
+        if head.startswith(bom):
+            return encoding
+    fault = _fault(path, "utf-8")
+    if fault is None:
+        return "utf-8"
+    if (worse := _fault(path, "cp1252")) is not None:
+        raise UserError(
+            f"{path}: must be a CSV file in UTF-8, found neither that nor cp1252 (the byte "
+            f"{worse.object[worse.start]:#x}); state {where}"
+        )
+    near = fault.object[max(0, fault.start - 20) : fault.start + 20].decode("cp1252", "replace")
+    word = re.search(r"\w*[^\x00-\x7f]+\w*", near)
+    notice.guessed[
+        f"{path.name} in cp1252, as Windows writes in the west, since it is no UTF-8 "
+        f"({word[0] if word else near!r}); {where} states it"
+    ] = None
+    return "cp1252"
+
+
+def _fault(path: Path, encoding: str) -> UnicodeDecodeError | None:
+    """Return why a file is not in an encoding; None if it is."""
+    decoder = codecs.getincrementaldecoder(encoding)()
+    with path.open("rb") as file:
+        try:
+            while piece := file.read(PIECE):
+                decoder.decode(piece)
+            decoder.decode(b"", True)
+        except UnicodeDecodeError as error:
+            return error
+    return None
+
+
+def _text(path: Path, encoding: str, where: str) -> Iterator[str]:
+    """Yield the lines of a file; raise UserError if it holds what no text does."""
+    with path.open(encoding=encoding, newline="") as file:
+        for line in file:
+            if "\0" in line:
+                raise UserError(
+                    f"{path}: must be text, found NUL bytes; if it is UTF-16, state "
+                    f"{where}.encoding = 'utf-16-le' or 'utf-16-be'"
+                )
+            yield line
+
+
+@contextmanager
+def _words(path: Path) -> Iterator[None]:
+    """Tell in words why a file cannot be read."""
+    try:
+        yield
+    except UnicodeError as error:
+        raise UserError(f"{path}: must be in the encoding that is stated: {error}") from error
+    except csv.Error as error:
+        raise UserError(f"{path}: must be CSV: {error}") from error
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read: {error.strerror}") from error
