@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Hub
+from fedbridge.data.faults import listed
 from fedbridge.data.hub_rows import Rows, read_rows
+from fedbridge.data.pixels import PIXELS
 from fedbridge.data.store import (
     Part,
     content_fingerprint,
@@ -38,7 +40,23 @@ def hub_parts(name: str, hub: Hub, root: Path) -> list[Path]:
             splits, about = from_folder(local) if local.is_dir() else from_hub(where, hub)
             rows = read_rows(name, splits, hub)
         _store(rows, about, folder)
-    return sorted(folder.iterdir())
+    parts = sorted(folder.iterdir())
+    _require_whole(name, hub, parts)
+    return parts
+
+
+def _require_whole(name: str, hub: Hub, folders: list[Path]) -> None:
+    """Raise UserError if rows cannot be used and must not be left out."""
+    if hub.broken == "skip":
+        return
+    origins = [part.origin for part, _ in map(read_part, folders) if part.origin is not None]
+    broken = [line for origin in origins for line in origin.broken]
+    if broken:
+        count = len(broken) + sum(len(origin.places) for origin in origins)
+        raise UserError(
+            f"data.name: {name}: of {count} rows {listed(broken)}. {hub.where}.broken = 'skip' "
+            f"leaves them out"
+        )
 
 
 def must_ask_hub(name: str, hub: Hub, root: Path) -> bool:
@@ -52,7 +70,8 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     where = name.removeprefix(PREFIX)
     local = Path(where).expanduser()
     identity: Any = state_of(local, name) if local.is_dir() else owned_name(name)
-    return where, local, root / content_fingerprint([identity, hub.model_dump(mode="json")])[:32]
+    settings = hub.model_dump(mode="json", exclude={"broken"})
+    return where, local, root / content_fingerprint([identity, settings, PIXELS])[:32]
 
 
 def select_parts(

@@ -97,8 +97,7 @@ def read_labels(
     if kind not in ("class", "text", "number"):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must hold classes, texts or integers")
     values = column_values(table.select_columns([column]))
-    nothing = (None, "", -1) if role == "label" else (None, "")
-    missing = [row for row, value in enumerate(values) if value in nothing]
+    missing = _missing(values, role)
     if missing:
         first = ", ".join(places[row] for row in missing[:TOLD])
         raise UserError(
@@ -106,12 +105,11 @@ def read_labels(
             f"{len(missing)} of {len(values)} ({first}{', ...' if len(missing) > TOLD else ''}); "
             f"data.hub.splits can leave out a split without"
         )
-    known = range(len(feature.names)) if kind == "class" else range(0)
-    strange = [row for row, value in enumerate(values) if known and value not in known]
+    strange = _strange(values, feature)
     if strange:
         raise UserError(
-            f"data.hub.{role}: {name}: {column!r} must hold one of the {len(known)} classes that "
-            f"it announces, but {len(strange)} of {len(values)} rows do not, the first being "
+            f"data.hub.{role}: {name}: {column!r} must hold one of the {len(feature.names)} "
+            f"classes that it announces, but {len(strange)} of {len(values)} rows do not, the first being "
             f"{places[strange[0]]} with {values[strange[0]]}"
         )
     used, numbers = np.unique(np.array(values), return_inverse=True)
@@ -119,3 +117,27 @@ def read_labels(
     if len(set(names)) < len(names):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must not give two classes one name")
     return numbers.astype(np.int64), names
+
+
+def unlabelled(table: Any, column: str) -> dict[int, str]:
+    """Return the rows whose label is missing or was not announced, each with what is wrong."""
+    values = column_values(table.select_columns([column]))
+    faults = {
+        row: f"column {column!r} must hold one of the classes that it announces, found "
+        f"{values[row]!r}"
+        for row in _strange(values, table.features[column])
+    }
+    faults |= {row: f"must have a label in column {column!r}" for row in _missing(values, "label")}
+    return dict(sorted(faults.items()))
+
+
+def _missing(values: list[Any], role: str) -> list[int]:
+    nothing = (None, "", -1) if role == "label" else (None, "")
+    return [row for row, value in enumerate(values) if value in nothing]
+
+
+def _strange(values: list[Any], feature: Any) -> list[int]:
+    if kind_of(feature) != "class":
+        return []
+    known = range(len(feature.names))
+    return [row for row, value in enumerate(values) if value not in known]

@@ -7,6 +7,7 @@ from pathlib import Path
 from fedbridge.agreement import agreement
 from fedbridge.config import Config, load_config
 from fedbridge.config.site import Held
+from fedbridge.data.faults import listed
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.deploy.agreement import read_agreed
@@ -60,8 +61,10 @@ def site(folder: Path, client: str) -> str:
         return "the share that the config gives to it"
     assert isinstance(settings.data, Held)
     frame, tasks = Frame.of(config), partitions_of(settings)
-    items = sum(len(prepared(task, frame, settings.data).labels) for task in tasks)
-    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks"
+    read = [prepared(task, frame, settings.data) for task in tasks]
+    items, left_out = sum(len(part.labels) for part, _ in read), [f for _, fs in read for f in fs]
+    told = f"; left out: {listed(dict.fromkeys(left_out))}" if left_out else ""
+    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{told}"
 
 
 def _config(folder: Path) -> Config:

@@ -9,15 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.faults import Fault, attempted, listed, on_both_sides
 from fedbridge.data.own.samples import TEST, Sample
-from fedbridge.data.site.preparing import Fault, Frame, attempted, content_of
+from fedbridge.data.site.preparing import Content, Frame, content_of, group_of
 from fedbridge.data.site.rows import natural
-from fedbridge.data.store import Images, Origin, Part, Texts
+from fedbridge.data.store import Images, Origin, Part, Texts, at_rows
 from fedbridge.errors import UserError
 
-Content = tuple[Images | str, Images | NDArray[np.uint16]]
 Contents = tuple[Images | Texts, Images | NDArray[np.uint16]]
-TOLD = 10  # faults that an error names at most
 
 
 def parts_of(
@@ -31,35 +30,40 @@ def parts_of(
     samples = [one for one in found if isinstance(one, Sample)]
     samples.sort(key=lambda sample: natural(sample.domain))  # stable: items stay in their order
     kept: list[Sample] = []
-    groups: list[int] = []
-    contents = _contents(samples, frame, kept, groups, faults)
+    digests: list[int] = []
+    contents = _contents(samples, frame, kept, digests, faults)
     items, inputs = (_listed if frame.modality == "text" else partial(_drawn, frame, workspace))(
         contents
     )
+    split = _official(kept)
+    twice = _twice(kept, digests, split)
+    faults += twice.values()
     broken = tuple(str(fault) for fault in sorted(faults, key=lambda fault: natural(fault.place)))
-    counts = Counter(sample.row.label or "" for sample in kept)
+    counts = Counter(one.row.label or "" for row, one in enumerate(kept) if row not in twice)
     classes = tuple(sorted((name for name in counts if counts[name] >= least), key=natural))
     _require_classes(classes, counts, least, broken)
     small = _small(counts, least)
     numbers = {name: number for number, name in enumerate(classes)}
     labels = np.array([numbers.get(sample.row.label or "", -1) for sample in kept], np.int64)
+    labels[list(twice)] = -1
+    groups = [group_of(*each) for each in zip((one.row for one in kept), digests, strict=True)]
     domains = np.array([sample.domain for sample in kept])
     for domain in dict.fromkeys(sample.domain for sample in kept):
         rows = np.flatnonzero((domains == domain) & (labels >= 0))
         if not len(rows):
             continue
         told = [kept[row] for row in rows.tolist()]
-        few = _at(inputs, rows)
+        few = at_rows(inputs, rows)
         yield Part(
             domain=domain,
-            items=few if items is inputs else _at(items, rows),
+            items=few if items is inputs else at_rows(items, rows),
             inputs=few,
             labels=labels[rows],
             groups=np.array(groups, np.int64)[rows],
             classes=classes,
             licences=(),
             sources=("own data",),
-            split=_official(told),
+            split=None if split is None else split[rows],
             origin=Origin(
                 places=tuple(sample.row.place for sample in told),
                 tasks=tuple(sample.task for sample in told if sample.task),
@@ -77,26 +81,34 @@ def _official(samples: Sequence[Sample]) -> NDArray[np.int8] | None:
     return np.array([sample.split == TEST for sample in samples], np.int8)
 
 
+def _twice(
+    kept: Sequence[Sample], digests: Sequence[int], split: NDArray[np.int8] | None
+) -> dict[int, Fault]:
+    """Return the training items, by their row, that are test items too."""
+    if split is None:
+        return {}
+    return on_both_sides(digests, split == 1, [sample.row.place for sample in kept])
+
+
 def _contents(
     samples: Iterable[Sample],
     frame: Frame,
     kept: list[Sample],
-    groups: list[int],
+    digests: list[int],
     faults: list[Fault],
 ) -> Iterator[Content]:
-    """Decode each item once; note in the lists which could be, their groups, and what could not."""
+    """Decode each item once; note which could be, their digests, and what could not be."""
     for sample in samples:
         read = attempted(sample.row.place, partial(_decoded, sample, frame))
         if isinstance(read, Fault):
             faults.append(read)
             continue
-        item, small, group = read
         kept.append(sample)
-        groups.append(group)
-        yield item, small
+        digests.append(read.digest)
+        yield read
 
 
-def _decoded(sample: Sample, frame: Frame) -> tuple[Images | str, Images | NDArray[np.uint16], int]:
+def _decoded(sample: Sample, frame: Frame) -> Content:
     if sample.row.label is None:
         raise UserError("must have a label, found none")
     return content_of(sample.row, frame)
@@ -104,8 +116,8 @@ def _decoded(sample: Sample, frame: Frame) -> tuple[Images | str, Images | NDArr
 
 def _listed(contents: Iterator[Content]) -> Contents:
     read = list(contents)
-    inputs: Any = np.stack([small for _, small in read]) if read else np.zeros((0, 0), np.uint16)
-    return tuple(str(item) for item, _ in read), inputs
+    inputs: Any = np.stack([one.input for one in read]) if read else np.zeros((0, 0), np.uint16)
+    return tuple(str(one.item) for one in read), inputs
 
 
 def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Contents:
@@ -113,9 +125,9 @@ def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Conten
     paths = [workspace / name for name in ("items", "inputs")]
     count = 0
     with paths[0].open("wb") as large, paths[1].open("wb") as little:
-        for item, small in contents:
-            large.write(np.asarray(item).tobytes())
-            little.write(small.tobytes())
+        for one in contents:
+            large.write(np.asarray(one.item).tobytes())
+            little.write(one.input.tobytes())
             count += 1
     if not count:
         return (nothing := np.zeros((0, 3, 1, 1), np.uint8)), nothing
@@ -124,16 +136,6 @@ def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Conten
         for path, side in zip(paths, (frame.side, frame.size), strict=True)
     )
     return inputs if frame.side == frame.size else items, inputs
-
-
-def _at(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Return some of the items; as they lie on disk where they are neighbours."""
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    if last - first == len(rows):
-        return values[first:last]
-    if isinstance(values, tuple):
-        return tuple(values[row] for row in rows.tolist())
-    return values[rows]
 
 
 def _require_classes(
@@ -157,9 +159,3 @@ def _small(counts: Counter[str], least: int) -> Texts:
         for name in sorted(counts, key=natural)
         if counts[name] < least
     )
-
-
-def listed(broken: Texts) -> str:
-    """Say how many files or rows cannot be used, and name the first ones."""
-    more = "; ..." if len(broken) > TOLD else ""
-    return f"{len(broken)} cannot be used: {'; '.join(broken[:TOLD])}{more}"

@@ -4,6 +4,7 @@ A task that was taken stays as it is. So item n is the same item after a restart
 tasks have arrived, and what a client remembers of it stays right.
 """
 
+import logging
 import os
 from collections.abc import Callable
 from typing import Any
@@ -13,6 +14,8 @@ from numpy.typing import NDArray
 
 from fedbridge.config.site import Held, SiteConfig
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.faults import listed
+from fedbridge.data.pixels import PIXELS
 from fedbridge.data.scenario import Task
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.preparing import (
@@ -27,6 +30,7 @@ from fedbridge.data.splits import Indices
 from fedbridge.data.store import Images, Part, Texts, content_fingerprint, read_part, write_part
 from fedbridge.errors import UserError
 
+log = logging.getLogger(__name__)
 Admit = Callable[[Dataset], None]
 """Is shown every task before it is taken for the first time; raises UserError to refuse it."""
 
@@ -56,7 +60,9 @@ class Holding:
             ready = [p for p in waiting if p.complete or not self.held.live]
             if not ready:
                 return False
-            part = prepared(ready[0], self.frame, self.held)
+            part, faults = prepared(ready[0], self.frame, self.held)
+            if faults:
+                log.warning("task %r: left out: %s", part.domain, listed(faults))
             self._admit(dataset_of(part, content_fingerprint(part.domain)))
             write_part(folder, part)
         self._add(*read_part(folder))
@@ -139,8 +145,10 @@ def dataset_of(part: Part, fingerprint: str) -> Dataset:
 
 def _mark(site: SiteConfig, frame: Frame) -> str:
     """Return a name for all that decides how data are read; other settings, another folder."""
-    about = site.data.model_dump(mode="json", exclude={"live", "complete", "path"})
+    about = site.data.model_dump(mode="json", exclude={"live", "complete", "path", "broken"})
     path = getattr(site.data, "path", site.state)
     about["path"] = os.path.relpath(path, site.state)  # both may be moved together
     shape = [frame.classes, frame.modality, frame.size, frame.side]
+    if frame.modality == "image":
+        shape.append(PIXELS)
     return content_fingerprint([about, shape])[:16]

@@ -12,13 +12,22 @@ from typing import Any
 
 from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
+from fedbridge.data.faults import Fault, listed
 from fedbridge.data.hub import foreign_errors, state_of
+from fedbridge.data.pixels import Encoded, levels_of
 from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
-from fedbridge.data.site.rows import UNLABELLED, Encoded, Partition, Row, in_order, inside
+from fedbridge.data.site.rows import (
+    UNLABELLED,
+    Partition,
+    Row,
+    in_order,
+    inside,
+    link_fault,
+)
 from fedbridge.errors import UserError
 
 Record = dict[str, Any]
-Located = tuple[str, Record]  # where a row stands, and its values by column
+Located = tuple[str, Record | None]  # where a row stands, and its values by column, if it has any
 CSV_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 RAGGED = "must have a value for each column of the header"
@@ -33,15 +42,10 @@ def read_csv(settings: CSV) -> list[Partition]:
 
 
 def _csv_rows(settings: CSV, path: Path) -> Iterator[Located]:
-    for place, values in csv_records(path, settings, settings.separator):
-        if values is None:
-            raise UserError(f"{place}: {RAGGED}")
-        yield place, values
+    return csv_records(path, settings, settings.separator)
 
 
-def csv_records(
-    path: Path, columns: Columns, separator: str
-) -> Iterator[tuple[str, Record | None]]:
+def csv_records(path: Path, columns: Columns, separator: str) -> Iterator[Located]:
     """Yield the place and the values of each row, None where it does not fit the header."""
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
@@ -121,6 +125,8 @@ def table_files(path: Path, endings: tuple[str, ...]) -> list[Path]:
     else:
         raise UserError(f"{path}: must be a file or a folder, found nothing")
     for file in files:
+        if fault := link_fault(file) if path.is_dir() else "":
+            raise UserError(f"{file}: {fault}")
         if file.suffix.lower() not in endings:
             raise UserError(f"{file}: must end with {' or '.join(endings)}")
     if not files:
@@ -143,20 +149,38 @@ def _files(
 
 def _parsed(
     settings: CSV | Parquet, file: Path, read: Callable[[Any, Path], Iterator[Located]]
-) -> Iterator[Row]:
-    return (row_of(settings, *located) for located in read(settings, file))
+) -> Iterator[Row | Fault]:
+    return (_row_or_fault(settings, *located) for located in read(settings, file))
+
+
+def _row_or_fault(settings: Table, place: str, values: Record | None) -> Row | Fault:
+    try:
+        return row_of(settings, place, _whole(values))
+    except UserError as error:
+        return Fault(place, str(error))
+
+
+def _whole(values: Record | None) -> Record:
+    if values is None:
+        raise UserError(RAGGED)
+    return values
 
 
 def by_task(settings: Table, located: Iterable[Located], otherwise: str) -> list[Partition]:
     """Deal rows out to tasks by the column of tasks or of dates; see partitions_of."""
-    tasks: dict[str, list[Row]] = {}
+    tasks: dict[str, list[Row | Fault]] = {}
+    strays: list[Fault] = []
     for place, values in located:
-        tasks.setdefault(_task(settings, place, values, otherwise), []).append(
-            row_of(settings, place, values)
-        )
+        try:
+            task = _task(settings, _whole(values), otherwise)
+        except UserError as error:  # belongs to no task, and is told with all
+            strays.append(Fault(place, str(error)))
+            continue
+        tasks.setdefault(task, []).append(_row_or_fault(settings, place, values))
     if not tasks:
-        raise UserError(f"{_source(settings)}: must have rows, found none")
-    found = [Partition(name, False, partial(list, rows)) for name, rows in tasks.items()]
+        told = f"; {listed(strays)}" if strays else ""
+        raise UserError(f"{_source(settings)}: must have rows, found none{told}")
+    found = [Partition(name, False, partial(list, strays + rows)) for name, rows in tasks.items()]
     return in_order(found, settings.complete)
 
 
@@ -169,7 +193,8 @@ def row_of(settings: Columns, place: str, values: Record) -> Row:
         text = values[settings.text]
         content = "" if is_missing(text) else str(text)
     else:
-        content = Encoded(partial(_picture_bytes, values[getattr(settings, "image", "")]))
+        picture = values[getattr(settings, "image", "")]
+        content = Encoded(partial(_picture_bytes, picture), levels_of(settings))
     return labelled(settings, place, values, content)
 
 
@@ -182,19 +207,16 @@ def labelled(settings: Columns, place: str, values: Record, content: str | Encod
     return Row(place, None if is_missing(label) else as_word(label), content, group)
 
 
-def _task(settings: Table, place: str, values: Record, otherwise: str) -> str:
+def _task(settings: Table, values: Record, otherwise: str) -> str:
     column = settings.task or settings.date
     if column is None:
         return otherwise
     value = values[column]
     if is_missing(value):
-        raise UserError(f"{place}: must have a value in column {column!r}, found none")
+        raise UserError(f"must have a value in column {column!r}, found none")
     if settings.task is not None:
         return as_word(value)
-    try:
-        return as_date(column, value).strftime(NAMES[settings.period])
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
+    return as_date(column, value).strftime(NAMES[settings.period])
 
 
 def as_date(column: str, value: Any) -> datetime.date:
