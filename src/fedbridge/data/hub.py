@@ -128,11 +128,25 @@ def owned_name(name: str) -> str:
 
 def from_folder(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
     """Return the splits of a folder, with its licence and its source as it tells them."""
-    found = _library().load_from_disk(str(folder))
-    splits = dict(found) if isinstance(found, dict) else {"all": found}
-    licence = next(iter(splits.values())).info.license
+    splits = saved_splits(folder)
+    licence = next((part.info.license for part in splits.values() if len(part)), "")
     marks = ", ".join(f"{split} {part._fingerprint}" for split, part in splits.items())
     return splits, (licence or "", f"folder written by save_to_disk ({marks})")
+
+
+def saved_splits(folder: Path) -> dict[str, Any]:
+    """Return the splits of a folder, one alone as ``all``; also those without any row.
+
+    The package itself opens no folder with an empty split. Raises UserError as ``state_of`` does.
+    """
+    library = _library()
+    rows = {split: sizes for split, _, sizes in state_of(folder, str(folder))}
+    return {
+        "all" if split == "." else split: library.load_from_disk(str(folder / split))
+        if sizes
+        else library.Dataset.from_dict({})
+        for split, sizes in rows.items()
+    }
 
 
 def from_hub(where: str, hub: Hub) -> tuple[dict[str, Any], tuple[str, str]]:

@@ -109,8 +109,8 @@ def read_labels(
     if strange:
         raise UserError(
             f"data.hub.{role}: {name}: {column!r} must hold one of the {len(feature.names)} "
-            f"classes that it announces, but {len(strange)} of {len(values)} rows do not, the first being "
-            f"{places[strange[0]]} with {values[strange[0]]}"
+            f"classes that it announces, but {len(strange)} of {len(values)} rows do not, the "
+            f"first being {places[strange[0]]} with {values[strange[0]]}"
         )
     used, numbers = np.unique(np.array(values), return_inverse=True)
     names = tuple(feature.int2str(int(value)) if kind == "class" else str(value) for value in used)

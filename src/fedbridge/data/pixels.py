@@ -135,8 +135,8 @@ def as_bytes(
 
 
 def white_of(values: NDArray[Any]) -> int | None:
-    """Return the integer that is white in an array that was never in a file."""
-    if values.dtype.kind not in "iu":
+    """Return the whole number that is white in an array that was never in a file, if any is."""
+    if values.dtype.kind not in "iu" and not np.array_equal(values, np.rint(values)):
         return None
     return WHITE[16] if values.dtype == np.uint16 else WHITE[8]
 

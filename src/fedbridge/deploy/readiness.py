@@ -62,8 +62,9 @@ def site(folder: Path, client: str) -> str:
     assert isinstance(settings.data, Held)
     frame, tasks = Frame.of(config), partitions_of(settings)
     read = [prepared(task, frame, settings.data) for task in tasks]
-    items, left_out = sum(len(part.labels) for part, _ in read), [f for _, fs in read for f in fs]
-    told = f"; left out: {listed(dict.fromkeys(left_out))}" if left_out else ""
+    items = sum(len(part.labels) for part in read)
+    left_out = dict.fromkeys(line for part in read if part.origin for line in part.origin.broken)
+    told = f"; left out: {listed(left_out)}" if left_out else ""
     return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{told}"
 
 

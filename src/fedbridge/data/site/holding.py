@@ -60,9 +60,9 @@ class Holding:
             ready = [p for p in waiting if p.complete or not self.held.live]
             if not ready:
                 return False
-            part, faults = prepared(ready[0], self.frame, self.held)
-            if faults:
-                log.warning("task %r: left out: %s", part.domain, listed(faults))
+            part = prepared(ready[0], self.frame, self.held)
+            if part.origin is not None:
+                log.warning("task %r: left out: %s", part.domain, listed(part.origin.broken))
             self._admit(dataset_of(part, content_fingerprint(part.domain)))
             write_part(folder, part)
         self._add(*read_part(folder))

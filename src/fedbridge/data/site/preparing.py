@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any, Literal
 
@@ -17,7 +17,7 @@ from fedbridge.data.pixels import Encoded, decode_picture, draw, pixels_digest
 from fedbridge.data.site.cells import Cells
 from fedbridge.data.site.rows import Partition, Row
 from fedbridge.data.splits import Indices
-from fedbridge.data.store import Images, Part, Texts
+from fedbridge.data.store import Images, Origin, Part, Texts
 from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import seed_for
@@ -111,8 +111,8 @@ def part_of(name: str, items: list[Item], frame: Frame, faults: Sequence[Fault] 
     )
 
 
-def prepared(partition: Partition, frame: Frame, held: Held) -> tuple[Part, list[Fault]]:
-    """Read a task, and return what was left out since it cannot be used and that is asked for.
+def prepared(partition: Partition, frame: Frame, held: Held) -> Part:
+    """Read a task; its origin says what was left out, where that is asked for.
 
     Raises UserError naming all faults, or what its division lacks.
     """
@@ -126,7 +126,10 @@ def prepared(partition: Partition, frame: Frame, held: Held) -> tuple[Part, list
     lacks = shortcomings(part, held)
     if lacks:
         raise UserError("; ".join(lacks))
-    return part, faults
+    if not faults:
+        return part
+    places = tuple(item.place for item in items)
+    return replace(part, origin=Origin(places, broken=tuple(map(str, faults))))
 
 
 def usable_items(partition: Partition, frame: Frame, held: Held) -> tuple[list[Item], list[Fault]]:

@@ -13,7 +13,7 @@ from typing import Any
 from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
 from fedbridge.data.faults import Fault, listed
-from fedbridge.data.hub import foreign_errors, state_of
+from fedbridge.data.hub import foreign_errors, saved_splits, state_of
 from fedbridge.data.pixels import Encoded, levels_of
 from fedbridge.data.site.cells import Cells, as_word, cells, is_missing
 from fedbridge.data.site.rows import (
@@ -95,13 +95,14 @@ def read_huggingface(settings: HuggingFace) -> list[Partition]:
 def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
     datasets = library("datasets", "datasets", "data.kind = 'huggingface'")
     with foreign_errors(str(settings.path)):
-        found = datasets.load_from_disk(str(settings.path))
-    splits = dict(found) if isinstance(found, dict) else {"all": found}
-    chosen = tuple(splits) if settings.split is None else (settings.split,)
-    for split in chosen:
-        if split not in splits:
+        splits = saved_splits(settings.path)
+    filled = tuple(split for split, rows in splits.items() if len(rows))
+    for split in filled if settings.split is None else (settings.split,):
+        if split not in filled:
+            empty = ", which has no rows" if split in splits else ""
             raise UserError(
-                f"{settings.path}: data.split must be one of {', '.join(splits)}, found {split!r}"
+                f"{settings.path}: data.split must be one of {', '.join(filled)}, found "
+                f"{split!r}{empty}"
             )
         place = f"{settings.path}: {split}"
         require_columns(place, settings, splits[split].column_names)
