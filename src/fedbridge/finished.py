@@ -2,6 +2,7 @@
 
 import json
 from collections import defaultdict
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,8 @@ def predictor_of_site(folder: Path) -> Predictor:
     said = measured_in(state)
     rows = [AccuracyRow(said.client, said.after_task, *row) for row in said.rows] if said else []
     model = small_at_site(config, settings.client, own)
-    return _predictor(learner, model, rows, folder)
+    reading = _reading(learner, getattr(settings.data, "levels", None))
+    return _predictor(learner, model, rows, folder, reading)
 
 
 def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
@@ -106,7 +108,9 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
     learner = crew_of(site, (name,)).clients[name]
     _restore(learner, site, run, checkpoint)
     rows = [row for row in read_accuracy(checkpoint) if row.client == name]
-    return _predictor(learner, site.models[name], rows, folder, site.dataset.licences)
+    reading = _reading(learner, run.config.data.levels)
+    licences = site.dataset.licences
+    return _predictor(learner, site.models[name], rows, folder, reading, licences)
 
 
 def _require_one_model(config: Config, folder: Path) -> None:
@@ -124,7 +128,12 @@ def _require_one_model(config: Config, folder: Path) -> None:
 
 
 def _predictor(
-    learner: Client, model: str, rows: list[AccuracyRow], folder: Path, licences: Texts = ()
+    learner: Client,
+    model: str,
+    rows: list[AccuracyRow],
+    folder: Path,
+    reading: Reading,
+    licences: Texts = (),
 ) -> Predictor:
     """Return what a client predicts with as it stands, and where that comes from."""
     config, name = learner.commons.config, learner.name
@@ -139,7 +148,7 @@ def _predictor(
         "environment": environment(config.seed),
         "config": _without_folders(config),
     }
-    return predictor_of(learner, model, _reading(learner), about)
+    return predictor_of(learner, model, reading, about)
 
 
 def _without_folders(config: Config) -> dict[str, Any]:
@@ -238,14 +247,15 @@ def _newest_state(run: Run, name: str) -> Path:
     return found[-1].parent
 
 
-def _reading(client: Client) -> Reading:
-    """Find out from some of a client's items how they are read."""
+def _reading(client: Client, levels: tuple[float, float] | None) -> Reading:
+    """Find out from some of a client's items how they are read; ``levels`` only settings say."""
     private = client.private
     rows = private.task(client.task).own[:SAMPLE]
     assert private.items_of is not None
     items, inputs = private.items_of(rows), private.inputs_of(rows).numpy()
     words = inputs.dtype != np.uint8  # token ids are kept in a wider type while they are learnt
-    return Reading.of(
+    reading = Reading.of(
         items if isinstance(items, np.ndarray) else tuple(items),
         inputs.astype(np.uint16) if words else inputs,
     )
+    return replace(reading, levels=levels)

@@ -1,6 +1,6 @@
 """All settings of an experiment, frozen and validated: the only home of defaults."""
 
-from fedbridge.config.data import SITE, Data, Hub, Scenario
+from fedbridge.config.data import SITE, Data, Hub, PublicHub, Scenario
 from fedbridge.config.experiment import Config
 from fedbridge.config.files import (
     dump_config,
@@ -70,6 +70,7 @@ __all__ = [
     "Learner",
     "LwF",
     "Own",
+    "PublicHub",
     "PublicOwn",
     "Replay",
     "Scenario",

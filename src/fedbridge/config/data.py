@@ -1,12 +1,12 @@
 """Which data there are, and who holds what, and when."""
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from fedbridge.config.own import Own, PublicOwn, kind_of, placed, title_of
-from fedbridge.config.section import Count, Fraction, Positive, Scale, Section
+from fedbridge.config.section import Count, Fraction, Levels, Positive, Scale, Section
 from fedbridge.errors import UserError
 from fedbridge.words import MISSING, word_of
 
@@ -38,6 +38,8 @@ SITE = "site"
 class Hub(Section):
     """How a data set ``hf:OWNER/NAME`` or ``hf:DIR`` is read."""
 
+    where: ClassVar[str] = "data.hub"
+    """The section in which these settings stand, for errors."""
     subset: str | None = None
     """One of the configurations that some data sets of the hub have."""
     revision: str | None = None
@@ -52,11 +54,21 @@ class Hub(Section):
     domain: str | None = None
     """Column of domains; by default all items are of one domain."""
     group: str | None = None
-    """Column that is equal for items that belong together; by default none do."""
+    """Column that is equal for items that belong together; by default equal contents do."""
     missing: tuple[str, ...] = MISSING
     """Words that mean that there is no label, domain or group."""
     side: Annotated[int, Field(ge=32)] = 96
     """Side in pixels at which pictures are kept for the FM; small models read 32."""
+    levels: Levels = None
+    """Which values of pictures of more than 8 bits are black and white, where that is not known."""
+    broken: Literal["refuse", "skip"] = "refuse"
+    """What to do where rows cannot be used: refuse all, or leave those out and say so."""
+
+
+class PublicHub(Hub):
+    """The same where it is the public set, of which ``data.public_own`` says the little it may."""
+
+    where: ClassVar[str] = "data.public_own"
 
 
 class Data(Section):
@@ -99,6 +111,11 @@ class Data(Section):
     def title(self) -> str:
         """The name as it is shown: own files without the folders that lead there."""
         return title_of(self.name)
+
+    @property
+    def levels(self) -> tuple[float, float] | None:
+        """What is black and white in the clients' deep pictures, as the settings say it."""
+        return self.hub.levels if self.name.startswith("hf:") else self.own.levels
 
     @model_validator(mode="after")
     def _own_is_for_own(self) -> Self:

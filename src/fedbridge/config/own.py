@@ -7,21 +7,23 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import Field
 
 from fedbridge.config.columns import Column, Columns, CSVColumns, Values, Written
-from fedbridge.config.section import Positive, Section
+from fedbridge.config.section import Levels, Positive, Section
 
 PATHS = ("folder", "csv", "parquet")
 """Kinds of own data that a path follows: ``folder:DIR``, ``csv:FILE``, ``parquet:FILE``."""
 ARRAYS = "arrays"
 """The kind that ``fedbridge.data.from_arrays`` has put into the cache."""
 ALL = ("broken", "least", "side")
-TABLE = (*ALL, *Columns.model_fields, "image", "domain", "split", "period")
+TABLE = (*ALL, *Columns.model_fields, "image", "levels", "domain", "split", "period")
 FIELDS = {
-    "folder": (*ALL, "layout"),
+    "folder": (*ALL, "layout", "levels"),
     "csv": (*TABLE, *Written.model_fields),
     "parquet": TABLE,
-    ARRAYS: (),
+    ARRAYS: ("levels",),
 }
 """The settings that mean something to each kind."""
+HUB_FIELDS = {"hf": ("levels", "broken"), "set": ("levels", "broken")}
+"""The same of a public set that is a Hugging Face data set, by what its name begins with."""
 
 
 Side = Annotated[int, Field(ge=32)]
@@ -62,6 +64,9 @@ class Own(CSVColumns):
     """Fewest items of a class; classes of fewer are left out."""
     side: Side = 96
     """Side in pixels at which pictures are kept for the FM; small models read 32."""
+    levels: Levels = None
+    """Which values of pictures of more than 8 bits are black and white, where that is not known:
+    ``[-1000, 3000]``. Values beyond them are cut off there; those of 8 bits stay as they are."""
 
     @property
     def states_tasks(self) -> bool:
@@ -70,7 +75,7 @@ class Own(CSVColumns):
 
     def check(self, name: str) -> None:
         """Raise ValueError if a setting means nothing to data of this name, or one is missing."""
-        _check_fields(self, "data.own", name, "data.name")
+        _check_fields(self, "data.own", name, "data.name", FIELDS)
         _check_content(self, name)
         if self.period != Own.model_fields["period"].default and not self.date:
             raise ValueError(f"data.own.period needs data.own.date, found {self.period!r} without")
@@ -92,10 +97,12 @@ class PublicOwn(Values, Written):
     """What to do where files or rows cannot be used: refuse all, or leave those out."""
     side: Side = 96
     """Side in pixels at which pictures are kept for the FM."""
+    levels: Levels = None
+    """Which values of pictures of more than 8 bits are black and white, where that is not known."""
 
     def check(self, name: str) -> None:
         """Raise ValueError if a setting means nothing to a public set of this name, or lacks."""
-        _check_fields(self, "data.public_own", name, "data.public")
+        _check_fields(self, "data.public_own", name, "data.public", {**FIELDS, **HUB_FIELDS})
         _check_content(self.as_read(), name)
 
     def as_read(self) -> Own:
@@ -109,13 +116,16 @@ class _Unlabelled(Own):
     labelled: ClassVar[bool] = False
 
 
-def _check_fields(section: Section, where: str, name: str, of: str) -> None:
+def _check_fields(
+    section: Section, where: str, name: str, of: str, fields_of: dict[str, tuple[str, ...]]
+) -> None:
     """Raise ValueError if something is set that means nothing to data of this name."""
-    known, default = FIELDS.get(kind_of(name), ()), type(section)()
+    kind, colon, _ = name.partition(":")
+    known, default = fields_of.get(kind if colon else "", ()), type(section)()
     for field in type(section).model_fields:
         if field not in known and getattr(section, field) != getattr(default, field):
-            fitting = [f"{kind}:" for kind, fields in FIELDS.items() if field in fields]
-            close = difflib.get_close_matches(name.partition(":")[0], FIELDS, n=1)
+            fitting = [f"{kind}:" for kind, fields in fields_of.items() if field in fields]
+            close = difflib.get_close_matches(kind, fields_of, n=1)
             raise ValueError(
                 f"{where}.{field} is only for {of} = {' or '.join(fitting)}..., found it with "
                 f"{name!r}" + (f"; did you mean '{close[0]}:'?" if close else "")
@@ -129,6 +139,11 @@ def _check_content(columns: Own, name: str) -> None:
             columns.check_columns()
         except ValueError as error:
             raise ValueError(f"{columns.where} {error}") from None
+        if columns.levels is not None and columns.image is None:
+            raise ValueError(
+                f"{columns.where}.levels is only for pictures, found it without "
+                f"{columns.where}.image"
+            )
 
 
 def kind_of(name: str) -> str:

@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, mod
 from fedbridge.config.columns import Column, Columns, CSVColumns
 from fedbridge.config.data import Part
 from fedbridge.config.files import read_toml
-from fedbridge.config.section import Count, Fraction, Section
+from fedbridge.config.section import Count, Fraction, Levels, Section
 from fedbridge.errors import UserError
 
 UNSAFE = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy", ".npz")
@@ -65,6 +65,9 @@ class Held(Section):
     """Seed of both; another one is another division."""
     live: bool = False
     """Whether tasks arrive one by one while the federation runs; otherwise all are there."""
+    broken: Literal["refuse", "skip"] = "refuse"
+    """What to do where files or rows cannot be used: refuse the task, or leave those out and say
+    so."""
 
     @model_validator(mode="after")
     def _leave_training_items(self) -> Self:
@@ -83,7 +86,10 @@ class Images(Held):
     path: Place
     """The folder."""
     layout: Literal["class/file", "task/class/file"] = "class/file"
-    """What its folders mean."""
+    """What its folders mean; a class may have folders of its own."""
+    levels: Levels = None
+    """Which values of pictures of more than 8 bits are black and white, where that is not known:
+    ``[-1000, 3000]``. Values beyond them are cut off there; those of 8 bits stay as they are."""
     complete: Literal["marker", "next", "always"] = "marker"
     """When a live task is complete: a file ``_DONE`` lies in its folder; a later folder is there;
     or as soon as it is there."""
@@ -130,6 +136,15 @@ class HuggingFace(Table):
     """Column of pictures."""
     split: str | None = None
     """The split to read where it has several; all of them by default."""
+    levels: Levels = None
+    """Which values of pictures of more than 8 bits are black and white, where that is not known:
+    ``[-1000, 3000]``. Values beyond them are cut off there; those of 8 bits stay as they are."""
+
+    @model_validator(mode="after")
+    def _levels_are_for_pictures(self) -> Self:
+        if self.levels is not None and self.image is None:
+            raise ValueError("levels is only for pictures, found it without image")
+        return self
 
 
 class SQL(Table):

@@ -82,7 +82,8 @@ def load_dataset(
     if name.startswith(PREFIX):
         with _unavailable():
             folders = hub_parts(name, hub or Hub(), data_root("hf", cache))
-        return _join(name, select_parts(name, domains, folders))
+        every = [read_part(folder) for folder in folders]
+        return _traced(name, every, chosen_parts(name, domains, every))
     if kind_of(name):
         return _own(name, domains, own or Own(), data_root("own", cache))
     chosen = _chosen(name, domains)
@@ -132,17 +133,20 @@ def verify_dataset(
 
 def _own(name: str, domains: tuple[str, ...] | None, own: Own, root: Path) -> Dataset:
     every = own_parts(name, own, root)
-    chosen = chosen_parts(name, domains, every)
-    dataset = _join(title_of(name), chosen)
+    dataset = _traced(title_of(name), every, chosen_parts(name, domains, every))
+    chosen = [part.origin for part, _ in chosen_parts(name, domains, every) if part.origin]
+    tasks = tuple(task for origin in chosen for task in origin.tasks)
+    numbers, names = numbered(tasks, own) if tasks else (None, ())
+    return replace(dataset, tasks=numbers, task_names=names)
+
+
+def _traced(name: str, every: list[tuple[Part, str]], chosen: list[tuple[Part, str]]) -> Dataset:
+    """Join parts, with where their items stand and what of all parts could not be used."""
     origins = [part.origin for part, _ in chosen if part.origin is not None]
     told = [part.origin for part, _ in every if part.origin is not None]
-    tasks = tuple(task for origin in origins for task in origin.tasks)
-    numbers, names = numbered(tasks, own) if tasks else (None, ())
     return replace(
-        dataset,
+        _join(name, chosen),
         places=tuple(place for origin in origins for place in origin.places),
-        tasks=numbers,
-        task_names=names,
         broken=tuple(line for origin in told for line in origin.broken),
         small=tuple(line for origin in told for line in origin.small),
         notes=sum((origin.notes for origin in told), Notes()),

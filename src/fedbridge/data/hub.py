@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Hub
+from fedbridge.data.faults import listed
 from fedbridge.data.hub_rows import Rows, read_rows
+from fedbridge.data.pixels import PIXELS
 from fedbridge.data.store import (
     Part,
     content_fingerprint,
@@ -39,7 +41,23 @@ def hub_parts(name: str, hub: Hub, root: Path) -> list[Path]:
             splits, about = from_folder(local) if local.is_dir() else from_hub(where, hub)
             rows = read_rows(name, splits, hub)
         _store(rows, about, folder)
-    return sorted(folder.iterdir())
+    parts = sorted(folder.iterdir())
+    _require_whole(name, hub, parts)
+    return parts
+
+
+def _require_whole(name: str, hub: Hub, folders: list[Path]) -> None:
+    """Raise UserError if rows cannot be used and must not be left out."""
+    if hub.broken == "skip":
+        return
+    origins = [part.origin for part, _ in map(read_part, folders) if part.origin is not None]
+    broken = [line for origin in origins for line in origin.broken]
+    if broken:
+        count = len(broken) + sum(len(origin.places) for origin in origins)
+        raise UserError(
+            f"data.name: {name}: of {count} rows {listed(broken)}. {hub.where}.broken = 'skip' "
+            f"leaves them out"
+        )
 
 
 def must_ask_hub(name: str, hub: Hub, root: Path) -> bool:
@@ -53,7 +71,8 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     where = name.removeprefix(PREFIX)
     local = Path(where).expanduser()
     identity: Any = state_of(local, name) if local.is_dir() else owned_name(name)
-    told = [RULES, identity, hub.model_dump(mode="json")]
+    settings = hub.model_dump(mode="json", exclude={"broken"})
+    told = [RULES, PIXELS, identity, settings]
     return where, local, root / content_fingerprint(told)[:32]
 
 
@@ -111,11 +130,25 @@ def owned_name(name: str) -> str:
 
 def from_folder(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
     """Return the splits of a folder, with its licence and its source as it tells them."""
-    found = _library().load_from_disk(str(folder))
-    splits = dict(found) if isinstance(found, dict) else {"all": found}
-    licence = next(iter(splits.values())).info.license
+    splits = saved_splits(folder)
+    licence = next((part.info.license for part in splits.values() if len(part)), "")
     marks = ", ".join(f"{split} {part._fingerprint}" for split, part in splits.items())
     return splits, (licence or "", f"folder written by save_to_disk ({marks})")
+
+
+def saved_splits(folder: Path) -> dict[str, Any]:
+    """Return the splits of a folder, one alone as ``all``; also those without any row.
+
+    The package itself opens no folder with an empty split. Raises UserError as ``state_of`` does.
+    """
+    library = _library()
+    rows = {split: sizes for split, _, sizes in state_of(folder, str(folder))}
+    return {
+        "all" if split == "." else split: library.load_from_disk(str(folder / split))
+        if sizes
+        else library.Dataset.from_dict({})
+        for split, sizes in rows.items()
+    }
 
 
 def from_hub(where: str, hub: Hub) -> tuple[dict[str, Any], tuple[str, str]]:

@@ -99,24 +99,24 @@ def read_labels(
     if kind not in ("class", "text", "number"):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must hold classes, texts or integers")
     values = column_values(table.select_columns([column]))
-    nothing = -1 if role == "label" else None
-    absent = [row for row, v in enumerate(values) if v == nothing or is_missing(v, missing)]
-    if absent:
-        first = ", ".join(places[row] for row in absent[:TOLD])
-        said = sorted({value for row in absent if (value := values[row]) and value != nothing})
+    absent_rows = _missing(values, role, missing)
+    if absent_rows:
+        first = ", ".join(places[row] for row in absent_rows[:TOLD])
+        more = ", ..." if len(absent_rows) > TOLD else ""
+        given = {values[row] for row in absent_rows}
+        said = sorted(value for value in given if isinstance(value, str) and value.strip())
         words = f", by the words {', '.join(map(repr, said))} of data.hub.missing" if said else ""
         raise UserError(
             f"data.hub.{role}: {name}: every row must have a {role}, but {column!r} is missing in "
-            f"{len(absent)} of {len(values)} ({first}{', ...' if len(absent) > TOLD else ''})"
-            f"{words}; data.hub.splits can leave out a split without"
+            f"{len(absent_rows)} of {len(values)} ({first}{more}){words}; data.hub.splits can "
+            f"leave out a split without"
         )
-    known = range(len(feature.names)) if kind == "class" else range(0)
-    strange = [row for row, value in enumerate(values) if known and value not in known]
+    strange = _strange(values, feature)
     if strange:
         raise UserError(
-            f"data.hub.{role}: {name}: {column!r} must hold one of the {len(known)} classes that "
-            f"it announces, but {len(strange)} of {len(values)} rows do not, the first being "
-            f"{places[strange[0]]} with {values[strange[0]]}"
+            f"data.hub.{role}: {name}: {column!r} must hold one of the {len(feature.names)} "
+            f"classes that it announces, but {len(strange)} of {len(values)} rows do not, the "
+            f"first being {places[strange[0]]} with {values[strange[0]]}"
         )
     used = sorted(set(values))
     words_of = {v: word_of(feature.int2str(int(v)) if kind == "class" else v) for v in used}
@@ -125,3 +125,28 @@ def read_labels(
         raise UserError(f"data.hub.{role}: {name}: {column!r} must not give two classes one name")
     numbers = {word: number for number, word in enumerate(names)}
     return np.array([numbers[words_of[value]] for value in values], np.int64), names
+
+
+def unlabelled(table: Any, column: str, missing: Collection[str]) -> dict[int, str]:
+    """Return the rows whose label is missing or was not announced, each with what is wrong."""
+    values = column_values(table.select_columns([column]))
+    faults = {
+        row: f"column {column!r} must hold one of the classes that it announces, found "
+        f"{values[row]!r}"
+        for row in _strange(values, table.features[column])
+    }
+    absent = _missing(values, "label", missing)
+    faults |= {row: f"must have a label in column {column!r}" for row in absent}
+    return dict(sorted(faults.items()))
+
+
+def _missing(values: list[Any], role: str, words: Collection[str]) -> list[int]:
+    nothing = -1 if role == "label" else None
+    return [row for row, v in enumerate(values) if v == nothing or is_missing(v, words)]
+
+
+def _strange(values: list[Any], feature: Any) -> list[int]:
+    if kind_of(feature) != "class":
+        return []
+    known = range(len(feature.names))
+    return [row for row, value in enumerate(values) if value not in known]

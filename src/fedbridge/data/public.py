@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Data, kind_of, title_of
+from fedbridge.config import Data, PublicHub, kind_of, title_of
 from fedbridge.data import DATASETS, FORMS, load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -88,7 +88,9 @@ def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) ->
     if settings.public == "none":
         drawn = _drawn(dataset, count, seed)
         return PublicSet(drawn, np.arange(count), _as_inputs(drawn.inputs, dataset))
-    other = load_dataset(name_here(settings.public), own=settings.public_own.as_read())
+    own = settings.public_own
+    hub = PublicHub(levels=own.levels, broken=own.broken)
+    other = load_dataset(name_here(settings.public), hub=hub, own=own.as_read())
     if other.modality != dataset.modality:
         raise UserError(
             f"data.public: must be a data set of {dataset.modality}s as {dataset.name!r} is, found "

@@ -11,9 +11,17 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.hub_rows import draw
-from fedbridge.data.site.pictures import MOST_PIXELS, decode_picture, read_file
-from fedbridge.data.site.rows import Encoded
+from fedbridge.data.pixels import (
+    MOST_PIXELS,
+    Encoded,
+    Levels,
+    as_bytes,
+    decode_picture,
+    draw,
+    shown,
+    white_of,
+)
+from fedbridge.data.site.pictures import read_file
 from fedbridge.data.store import Images, Texts
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
@@ -44,6 +52,12 @@ class Reading:
     """Whether pictures are shrunk by averaging rather than by Lanczos's filter."""
     inverted: bool = False
     """Whether the small model reads white for black."""
+    levels: tuple[float, float] | None = None
+    """What is black and white in pictures of more than 8 bits, where the data's settings say it."""
+
+    def __post_init__(self) -> None:
+        if self.levels is not None and not self.levels[0] < self.levels[1]:
+            raise ValueError(f"levels: must be black and a larger white, found {self.levels}")
 
     @classmethod
     def of(cls, items: Images | Texts, inputs: Inputs) -> "Reading":
@@ -67,9 +81,10 @@ class Reading:
     def __call__(self, raw: Any, most: int = MOST_PIXELS) -> tuple[Inputs, Images | Texts]:
         """Return the inputs ``(n, ...)`` of small models and the items as the FM reads them.
 
-        ``raw`` is a list of texts; or of pictures: paths, bytes of files, PIL pictures, or uint8
-        arrays ``(H, W)`` or ``(H, W, C)``; or one array of pictures, which may be stored as items
-        are, ``(n, C, H, H)``. Raises UserError naming the item, what it must be and what was
+        ``raw`` is a list of texts; or of pictures: paths, bytes of files, PIL pictures, or
+        arrays ``(H, W)`` or ``(H, W, C)`` of whole numbers to 255, floats to 1 or what the levels
+        say; or one array of pictures, which may be stored as items are, ``(n, C, H, H)``. Raises
+        UserError naming the item, what it must be and what was
         found, also if a file has more than ``most`` pixels.
         """
         if not self.known:
@@ -96,7 +111,8 @@ class Reading:
         """Yield pictures one by one: as files they are small, but not in memory."""
         if isinstance(raw, np.ndarray) and raw.ndim == 4 and raw.shape[1:] == self.items:
             raw = raw.transpose(0, 2, 3, 1)
-        return (_picture(f"x[{place}]", one, most) for place, one in enumerate(raw))
+        levels = Levels(self.levels)
+        return (_picture(f"x[{place}]", one, levels, most) for place, one in enumerate(raw))
 
 
 def _text(place: int, one: Any) -> str:
@@ -105,41 +121,46 @@ def _text(place: int, one: Any) -> str:
     return one
 
 
-def _picture(place: str, one: Any, most: int) -> "Image":
+def _picture(place: str, one: Any, levels: Levels, most: int) -> "Image":
     from PIL import Image
 
-    if isinstance(one, Image.Image):
-        return one
     if isinstance(one, np.ndarray):
-        return _of_array(place, one)
-    if isinstance(one, str | os.PathLike):
-        place, encoded = str(one), Encoded(partial(read_file, Path(one)))
+        return _of_array(place, one, levels)
+    if isinstance(one, Image.Image):
+        read = partial(shown, one, levels)
+    elif isinstance(one, str | os.PathLike):
+        place = str(one)
+        read = partial(decode_picture, Encoded(partial(read_file, Path(one)), levels), most)
     elif isinstance(one, bytes):
-        encoded = Encoded(lambda: one)
+        read = partial(decode_picture, Encoded(lambda: one, levels), most)
     else:
         raise UserError(
             f"{place}: must be a path, the bytes of a file, a PIL picture or an array, found "
             f"{type(one).__name__}"
         )
     try:
-        return decode_picture(encoded, most)
+        return read()
     except Exception as error:  # decoders raise whatever they like
         reason = getattr(error, "strerror", None) or error
         raise UserError(f"{place}: cannot be read as a picture: {reason}") from error
 
 
-def _of_array(place: str, array: NDArray[Any]) -> "Image":
+def _of_array(place: str, array: NDArray[Any], levels: Levels) -> "Image":
     from PIL import Image
 
     if array.ndim == 3 and array.shape[2] == 1:
         array = array[:, :, 0]
     fits = array.ndim == 2 or (array.ndim == 3 and array.shape[2] in (3, 4))
-    if array.dtype != np.uint8 or not fits or not array.size:
+    if not fits or not array.size:
         raise UserError(
-            f"{place}: must be a uint8 array (H, W), (H, W, 3) or (H, W, 4), found {array.dtype} "
+            f"{place}: must be an array (H, W), (H, W, 3) or (H, W, 4), found {array.dtype} "
             f"{array.shape}"
         )
-    return Image.fromarray(np.ascontiguousarray(array))
+    try:
+        pixels = as_bytes(array, levels, white_of(array))
+    except ValueError as error:
+        raise UserError(f"{place}: cannot be read as a picture: {error}") from error
+    return Image.fromarray(np.ascontiguousarray(pixels))
 
 
 def _in_channels(picture: Images, channels: int) -> Images:

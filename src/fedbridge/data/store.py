@@ -185,6 +185,16 @@ def read_part(folder: Path) -> tuple[Part, str]:
     return part, manifest.fingerprint
 
 
+def at_rows(values: Any, rows: NDArray[np.int64]) -> Any:
+    """Return some of the items; as they lie on disk where they are neighbours."""
+    first, last = int(rows[0]), int(rows[-1]) + 1
+    if last - first == len(rows) and not isinstance(values, list):
+        return values[first:last]
+    if isinstance(values, tuple | list):
+        return tuple(values[row] for row in rows.tolist())
+    return values[rows]
+
+
 def verify_part(folder: Path) -> None:
     """Check every byte of a stored part; raise UserError naming the first damaged file."""
     _check(folder, _read_manifest(folder), None)

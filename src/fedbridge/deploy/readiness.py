@@ -7,6 +7,7 @@ from pathlib import Path
 from fedbridge.agreement import agreement
 from fedbridge.config import Config, load_config
 from fedbridge.config.site import Held
+from fedbridge.data.faults import listed
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame, prepared
@@ -62,9 +63,12 @@ def site(folder: Path, client: str) -> str:
     assert isinstance(settings.data, Held)
     notice = Notice()
     frame, tasks = Frame.of(config), partitions_of(settings, notice)
-    items = sum(len(prepared(task, frame, settings.data).labels) for task in tasks)
-    noticed = "".join(f"; {line}" for line in notice.notes().spoken)
-    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{noticed}"
+    read = [prepared(task, frame, settings.data) for task in tasks]
+    items = sum(len(part.labels) for part in read)
+    left_out = dict.fromkeys(line for part in read if part.origin for line in part.origin.broken)
+    told = [f"left out: {listed(left_out)}"] if left_out else []
+    said = "".join(f"; {line}" for line in (*told, *notice.notes().spoken))
+    return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{said}"
 
 
 def _config(folder: Path) -> Config:

@@ -46,7 +46,12 @@ def preprocessing(reading: Reading) -> str:
     if not reading.known:
         return f"Pictures, float32 `(B, {', '.join(map(str, reading.inputs))})` in [0, 1]."
     channels, side, _ = reading.inputs
+    deep = []
+    if reading.levels is not None:
+        low, high = reading.levels
+        deep = [f"values of more than 8 bits clipped to {low:g}, black, and {high:g}, white"]
     steps = [
+        *deep,
         "the picture on white paper",
         f"its middle square scaled to {side} x {side} pixels "
         + ("by averaging" if reading.box else "by Lanczos's filter"),

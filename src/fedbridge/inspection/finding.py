@@ -12,6 +12,7 @@ from fedbridge.config.files import read_toml
 from fedbridge.config.site import Held
 from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.hub import PREFIX
 from fedbridge.data.notes import Notes
 from fedbridge.data.public import PublicSet, digest, items_at, public_set
 from fedbridge.data.scenario import ClientStream, Task
@@ -22,21 +23,22 @@ from fedbridge.data.site.preparing import (
     Frame,
     Item,
     part_of,
-    read_items,
     shortcomings,
     sides_of,
+    usable_items,
 )
 from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
 from fedbridge.experiment import plan, prepare
 from fedbridge.inspection.doubts import doubts
-from fedbridge.inspection.likeness import equal_pairs, near_pairs
+from fedbridge.inspection.likeness import blank_rows, equal_items, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
 from fedbridge.site import at_site
 
 NOT_DIVIDED = "the data cannot be divided as the settings say"
+NO_FM = "the common config has no FM (large.head = 'none')"
 Vectors = NDArray[np.float32] | None
 Read = list[tuple[Part, list[Item]]]
 
@@ -120,20 +122,27 @@ def _undivided(config: Config, dataset: Dataset, reason: str) -> Inspection:
 
 def _with_data(found: Inspection, config: Config, dataset: Dataset) -> Inspection:
     """Add what is known of a data set before it is divided."""
-    refused = dataset.broken if config.data.own.broken == "refuse" else ()
+    of = config.data.hub if config.data.name.startswith(PREFIX) else config.data.own
+    refused = dataset.broken if of.broken == "refuse" else ()
+    every = np.arange(len(dataset))
+    blank = None
+    if dataset.modality == "image":
+        blank = tuple(_places(dataset, every[blank_rows(dataset.inputs)]))
     return replace(
         found,
         unusable=(*found.unusable, *refused),
         stock=tuple(np.bincount(dataset.labels, minlength=len(dataset.classes)).tolist()),
         left_out=(*(() if refused else dataset.broken), *dataset.small),
         notes=dataset.notes + found.notes,
+        blank=blank,
     )
 
 
 def _lenient(config: Config) -> Config:
     """Return a config that leaves out what it would refuse, so that the rest can be looked at."""
-    own = config.data.own.model_copy(update={"broken": "skip"})
-    return config.model_copy(update={"data": config.data.model_copy(update={"own": own})})
+    lenient = {"broken": "skip"}
+    data = {name: getattr(config.data, name).model_copy(update=lenient) for name in ("own", "hub")}
+    return config.model_copy(update={"data": config.data.model_copy(update=data)})
 
 
 def _places(dataset: Dataset, rows: NDArray[np.int64]) -> list[str]:
@@ -152,13 +161,15 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
     assert isinstance(site.data, Held)
     frame = Frame.of(config)
     read: Read = []
-    unusable: list[str] = []
     notice = Notice()
+    broken: dict[str, None] = {}  # what belongs to no task is told with each
     for partition in partitions_of(site, notice):
-        items, faults = read_items(partition, frame)
-        unusable += map(str, faults)
+        items, faults = usable_items(partition, frame, site.data)
+        broken |= dict.fromkeys(map(str, faults))
         if items:
             read.append((part_of(partition.name, items, frame), items))
+    refused = site.data.broken == "refuse"
+    unusable = list(broken) if refused else []
     for part, _ in read:
         unusable += shortcomings(part, site.data)
     if not read:
@@ -172,7 +183,20 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
         for part, _ in read
     ]
     found = _inspection(site.client, frame.classes, tasks, pool, tuple(unusable), skipped)
-    return replace(found, notes=notice.notes())
+    return replace(
+        found,
+        left_out=() if refused else tuple(broken),
+        blank=_blank(read, frame),
+        notes=notice.notes(),
+    )
+
+
+def _blank(read: Read, frame: Frame) -> tuple[str, ...] | None:
+    if frame.modality == "text":
+        return None
+    return tuple(
+        items[row].place for part, items in read for row in blank_rows(part.inputs).tolist()
+    )
 
 
 def _inspection(
@@ -189,7 +213,7 @@ def _inspection(
         tuple(tasks),
         int((pool.sides == PUBLIC).sum()),
         unusable,
-        equal_pairs(pool, classes),
+        equal_items(pool, classes),
         near_pairs(pool),
         doubts(pool, classes),
         skipped=skipped,
@@ -228,7 +252,7 @@ def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
 def _no_embeddings(config: Config) -> str:
     """Return why the FM's embeddings cannot be looked at; empty where they can."""
     if config.large.head == "none":
-        return "the common config has no FM (large.head = 'none')"
+        return NO_FM
     try:
         foundation_of(config)
     except UserError as error:

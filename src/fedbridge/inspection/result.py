@@ -24,8 +24,17 @@ class Pool:
 
 
 @dataclass(frozen=True)
+class Cluster:
+    """Items of equal content that stand on different sides or have different labels."""
+
+    places: tuple[str, ...]
+    """Where all of them stand, first one of each side and label."""
+    remark: str
+
+
+@dataclass(frozen=True)
 class Pair:
-    """Two items that are equal, or nearly so, on different sides or with different labels."""
+    """Two items on different sides that are nearly equal."""
 
     one: str
     other: str
@@ -64,7 +73,7 @@ class Inspection:
     """Number of public items."""
     unusable: tuple[str, ...]
     """What would keep a run from using the data."""
-    equal: tuple[Pair, ...]
+    equal: tuple[Cluster, ...]
     near: tuple[Pair, ...]
     doubts: tuple[Doubt, ...]
     stock: tuple[int, ...] = ()
@@ -75,6 +84,8 @@ class Inspection:
     """What was noticed while the data were read."""
     skipped: str = ""
     """Why nothing was compared by the FM's embeddings; empty where it was."""
+    blank: tuple[str, ...] | None = None
+    """Where pictures stand that show nothing; None where the items are no pictures."""
 
     def write(self, path: str | Path) -> Path:
         """Write it as one page that needs nothing else, and return the page's path."""

@@ -1,16 +1,17 @@
 """An inspection in the terminal, and the rows that its page shows too."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from fedbridge.data.notes import Notes
-from fedbridge.inspection.result import SIDES, Inspection, TaskFacts
+from fedbridge.inspection.result import SIDES, Cluster, Inspection, TaskFacts
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 SHOWN = 20  # findings of one kind that are listed
+NAMED = 4  # of a cluster's items
 Lines = list[tuple[str, ...]]
 
 
@@ -73,36 +74,59 @@ def show(found: Inspection, console: "Console") -> None:
     if note := remark(found):
         console.print(note)
     console.print(f"public items: {found.public}")
-    for title, rows in findings(found):
-        console.print(f"{title}: {len(rows) or 'none'}", markup=False)
-        for row in rows[:SHOWN]:
+    for finding in findings(found):
+        console.print(finding.heading, markup=False, soft_wrap=True)
+        for row in finding.lines[:SHOWN]:
             console.print(f"  {row}", markup=False, soft_wrap=True)
-        if more := len(rows[SHOWN:]):
+        if more := len(finding.lines[SHOWN:]):
             console.print(f"  and {more} more")
-    if found.skipped:
-        console.print(f"not compared by the FM: {found.skipped}", markup=False)
 
 
-def findings(found: Inspection) -> list[tuple[str, list[str]]]:
+class Finding(NamedTuple):
+    """What was found of one kind, or why it was not looked for."""
+
+    title: str
+    lines: list[str]
+    skipped: str = ""
+
+    @property
+    def heading(self) -> str:
+        """Return what it is, and how often."""
+        if self.skipped:
+            return f"{self.title}: not compared, because {self.skipped}"
+        return f"{self.title}: {len(self.lines) or 'none'}"
+
+
+def findings(found: Inspection) -> list[Finding]:
     """Return what was found, by kind, as lines."""
-    left_out = [("left out", list(found.left_out))] if found.left_out else []
-    told = [("cannot be used", list(found.unusable)), *left_out, *_noticed(found.notes)]
-    if found.stock and not found.tasks:  # nothing was compared
-        return told
+    undivided = found.skipped if found.stock and not found.tasks else ""
+    near = [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]
+    doubted = [Finding("labels worth a look", [], found.skipped)] if found.skipped else []
     return [
-        *told,
-        ("equal items", [f"{p.one} = {p.other} ({p.remark})" for p in found.equal]),
-        ("nearly equal items", [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]),
+        Finding("cannot be used", list(found.unusable)),
+        *([Finding("left out", list(found.left_out))] if found.left_out else []),
+        *_noticed(found.notes),
+        *([] if found.blank is None else [Finding("blank pictures", list(found.blank))]),
+        Finding("equal items", list(map(_equal, found.equal)), undivided),
+        Finding("nearly equal items", near, found.skipped),
+        *doubted,
     ]
 
 
-def _noticed(notes: Notes) -> list[tuple[str, list[str]]]:
+def _noticed(notes: Notes) -> list[Finding]:
     kinds = {
         "read as nobody stated it": notes.guessed,
         "values that are missing": notes.missing,
         "worth a look": notes.odd,
     }
-    return [(title, list(lines)) for title, lines in kinds.items() if lines]
+    return [Finding(title, list(lines)) for title, lines in kinds.items() if lines]
+
+
+def _equal(cluster: Cluster) -> str:
+    named = " = ".join(cluster.places[:NAMED])
+    if len(cluster.places) <= NAMED:
+        return f"{named} ({cluster.remark})"
+    return f"{named} = ... ({len(cluster.places)} items, {cluster.remark})"
 
 
 def _met(task: TaskFacts) -> str:

@@ -16,7 +16,8 @@ from PIL import Image
 
 from fedbridge.config import Data, Hub, parse_config
 from fedbridge.data import load_dataset, to_download, verify_dataset
-from fedbridge.data.hub_rows import draw, read_rows
+from fedbridge.data.hub_rows import read_rows
+from fedbridge.data.pixels import draw
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
 
@@ -79,7 +80,7 @@ def test_one_split_alone_or_other_names_are_no_division(tmp_path):
     whole = saved(tmp_path / "one", pictures(0, 1))
     assert load(whole).split is None
     assert load(saved(tmp_path / "test", test=pictures(0, 1))).split is None
-    both = saved(tmp_path / "two", train=pictures(0, 1), test=pictures(1, 0))
+    both = saved(tmp_path / "two", train=pictures(0, 1), test=pictures(1, 0, start=100))
     assert load(both, splits=("test",)).split is None
     reversed_ = load(both, splits=("test", "train")).split
     assert reversed_ is not None and reversed_.tolist() == [1, 1, 0, 0]
@@ -108,18 +109,27 @@ def test_unreadable_pictures_are_counted_and_named(tmp_path):
     gray(5, (40, 40)).save(good, "PNG")
     cells = [good.getvalue(), b"no picture", good.getvalue()[:60], None]
     rows = [None if cell is None else {"bytes": cell, "path": None} for cell in cells]
-    broken = table({"img": PICTURE, "y": classes("a")}, img=rows, y=[0] * 4)
-    name = saved(tmp_path / "set", train=broken, test=broken.select([0]))
-    message = r"3 of 5 pictures cannot be read: train 1, train 2, train 3 \(the first: Unid"
-    with pytest.raises(UserError, match=message):
+    broken = table({"img": PICTURE, "y": classes("a", "b")}, img=rows, y=[0, 1, 1, 1])
+    other = table({"img": PICTURE, "y": classes("a", "b")}, img=[gray(90)], y=[0])
+    name = saved(tmp_path / "set", train=broken, test=other)
+    with pytest.raises(UserError) as caught:
         load(name)
-    assert not list((tmp_path / "cache" / "data-v1" / "hf").iterdir())
+    assert str(caught.value) == (
+        f"data.name: {name}: of 5 rows 3 cannot be used: train 1: cannot be read (ValueError: must "
+        f"be a picture of PNG, JPEG, BMP, GIF, WEBP, TIFF, PPM); train 2: cannot be read (OSError: "
+        f"image file is truncated); train 3: must have a picture, found none. data.hub.broken = "
+        f"'skip' leaves them out"
+    )
+    found = load(name, broken="skip", side=32)
+    assert (found.places, found.classes) == (("train 0", "test 0"), ("a",))
+    assert found.inputs[:, 0, 0, 0].tolist() == [5, 90] and found.labels.tolist() == [0, 0]
+    assert [line.partition(":")[0] for line in found.broken] == ["train 1", "train 2", "train 3"]
 
 
 def test_many_unreadable_rows_are_not_all_named(tmp_path):
     empty = table({"text": TEXT, "label": classes("a")}, text=["x"] + [" "] * 12, label=[0] * 13)
     with pytest.raises(
-        UserError, match=r"12 of 13 texts .*: all 1, .*, all 10, \.\.\. \(the first"
+        UserError, match=r"of 13 rows 12 cannot .*: all 1: must have a text.* all 10: .*; \.\.\."
     ):
         load(saved(tmp_path / "set", empty))
 
@@ -204,7 +214,7 @@ def test_labels_must_be_discrete_and_rows_must_be_there(tmp_path):
     rows = table({"text": TEXT, "y": datasets.Value("float32")}, text=["x"], y=[0.5])
     with pytest.raises(UserError, match=r"data\.hub\.label: .*'y' must hold classes, texts or int"):
         load(saved(tmp_path / "float", rows), label="y")
-    with pytest.raises(UserError, match="must have rows, found none in all"):
+    with pytest.raises(UserError, match="data.hub.splits: .* must have rows, found none in 'all'"):
         read_rows("hf:a/b", {"all": pictures(0).select([])}, Hub())
 
 
@@ -236,7 +246,7 @@ def test_a_picture_of_senseless_size_is_unreadable(tmp_path):
     Image.new("1", (20_000, 20_000)).save(bomb, "PNG")
     cells = [{"bytes": bomb.getvalue(), "path": None}]
     name = saved(tmp_path / "set", table({"img": PICTURE, "y": classes("a")}, img=cells, y=[0]))
-    with pytest.raises(UserError, match=r"1 of 1 pictures cannot be read: all 0 .*exceeds limit"):
+    with pytest.raises(UserError, match=r"its rows none can be used: .* all 0: .*exceeds limit"):
         load(name)
 
 
@@ -322,7 +332,7 @@ def hub(monkeypatch):
 
     def download(where, subset, revision):
         asked.append((where, subset, revision))
-        return datasets.DatasetDict(train=pictures(0, 1), test=pictures(1, 0))
+        return datasets.DatasetDict(train=pictures(0, 1), test=pictures(1, 0, start=100))
 
     monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", info)
     monkeypatch.setattr(datasets, "load_dataset", download)
@@ -380,3 +390,76 @@ def test_settings_of_the_hub_are_for_the_hub_alone():
     assert config.data.hub == Hub(side=32)
     with pytest.raises(UserError, match=r"data\.hub\.sides: unknown key \(did you mean 'side'\?\)"):
         parse_config({"data": {"name": "hf:a/b", "hub": {"sides": 32}}}, "test")
+
+
+# -- what is the same, what is missing, what is deep
+
+
+def test_an_item_of_train_and_test_is_refused_or_left_out_of_train(tmp_path):
+    name = saved(tmp_path / "set", train=pictures(0, 1, 2), test=pictures(0, start=20))
+    with pytest.raises(UserError) as caught:
+        load(name)
+    assert str(caught.value) == (
+        f"data.name: {name}: of 4 rows 1 cannot be used: train 2: must not be on both sides: "
+        f"equals test 0 of the test. data.hub.broken = 'skip' leaves them out"
+    )
+    found = load(name, broken="skip")
+    assert found.places == ("train 0", "train 1", "test 0")
+    assert (found.classes, found.split.tolist()) == (("cat", "dog"), [0, 0, 1])
+
+
+def test_equal_texts_of_both_sides_are_found_too(tmp_path):
+    kinds = {"text": TEXT, "label": classes("a", "b")}
+    train = table(kinds, text=["x", "y ", "z"], label=[0, 1, 1])
+    name = saved(tmp_path / "set", train=train, test=table(kinds, text=["y"], label=[1]))
+    with pytest.raises(UserError, match="train 1: must not be on both sides: equals test 0"):
+        load(name)
+    assert load(name, broken="skip").items == ("x", "z", "y")
+
+
+def test_equal_contents_are_one_group_unless_a_column_says_groups(tmp_path):
+    kinds = {"text": TEXT, "label": classes("a"), "of": TEXT}
+    rows = table(kinds, text=["x", "y", "x"], label=[0, 0, 0], of=["p", "q", "r"])
+    name = saved(tmp_path / "set", rows)
+    assert load(name, content="text").groups.tolist() == [0, 1, 0]
+    assert load(name, content="text", group="of").groups.tolist() == [0, 1, 2]
+
+
+def test_an_empty_split_is_named_with_the_others(tmp_path):
+    name = saved(tmp_path / "set", train=pictures(0, 1), validation=pictures(0).select([]))
+    with pytest.raises(UserError) as caught:
+        load(name)
+    assert str(caught.value) == (
+        f"data.hub.splits: {name}: every split must have rows, found none in 'validation'; "
+        f"data.hub.splits = ['train'] leaves it out"
+    )
+    assert len(load(name, splits=("train",))) == 2
+
+
+def test_rows_without_a_label_are_left_out_if_that_is_asked_for(tmp_path):
+    name = saved(tmp_path / "set", pictures(0, -1, 1, None))
+    found = load(name, broken="skip")
+    assert found.places == ("all 0", "all 2") and found.labels.tolist() == [0, 1]
+    assert found.broken == (
+        "all 1: must have a label in column 'y'",
+        "all 3: must have a label in column 'y'",
+    )
+    with pytest.raises(UserError, match="of 4 rows 2 cannot be used: all 1: must have a label"):
+        load(name)
+
+
+def test_deep_pictures_are_asked_about_and_scaled(tmp_path):
+    rng = np.random.default_rng(0)
+    scans = [Image.fromarray(rng.integers(-1000, 3000, (9, 9)).astype(np.int32)) for _ in range(4)]
+    cells = []
+    for scan in scans:
+        file = io.BytesIO()
+        scan.save(file, "TIFF")
+        cells.append({"bytes": file.getvalue(), "path": None})
+    rows = table({"img": PICTURE, "y": classes("a", "b")}, img=cells, y=[0, 1, 0, 1])
+    name = saved(tmp_path / "set", rows)
+    with pytest.raises(UserError, match=r"all 0: .*mode I, values from -\d+ to .* data\.hub\.levels"):
+        load(name)
+    found = load(name, levels=(-1000, 3000))
+    assert len(np.unique(found.groups)) == 4
+    assert abs(found.inputs.mean() - 127.5) < 5

@@ -122,13 +122,41 @@ def test_equal_items_on_both_sides_are_refused_with_their_places(tmp_path):
     task(tmp_path / "p" / "test", ["cat", "dog"], 2, seed=1)
     task(tmp_path / "p" / "train", ["cat", "dog"], 3, seed=2)
     shutil.copy(tmp_path / "p" / "test" / "cat" / "1-0.png", tmp_path / "p" / "train" / "dog")
-    data = load(f"folder:{tmp_path / 'p'}", layout="split/class/file")
-    with pytest.raises(UserError) as caught:
-        build_scenario(data, Scenario(clients=1, tasks=1), 0)
-    assert "found 1 with items in training and in test, such as test/cat/1-0.png, " in str(
-        caught.value
+    name = f"folder:{tmp_path / 'p'}"
+    assert refused(name, layout="split/class/file") == (
+        f"{tmp_path / 'p'}: of 11 items 1 cannot be used: train/dog/1-0.png: must not be on both "
+        f"sides: equals test/cat/1-0.png of the test. data.own.broken = 'skip' leaves them out"
     )
-    assert str(caught.value).endswith("train/dog/1-0.png")
+    data = load(name, layout="split/class/file", broken="skip")
+    assert len(data) == 10 and "train/dog/1-0.png" not in data.places
+    assert data.split.sum() == 4
+
+
+def test_equal_contents_of_two_groups_are_on_one_side_too(tmp_path):
+    made = [row | {"part": "test" if n % 4 == 0 else "train"} for n, row in enumerate(rows(12))]
+    made[5]["text"] = made[4]["text"]
+    path = write_csv(tmp_path / "t.csv", made)
+    settings = {"text": "text", "split": "part", "group": "date"}
+    assert "line 7: must not be on both sides: equals t.csv: line 6" in refused(
+        f"csv:{path}", **settings
+    )
+    with pytest.raises(UserError, match="item 1: must not be on both sides: equals item 0 of the"):
+        from_arrays(["x", "x", "y"], [0, 0, 1], split=["test", "train", "train"], groups=[1, 2, 3])
+
+
+def test_groups_on_both_sides_are_refused_with_their_places():
+    split = ["test" if n < 2 else "train" for n in range(40)]
+    made = from_arrays(
+        [f"text {n}" for n in range(40)],
+        [n % 2 for n in range(40)],
+        split=split,
+        groups=[0, 1, 1, *range(3, 40)],
+    )
+    with pytest.raises(UserError) as caught:
+        build_scenario(load(made.name), Scenario(clients=1, tasks=1), 0)
+    assert str(caught.value).endswith(
+        "found 1 with items in training and in test, such as item 1, item 2"
+    )
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from fedbridge.data.emoji import halve
-from fedbridge.data.hub_rows import draw
+from fedbridge.data.pixels import draw
 from fedbridge.data.reading import Reading
 from fedbridge.data.shapes import dead_leaves
 from fedbridge.data.site.cells import Cells
@@ -85,7 +85,8 @@ def test_texts_are_cut_as_the_data_sets_are():
         ([b"abc"], r"x\[0\]: cannot be read as a picture: must be a picture of PNG"),
         (["nowhere.png"], "nowhere.png: cannot be read as a picture: No such file"),
         ([GREY[0, 0], 7], r"x\[1\]: must be a path"),
-        (np.zeros((2, 16, 16)), r"x\[0\]: must be a uint8 array .* found float64 \(16, 16\)"),
+        (np.full((2, 16, 16), 0.5) * 9, r"x\[0\]: cannot be read as a picture: float64 from 4.5 to"),
+        (np.full((2, 16, 16), 1j), r"x\[0\]: cannot be read as a picture: must be numbers, found"),
         (np.zeros((2, 5, 16, 16), np.uint8), r"found uint8 \(5, 16, 16\)"),
         ([coded(GREY[0, 0])[:60]], r"x\[0\]: cannot be read"),
     ],

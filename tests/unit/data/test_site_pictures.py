@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from fedbridge.data.faults import Fault
+from fedbridge.data.pixels import Encoded, decode_picture, pixels_digest
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.pictures import decode_picture, pixels_digest
-from fedbridge.data.site.rows import Encoded
+from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.errors import UserError
-from sites import pictures, site, task
+from sites import common, pictures, site, task
 
 
 def encoded(picture: Image.Image, kind: str = "PNG", **options) -> Encoded:
@@ -60,10 +61,15 @@ def refused(tmp_path, **data) -> str:
     return str(caught.value)
 
 
+def faults(tmp_path, **data) -> list[str]:
+    found = partitions_of(site(tmp_path, kind="images", path="p", **data))
+    return [str(row) for one in found for row in one.rows() if isinstance(row, Fault)]
+
+
 def test_what_is_no_picture_is_refused_unopened(tmp_path):
     task(tmp_path / "p", ["cat"], 1)
     (tmp_path / "p" / "cat" / "model.pkl").write_bytes(b"cos\nsystem\n(S'touch pwned'\ntR.")
-    message = refused(tmp_path)
+    (message,) = faults(tmp_path)
     assert message.startswith(f"{tmp_path / 'p' / 'cat' / 'model.pkl'}: must be a picture")
     assert message.endswith("found .pkl; nothing is unpickled")
 
@@ -80,9 +86,47 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     task(tmp_path / "p", ["cat"], 1)
     (secret,) = pictures(tmp_path / "elsewhere", "cat", 1)
     (tmp_path / "p" / "cat" / "link.png").symlink_to(secret)
-    message = refused(tmp_path)
-    assert "link.png: must lie in" in message
-    assert str(secret) in message
+    (message,) = faults(tmp_path)
+    assert message.endswith(f"link.png: must lie in {tmp_path / 'p' / 'cat'}, but leads to {secret}")
+
+
+def test_a_class_may_have_folders_of_its_own_and_litter_is_nothing(tmp_path):
+    task(tmp_path / "p" / "a", ["cat", "dog"], 2)
+    pictures(tmp_path / "p" / "a" / "cat" / "indoors", "cat", 1, seed=1)
+    for place in ("__MACOSX", "a/__MACOSX", "a/cat/__MACOSX", "a/.thumbs"):
+        (tmp_path / "p" / place).mkdir()
+        (tmp_path / "p" / place / "._0-0.png").write_bytes(b"none")
+    for place in ("Thumbs.db", "a/desktop.ini", "a/cat/.DS_Store", "a/cat/Thumbs.db"):
+        (tmp_path / "p" / place).touch()
+    (found,) = partitions_of(site(tmp_path, kind="images", path="p", layout="task/class/file"))
+    rows = list(found.rows())
+    assert [row.label for row in rows] == ["cat", "cat", "cat", "dog", "dog"]
+    assert rows[2].place == str(tmp_path / "p" / "a" / "cat" / "indoors" / "cat" / "1-0.png")
+
+
+def test_what_cannot_be_used_is_left_out_if_that_is_asked_for(tmp_path):
+    task(tmp_path / "p" / "a", ["cat", "dog"])
+    (tmp_path / "p" / "notes.txt").touch()
+    (tmp_path / "p" / "a" / "more.txt").touch()
+    (tmp_path / "p" / "a" / "cat" / "bad.png").write_bytes(b"none")
+    data = {"kind": "images", "path": "p", "layout": "task/class/file"}
+    settings = site(tmp_path, **data, broken="skip")
+    part = prepared(partitions_of(settings)[0], Frame.of(common()), settings.data)
+    assert len(part.labels) == 50
+    assert [line.partition(": ")[0] for line in part.origin.broken] == [
+        str(tmp_path / "p" / "notes.txt"),
+        str(tmp_path / "p" / "a" / "more.txt"),
+        str(tmp_path / "p" / "a" / "cat" / "bad.png"),
+    ]
+    settings = site(tmp_path, **data)
+    with pytest.raises(UserError, match=r"of 53 items 3 cannot be used: .* data\.broken = 'skip'"):
+        prepared(partitions_of(settings)[0], Frame.of(common()), settings.data)
+
+
+def test_folders_of_a_division_are_no_classes(tmp_path):
+    task(tmp_path / "p" / "train", ["cat", "dog"], 1)
+    task(tmp_path / "p" / "val", ["cat", "dog"], 1)
+    assert "found 'train', 'val' with folders in them; a site has one" in refused(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -97,40 +141,3 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
 def test_a_folder_of_another_kind_is_refused(tmp_path, prepare, layout, expected):
     prepare(tmp_path / "p")
     assert expected in refused(tmp_path, layout=layout)
-
-
-# -- decoding
-
-
-def test_pictures_stand_upright():
-    picture = Image.new("RGB", (4, 2))
-    exif = picture.getexif()
-    exif[0x0112] = 6  # as a camera that was held sideways writes
-    assert decode_picture(encoded(picture, "JPEG", exif=exif)).size == (2, 4)
-
-
-def test_a_picture_too_large_is_refused_before_it_unfolds():
-    assert decode_picture(encoded(Image.new("RGB", (4, 6))), most=24).size == (4, 6)
-    with pytest.raises(ValueError, match="must have at most 24 pixels, found 5 x 5"):
-        decode_picture(encoded(Image.new("RGB", (5, 5))), most=24)
-
-
-def test_a_real_bomb_is_refused():
-    bomb = encoded(Image.new("1", (16_000, 16_000)))
-    assert len(bomb.data()) < 100_000
-    with pytest.raises(Exception, match=r"pixels|decompression bomb"):
-        decode_picture(bomb)
-
-
-def test_a_file_that_only_ends_like_a_picture_is_refused():
-    with pytest.raises(ValueError, match="must be a picture of PNG, JPEG"):
-        decode_picture(Encoded(lambda: b"%!PS-Adobe-3.0 EPSF-3.0"))
-
-
-def test_equal_pixels_are_equal_whatever_the_file_format():
-    pixels = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-    picture = Image.fromarray(pixels)
-    marks = {pixels_digest(decode_picture(encoded(picture, kind))) for kind in ("PNG", "BMP")}
-    assert len(marks) == 1
-    pixels[0, 0, 0] ^= 1
-    assert pixels_digest(Image.fromarray(pixels)) not in marks

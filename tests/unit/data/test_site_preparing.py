@@ -81,7 +81,10 @@ def test_the_order_of_reading_does_not_matter():
 def test_a_row_that_cannot_be_used_is_named(row, rule):
     with pytest.raises(UserError) as caught:
         prepared(texts(*many(), row), TEXTS, HELD)
-    assert str(caught.value) == f"task 'spring': 1 of 61 items cannot be used: row 60: {rule}"
+    assert str(caught.value) == (
+        f"task 'spring': of 61 items 1 cannot be used: row 60: {rule}. data.broken = 'skip' leaves "
+        f"them out"
+    )
 
 
 def test_texts_are_refused_where_pictures_are_agreed_on():
@@ -99,7 +102,7 @@ def test_all_broken_pictures_are_told_at_once(tmp_path):
     with pytest.raises(UserError) as caught:
         prepared(found, PICTURES, HELD)
     message = str(caught.value)
-    assert message.startswith("task 'all': 2 of 27 items cannot be used: ")
+    assert message.startswith("task 'all': of 27 items 2 cannot be used: ")
     assert f"{tmp_path / 'p' / 'cat' / 'cut.png'}: cannot be read" in message
     assert f"{tmp_path / 'p' / 'cat' / 'half.png'}: cannot be read" in message
 

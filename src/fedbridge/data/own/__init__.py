@@ -2,16 +2,19 @@
 
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from fedbridge.config import ARRAYS, Own, kind_of, path_of, similar, title_of
-from fedbridge.data.own.parts import listed, parts_of
+from fedbridge.data.faults import listed
+from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
+from fedbridge.data.pixels import PIXELS
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.rows import is_litter
 from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
 from fedbridge.errors import UserError
 from fedbridge.words import RULES
@@ -86,24 +89,29 @@ def _key(path: Path, own: Own) -> str:
     # pictures that a table names lie beside it
     whole = path.parent if own.image is not None and path.is_file() else path
     try:
-        state = _state(path, whole)
+        state = _state(path, whole, named=own.image is not None)
     except UserError as error:
         raise UserError(f"{own.named}: {error}") from error
-    told = [RULES, str(path), state, settings, own.labelled]
+    told = [RULES, PIXELS, str(path), state, settings, own.labelled]
     return content_fingerprint(told)[:32]
 
 
-def _state(path: Path, whole: Path) -> list[list[Any]]:
+def _state(path: Path, whole: Path, named: bool) -> list[list[Any]]:
+    """Return what tells files from others; where a table has ``named`` them, even hidden ones."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder{similar(path)}")
     try:
         if whole.is_file():
             return [_stamp(whole, whole)]
-        found = os.walk(whole, onerror=_raise)
-        files = [Path(folder, file) for folder, _, names in found for file in names]
-        return sorted(_stamp(whole, file) for file in files if file.exists())
+        return sorted(_stamp(whole, file) for file in _files(whole, named) if file.exists())
     except OSError as error:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}") from error
+
+
+def _files(whole: Path, named: bool) -> Iterator[Path]:
+    for folder, inner, names in os.walk(whole, onerror=_raise):
+        inner[:] = [name for name in inner if named or not is_litter(name)]
+        yield from (Path(folder, name) for name in names if named or not is_litter(name))
 
 
 def _stamp(whole: Path, file: Path) -> list[Any]:

@@ -10,18 +10,21 @@ from typing import Any, Literal, TypedDict, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
-from fedbridge.config import ARRAYS, Data
+from fedbridge.config import ARRAYS, Data, Own
 from fedbridge.config.columns import Columns
+from fedbridge.data.faults import listed
 from fedbridge.data.notes import Notes
 from fedbridge.data.own import SMALL_SIDE
 from fedbridge.data.own.lists import listed_values, shape_of, words_of
-from fedbridge.data.own.parts import listed, parts_of
+from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import ALL, Sample, side_of
+from fedbridge.data.pixels import Encoded, Levels, as_bytes, white_of
 from fedbridge.data.site.cells import Cells
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame
-from fedbridge.data.site.rows import UNLABELLED, Encoded, Row
+from fedbridge.data.site.rows import UNLABELLED, Row
 from fedbridge.data.site.sheet import Sheet
 from fedbridge.data.store import Part, data_root, write_parts
 from fedbridge.errors import UserError
@@ -46,12 +49,14 @@ def from_arrays(
     *,
     classes: Sequence[str] | None = None,
     missing: Sequence[str] = MISSING,
+    levels: tuple[float, float] | None = None,
     **about: Unpack[About],
 ) -> Data:
     """Put N items into the cache and return the ``data`` section by which a config names them.
 
     ``items`` are pictures ``(N, H, W)``, ``(N, H, W, C)`` or ``(N, C, H, W)`` of C = 1, 3 (or, at
-    the end, 4) channels, uint8 or floats from 0 to 1, as NumPy or torch arrays; texts; a matrix
+    the end, 4) channels, as NumPy or torch arrays: uint8, floats from 0 to 1, whole numbers to 255,
+    uint16 to 65,535, or others of which ``levels`` say what is black and white; texts; a matrix
     ``(N, F)`` of numbers; or columns by name, such as a DataFrame. ``labels`` are names, or whole
     numbers, of which ``classes`` may give the names; a public set needs none. ``domains`` say
     where an item is from, ``tasks`` when it comes (with ``scenario.kind = "given"``), ``groups``
@@ -63,8 +68,10 @@ def from_arrays(
     if unknown := about.keys() - About.__annotations__.keys():
         known = ", ".join((*About.__annotations__, "missing"))
         raise UserError(f"from_arrays: takes {known}, found {', '.join(sorted(unknown))}")
-    notice = Notice()
-    given = _given(items, frozenset(missing), notice)
+    notice, own = Notice(), _own(levels)
+    given = _given(items, frozenset(missing), notice, Levels(own.levels, "levels"))
+    if own.levels and given.modality != "image":
+        raise UserError(f"levels: is only for pictures, found {own.levels} with {given.modality}s")
     count = len(given.contents)
     said: Mapping[str, Any] = about
     told = {
@@ -90,7 +97,18 @@ def from_arrays(
         frame = Frame((), given.modality, SMALL_SIDE, given.side)
         whole = partial(_whole, samples, frame, 0 if labels is None else 1, notice.notes())
         write_parts(folder, whole)
-    return Data(name=f"{ARRAYS}:{mark}")
+    return Data(name=f"{ARRAYS}:{mark}", own=own)
+
+
+def _own(levels: tuple[float, float] | None) -> Own:
+    """Return what a config says of arrays: how new pictures are read as these were."""
+    try:
+        return Own(levels=levels)
+    except ValidationError as error:
+        raise UserError(
+            f"from_arrays: levels must be the value that is black and a larger one that is white, "
+            f"found {levels!r}"
+        ) from error
 
 
 def _labels(
@@ -128,7 +146,7 @@ class _Given:
     side: int = SMALL_SIDE
 
 
-def _given(items: Any, missing: Collection[str], notice: Notice) -> _Given:
+def _given(items: Any, missing: Collection[str], notice: Notice, levels: Levels) -> _Given:
     if hasattr(items, "columns") and hasattr(items, "items"):  # a DataFrame
         if not items.columns.is_unique:
             raise UserError(
@@ -142,7 +160,7 @@ def _given(items: Any, missing: Collection[str], notice: Notice) -> _Given:
         return _texts(listed_values("items", items), missing)
     array = _array("items", items)
     if array.ndim in (3, 4):
-        return _pictures(array)
+        return _pictures(array, levels)
     if array.ndim == 2 and array.dtype.kind in "fiubOU":
         named = {f"x{n + 1}": array[:, n] for n in range(array.shape[1])}
         return _columns(named, missing, notice)
@@ -180,10 +198,8 @@ def _columns(columns: Mapping[str, Any], missing: Collection[str], notice: Notic
     return _Given(contents, "text", (f"{content.values!r}".encode() for content in contents))
 
 
-def _pictures(array: NDArray[Any]) -> _Given:
-    pixels = _with_channels_last(array)
-    if pixels.dtype != np.uint8:
-        pixels = _as_bytes(pixels)
+def _pictures(array: NDArray[Any], levels: Levels) -> _Given:
+    pixels = _as_bytes(_with_channels_last(array), levels)
     contents = [Encoded(partial(_png, picture)) for picture in pixels]
     side = max(SMALL_SIDE, min(pixels.shape[1:3]))
     pieces = (repr(pixels.shape).encode(), *(picture.tobytes() for picture in pixels))
@@ -203,15 +219,11 @@ def _with_channels_last(array: NDArray[Any]) -> NDArray[Any]:
     )
 
 
-def _as_bytes(pixels: NDArray[Any]) -> NDArray[np.uint8]:
-    low, high = (float(pixels.min()), float(pixels.max())) if pixels.size else (0.0, 0.0)
-    if pixels.dtype.kind != "f" or not 0.0 <= low <= high <= 1.0:
-        raise UserError(
-            f"items: pictures must be uint8, or floats from 0 to 1, found {pixels.dtype} from "
-            f"{low:g} to {high:g}"
-        )
-    scaled: NDArray[np.uint8] = np.rint(pixels * 255).astype(np.uint8)
-    return scaled
+def _as_bytes(pixels: NDArray[Any], levels: Levels) -> NDArray[np.uint8]:
+    try:
+        return as_bytes(pixels, levels, white_of(pixels))
+    except ValueError as error:
+        raise UserError(f"items: pictures: {error}") from error
 
 
 def _png(pixels: NDArray[np.uint8]) -> bytes:

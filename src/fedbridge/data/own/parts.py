@@ -8,22 +8,20 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.data.faults import Fault, attempted, listed, on_both_sides
 from fedbridge.data.notes import Notes
 from fedbridge.data.own.samples import TEST, Sample
-from fedbridge.data.site.preparing import Fault, Frame, attempted, content_of
+from fedbridge.data.site.preparing import Content, Frame, content_of, group_of
 from fedbridge.data.site.rows import natural
-from fedbridge.data.store import Images, Origin, Part, Texts
+from fedbridge.data.store import Images, Origin, Part, Texts, at_rows
 from fedbridge.errors import UserError
 
-TOLD = 10  # faults that an error names at most
 REAL = re.compile(r"-?\d*\.\d+(e-?\d+)?|-?\d+e-\d+")
 MOST_REAL = 10  # different numbers with a fraction that may be classes
-Read = tuple[Images | str, Images | NDArray[np.uint16]]
 Contents = tuple[Images | Texts, Images | NDArray[np.uint16]]
 
 
@@ -38,15 +36,22 @@ class _Kept:
     splits: list[str] = field(default_factory=list)
     places: list[str] = field(default_factory=list)
     groups: "array[int]" = field(default_factory=lambda: array("q"))
+    digests: "array[int]" = field(default_factory=lambda: array("q"))
 
-    def take(self, sample: Sample, group: int) -> None:
+    def take(self, sample: Sample, digest: int) -> None:
         """Take an item in; equal words are one in memory."""
         self.labels.append(sys.intern(sample.row.label or ""))
         self.domains.append(sys.intern(sample.domain))
         self.tasks.append(sys.intern(sample.task))
         self.splits.append(sample.split)
         self.places.append(sample.row.place)
-        self.groups.append(group)
+        self.groups.append(group_of(sample.row, digest))
+        self.digests.append(digest)
+
+    def twice(self) -> dict[int, Fault]:
+        """Return the training items, by their row, that are test items too."""
+        split = _official(tuple(self.splits))
+        return {} if split is None else on_both_sides(self.digests, split == 1, self.places)
 
 
 def parts_of(
@@ -65,33 +70,36 @@ def parts_of(
     contents = _contents(found, frame, kept)
     texts = frame.modality == "text"
     items, inputs = (_listed if texts else partial(_drawn, frame))(workspace, contents)
-    broken = tuple(map(str, sorted(kept.faults, key=lambda fault: natural(fault.place))))
-    counts = Counter(kept.labels)
+    twice = kept.twice()
+    faults = sorted([*kept.faults, *twice.values()], key=lambda fault: natural(fault.place))
+    broken = tuple(map(str, faults))
+    counts = Counter(label for row, label in enumerate(kept.labels) if row not in twice)
     classes = tuple(sorted((name for name in counts if counts[name] >= least), key=natural))
     _require_classes(classes, counts, least, broken)
     _require_names(counts)
     small = _small(counts, least)
     labels = _numbered(kept.labels, classes)
+    labels[list(twice)] = -1
     domains = tuple(sorted(set(kept.domains), key=natural))
     place, said = _numbered(kept.domains, domains), notes()
     for number, domain in enumerate(domains):
         rows = np.flatnonzero((place == number) & (labels >= 0))
         if not len(rows):
             continue
-        few = _at(inputs, rows)
-        tasks = _at(kept.tasks, rows)
+        few = at_rows(inputs, rows)
+        tasks = at_rows(kept.tasks, rows)
         yield Part(
             domain=domain,
-            items=few if items is inputs else _at(items, rows),
+            items=few if items is inputs else at_rows(items, rows),
             inputs=few,
             labels=labels[rows],
             groups=np.array(kept.groups, np.int64)[rows],
             classes=classes,
             licences=(),
             sources=("own data",),
-            split=_official(_at(kept.splits, rows)),
+            split=_official(at_rows(kept.splits, rows)),
             origin=Origin(
-                places=_at(kept.places, rows),
+                places=at_rows(kept.places, rows),
                 tasks=tasks if all(tasks) else (),
                 broken=broken,
                 small=small,
@@ -114,7 +122,7 @@ def _official(splits: Texts) -> NDArray[np.int8] | None:
     return np.array([split == TEST for split in splits], np.int8)
 
 
-def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Read]:
+def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Content]:
     """Decode each item once, and keep what is known of it, or what is wrong with it."""
     if frame.modality == "image":  # written as they come: those of a domain shall be neighbours
         found = sorted(found, key=_domain_of)
@@ -123,43 +131,40 @@ def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Ite
         if isinstance(read, Fault):
             kept.faults.append(read)
         elif isinstance(one, Sample):
-            item, small, group = read
-            kept.take(one, group)
-            yield item, small
+            kept.take(one, read.digest)
+            yield read
 
 
 def _domain_of(one: Sample | Fault) -> list[tuple[int, str]]:
     return natural(one.domain) if isinstance(one, Sample) else []
 
 
-def _decoded(
-    sample: Sample, frame: Frame
-) -> tuple[Images | str, Images | NDArray[np.uint16], int] | Fault:
+def _decoded(sample: Sample, frame: Frame) -> Content | Fault:
     if sample.row.label is None:
         return Fault(sample.row.place, "must have a label, found none")
     return attempted(sample.row.place, partial(content_of, sample.row, frame))
 
 
-def _listed(workspace: Path, contents: Iterator[Read]) -> Contents:
+def _listed(workspace: Path, contents: Iterator[Content]) -> Contents:
     """Write tokens to a file, since they are larger than the texts."""
     path, texts = workspace / "inputs", []
     with path.open("wb") as file:
-        for item, small in contents:
-            texts.append(str(item))
-            file.write(small.tobytes())
+        for one in contents:
+            texts.append(str(one.item))
+            file.write(one.input.tobytes())
     if not texts:
         return (), np.zeros((0, 0), np.uint16)
     return tuple(texts), np.memmap(path, np.uint16, "r").reshape(len(texts), -1)
 
 
-def _drawn(frame: Frame, workspace: Path, contents: Iterator[Read]) -> Contents:
+def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Contents:
     """Write pictures one by one, since a large data set would not fit in memory."""
     paths = [workspace / name for name in ("items", "inputs")]
     count = 0
     with paths[0].open("wb") as large, paths[1].open("wb") as little:
-        for item, small in contents:
-            large.write(np.asarray(item).tobytes())
-            little.write(small.tobytes())
+        for one in contents:
+            large.write(np.asarray(one.item).tobytes())
+            little.write(one.input.tobytes())
             count += 1
     if not count:
         return (nothing := np.zeros((0, 3, 1, 1), np.uint8)), nothing
@@ -168,16 +173,6 @@ def _drawn(frame: Frame, workspace: Path, contents: Iterator[Read]) -> Contents:
         for path, side in zip(paths, (frame.side, frame.size), strict=True)
     )
     return inputs if frame.side == frame.size else items, inputs
-
-
-def _at(values: Any, rows: NDArray[np.int64]) -> Any:
-    """Return some of the items; as they lie on disk where they are neighbours."""
-    first, last = int(rows[0]), int(rows[-1]) + 1
-    if last - first == len(rows) and not isinstance(values, list):
-        return values[first:last]
-    if isinstance(values, tuple | list):
-        return tuple(values[row] for row in rows.tolist())
-    return values[rows]
 
 
 def _require_classes(
@@ -213,9 +208,3 @@ def _small(counts: Counter[str], least: int) -> Texts:
         for name in sorted(counts, key=natural)
         if counts[name] < least
     )
-
-
-def listed(broken: Texts) -> str:
-    """Say how many files or rows cannot be used, and name the first ones."""
-    more = "; ..." if len(broken) > TOLD else ""
-    return f"{len(broken)} cannot be used: {'; '.join(broken[:TOLD])}{more}"

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Own
+from fedbridge.data.faults import Fault, attempted
+from fedbridge.data.pixels import Encoded, Levels, levels_of
 from fedbridge.data.site.csv_files import csv_records, csv_tables
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.pictures import encoded, ending_fault
-from fedbridge.data.site.preparing import Fault, attempted
-from fedbridge.data.site.rows import UNLABELLED, Encoded, Row, inside
+from fedbridge.data.site.pictures import encoded, ending_fault, pictures_below, require_classes
+from fedbridge.data.site.rows import UNLABELLED, Row, inside, link_fault
 from fedbridge.data.site.sheet import Record, Sheet
 from fedbridge.data.site.tables import (
     CSV_ENDINGS,
@@ -44,60 +45,58 @@ Found = Iterator[Sample | Fault]
 
 def in_folder(root: Path, own: Own) -> Found:
     """Yield the pictures of a folder; raise UserError if it has another layout."""
-    if not own.labelled:
-        yield from _all_below(root, root)
+    levels = levels_of(own)
+    if own.labelled:
+        *above, _, _ = own.layout.split("/")
+        yield from _below(root, root, above, {}, levels)
         return
-    *levels, _, _ = own.layout.split("/")
-    yield from _below(root, root, levels, {})
-
-
-def _all_below(root: Path, folder: Path) -> Found:
-    """Yield all pictures of a folder and of those in it."""
-    for path in inside(folder, "pictures"):
+    for path, fault in pictures_below(root):
         place = str(path.relative_to(root))
-        if path.is_dir():
-            yield from _all_below(root, path)
-        elif fault := ending_fault(path):
-            yield Fault(place, fault)
-        else:
-            yield Sample(Row(place, UNLABELLED, encoded(path)))
+        yield (
+            Fault(place, fault) if fault else Sample(Row(place, UNLABELLED, encoded(path, levels)))
+        )
 
 
-def _below(root: Path, folder: Path, levels: list[str], names: dict[str, str]) -> Found:
+def _below(
+    root: Path, folder: Path, above: list[str], names: dict[str, str], levels: Levels
+) -> Found:
     """Yield what lies in a folder of classes, or in the folders of a level above them."""
-    level, *deeper = levels or ["class"]
+    level, *deeper = above or ["class"]
     folders = []
     for path in inside(folder, _plural(level)):
-        if path.is_dir():
+        fault = link_fault(path)
+        if path.is_dir() and not fault:
             folders.append(path)
         else:
-            place = str(path.relative_to(root))
-            yield Fault(place, f"lies among the folders of {_plural(level)}, but is none")
+            none = f"lies among the folders of {_plural(level)}, but is none"
+            yield Fault(str(path.relative_to(root)), fault or none)
     if not folders:
         raise UserError(f"{folder}: must have a folder for each {level}, found none")
     if level == "split" and {path.name for path in folders} != {TRAIN, TEST}:
         found = ", ".join(repr(path.name) for path in folders)
         raise UserError(f"{folder}: must have the folders 'train' and 'test', found {found}")
+    if not above:
+        require_classes(folder, folders, "layout = 'split/class/file' reads 'train' and 'test' so")
     for path in folders:
-        if levels:
-            yield from _below(root, path, deeper, {**names, level: word_of(path.name)})
+        if above:
+            yield from _below(root, path, deeper, {**names, level: word_of(path.name)}, levels)
         else:
-            yield from _of_class(root, path, names)
+            yield from _of_class(root, path, names, levels)
 
 
-def _of_class(root: Path, folder: Path, names: dict[str, str]) -> Found:
-    files = list(inside(folder, "pictures"))
+def _of_class(root: Path, folder: Path, names: dict[str, str], levels: Levels) -> Found:
+    files = list(pictures_below(folder))
     if not files:
         raise UserError(
             f"{folder}: must hold pictures of class {folder.name!r}, found none; a class without "
             f"pictures should have no folder"
         )
-    for path in files:
+    for path, fault in files:
         place = str(path.relative_to(root))
-        if fault := ending_fault(path):
+        if fault:
             yield Fault(place, fault)
         else:
-            row = Row(place, word_of(folder.name), encoded(path))
+            row = Row(place, word_of(folder.name), encoded(path, levels))
             where = names.get("domain", ALL), names.get("task", ""), names.get("split", "")
             yield Sample(row, *where)
 
@@ -163,7 +162,7 @@ def _picture(folder: Path, value: Any, column: str, sheet: Sheet) -> Encoded:
     """Return a picture that lies in a file of a table's folder, or in the table itself."""
     data = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(data, bytes):
-        return Encoded(lambda: data)
+        return Encoded(lambda: data, levels_of(sheet.settings))
     name = sheet.known({column: data}, column)
     if name is None:
         raise UserError(f"must have a value in column {column!r}, found none")
@@ -174,7 +173,7 @@ def _picture(folder: Path, value: Any, column: str, sheet: Sheet) -> Encoded:
         raise UserError(f"picture must be a file, found nothing at {name!r}")
     if fault := ending_fault(path):
         raise UserError(fault)
-    return encoded(path)
+    return encoded(path, levels_of(sheet.settings))
 
 
 def lying(folder: Path, name: str) -> Path:

@@ -14,6 +14,8 @@ from numpy.typing import NDArray
 
 from fedbridge.config.site import Held, SiteConfig
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.faults import listed
+from fedbridge.data.pixels import PIXELS
 from fedbridge.data.scenario import Task
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.noticing import Notice
@@ -63,6 +65,8 @@ class Holding:
             if not ready:
                 return False
             part = prepared(ready[0], self.frame, self.held)
+            if part.origin is not None:
+                log.warning("task %r: left out: %s", part.domain, listed(part.origin.broken))
             self._admit(dataset_of(part, content_fingerprint(part.domain)))
             write_part(folder, part)
             self._say(notice)
@@ -153,10 +157,12 @@ def dataset_of(part: Part, fingerprint: str) -> Dataset:
 
 def _mark(site: SiteConfig, frame: Frame) -> str:
     """Return a name for all that decides how data are read; other settings, another folder."""
-    about = site.data.model_dump(mode="json", exclude={"live", "complete", "path"})
+    about = site.data.model_dump(mode="json", exclude={"live", "complete", "path", "broken"})
     path = getattr(site.data, "path", site.state)
     about["path"] = os.path.relpath(path, site.state)  # both may be moved together
     if site.data.kind != "images":
         about["rules"] = RULES
     shape = [frame.classes, frame.modality, frame.size, frame.side]
+    if frame.modality == "image":
+        shape.append(PIXELS)
     return content_fingerprint([about, shape])[:16]

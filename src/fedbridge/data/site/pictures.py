@@ -1,36 +1,39 @@
-"""Pictures of a site: folders of files, and how a file becomes a picture, safely."""
+"""Pictures of a site: folders of files, and which of them may be opened."""
 
-import hashlib
-import io
-import warnings
+import logging
+import os
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from fedbridge.config.site import UNSAFE, Images
-from fedbridge.data.site.rows import Encoded, Partition, Row, in_order, inside
+from fedbridge.data.faults import Fault
+from fedbridge.data.pixels import Encoded, Levels, levels_of
+from fedbridge.data.site.rows import Partition, Row, in_order, inside, is_litter, link_fault
 from fedbridge.errors import UserError
 from fedbridge.words import word_of
 
-if TYPE_CHECKING:
-    from PIL.Image import Image
-
 MARKER = "_DONE"
-FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 ENDINGS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
-MOST_PIXELS = 64 * 2**20  # a small file may unfold to any size
 MOST_BYTES = 512 * 2**20
+SPLITS = {"train", "training", "test", "testing", "val", "valid", "validation", "dev", "eval"}
+"""What folders of a division are called, and hardly ever classes."""
+log = logging.getLogger(__name__)
 
 
 def read_pictures(settings: Images) -> list[Partition]:
-    """List the tasks of a folder ``CLASS/file`` or ``TASK/CLASS/file``; see partitions_of."""
+    """List the tasks of a folder ``CLASS/**/file`` or ``TASK/CLASS/**/file``; see partitions_of."""
+    levels = levels_of(settings)
     if settings.layout == "class/file":
-        return [Partition("all", _is_marked(settings.path), partial(_rows, settings.path))]
-    folders = [path for path in inside(settings.path, "tasks") if _is_folder(path)]
+        rows = partial(_rows, settings.path, levels, [])
+        return [Partition("all", _is_marked(settings.path), rows)]
+    folders, strays = _folders(settings.path)
     if not folders:
         raise UserError(f"{settings.path}: must have a folder for each task, found none")
-    found = [Partition(word_of(one.name), False, partial(_rows, one)) for one in folders]
+    found = [
+        Partition(word_of(path.name), False, partial(_rows, path, levels, strays))
+        for path in folders
+    ]
     if settings.complete != "marker":
         return in_order(found, settings.complete)
     marked = {word_of(folder.name): _is_marked(folder) for folder in folders}
@@ -41,28 +44,78 @@ def _is_marked(folder: Path) -> bool:
     return (folder / MARKER).is_file()
 
 
-def _is_folder(path: Path) -> bool:
-    """Say whether a path is a folder; raise UserError if it is a file but no marker."""
-    if path.is_dir():
-        return True
-    if path.name != MARKER:
-        raise UserError(f"{path}: must be a folder, or a file {MARKER}")
-    return False
+def _folders(folder: Path) -> tuple[list[Path], list[Fault]]:
+    """Return the folders in a folder, and what else lies there but a marker."""
+    folders, strays = [], []
+    for path in inside(folder, "classes"):
+        if fault := link_fault(path):
+            strays.append(Fault(str(path), fault))
+        elif path.is_dir():
+            folders.append(path)
+        elif path.name != MARKER:
+            strays.append(Fault(str(path), f"must be a folder, or a file {MARKER}"))
+    return folders, strays
 
 
-def _rows(folder: Path) -> Iterator[Row]:
-    """Yield the pictures of ``CLASS/file``; raise UserError if a class is empty."""
-    classes = [path for path in inside(folder, "classes") if _is_folder(path)]
+def _rows(folder: Path, levels: Levels, strays: list[Fault]) -> Iterator[Row | Fault]:
+    """Yield the pictures of ``CLASS/**/file``; raise UserError if a class is empty."""
+    classes, others = _folders(folder)
     if not classes:
-        raise UserError(f"{folder}: must have a folder for each class, found none")
+        told = f"; {others[0]}" if others else ""
+        raise UserError(f"{folder}: must have a folder for each class, found none{told}")
+    require_classes(folder, classes, "a site has one folder for both and divides it itself")
+    yield from (*strays, *others)
     for label in classes:
-        files = list(inside(label, "pictures"))
+        files = list(pictures_below(label))
         if not files:
             raise UserError(f"{label}: must hold pictures of class {label.name!r}, found none")
-        for path in files:
-            if fault := ending_fault(path):
-                raise UserError(f"{path}: {fault}")
-            yield Row(str(path), word_of(label.name), encoded(path))
+        for path, fault in files:
+            if fault:
+                yield Fault(str(path), fault)
+            else:
+                yield Row(str(path), word_of(label.name), encoded(path, levels))
+
+
+def pictures_below(folder: Path) -> Iterator[tuple[Path, str]]:
+    """Yield the files of a folder and of those in it, each with what is wrong with it, if it is."""
+    for path in inside(folder, "pictures"):
+        if fault := link_fault(path):
+            yield path, fault
+        elif path.is_dir():
+            yield from pictures_below(path)
+        else:
+            yield path, ending_fault(path)
+
+
+def require_classes(folder: Path, classes: list[Path], way: str) -> None:
+    """Raise UserError if folders of classes are rather those of a division; warn of other doubts.
+
+    Since a class may have folders of its own, a level that the layout forgets would go unseen.
+    """
+    inner = [_folders_in(one) for one in classes]
+    names = {path.name.casefold() for path in classes}
+    if names <= SPLITS and any(inner):
+        found = ", ".join(repr(path.name) for path in classes)
+        raise UserError(
+            f"{folder}: must have a folder for each class, found {found} with folders in them; "
+            f"{way}"
+        )
+    if len(classes) > 1 and len(inner[0]) > 1 and all(one == inner[0] for one in inner):
+        log.warning(
+            "%s: its folders %s are read as classes, although each has the folders %s; another "
+            "layout reads those as classes",
+            folder,
+            ", ".join(path.name for path in classes[:4]),
+            ", ".join(sorted(inner[0])[:4]),
+        )
+
+
+def _folders_in(folder: Path) -> set[str]:
+    try:
+        with os.scandir(folder) as found:
+            return {one.name for one in found if one.is_dir() and not is_litter(one.name)}
+    except OSError:  # is told where its pictures are read
+        return set()
 
 
 def ending_fault(path: Path) -> str:
@@ -73,13 +126,13 @@ def ending_fault(path: Path) -> str:
     unsafe = "; nothing is unpickled" if ending in UNSAFE else ""
     return (
         f"must be a picture ({', '.join(e[1:] for e in ENDINGS)}), found "
-        f"{ending or 'a folder or a file without ending'}{unsafe}"
+        f"{ending or 'a file without ending'}{unsafe}"
     )
 
 
-def encoded(path: Path) -> Encoded:
+def encoded(path: Path, levels: Levels) -> Encoded:
     """Return a picture file, which is read when it is decoded."""
-    return Encoded(partial(read_file, path))
+    return Encoded(partial(read_file, path), levels)
 
 
 def read_file(path: Path) -> bytes:
@@ -87,27 +140,3 @@ def read_file(path: Path) -> bytes:
     if (size := path.stat().st_size) > MOST_BYTES:
         raise ValueError(f"must have at most {MOST_BYTES:,} bytes, found {size:,}")
     return path.read_bytes()
-
-
-def decode_picture(encoded: Encoded, most: int = MOST_PIXELS) -> "Image":
-    """Return an upright picture; raises whatever decoders raise, ValueError if it is too large."""
-    from PIL import Image, ImageOps, UnidentifiedImageError
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # our limit is lower
-            picture = Image.open(io.BytesIO(encoded.data()), formats=FORMATS)
-    except UnidentifiedImageError as error:  # which names an address in memory
-        raise ValueError(f"must be a picture of {', '.join(FORMATS)}") from error
-    width, height = picture.size
-    if width * height > most:
-        raise ValueError(f"must have at most {most:,} pixels, found {width} x {height}")
-    picture.load()
-    upright: Image.Image = ImageOps.exif_transpose(picture)
-    return upright
-
-
-def pixels_digest(picture: "Image") -> str:
-    """Return the sha256 of what a picture shows, whatever file format it came in."""
-    shown = picture.convert("RGBA")
-    return hashlib.sha256(f"{shown.size}".encode() + shown.tobytes()).hexdigest()

@@ -1,10 +1,10 @@
 """From the rows of one task to what clients learn from: read once, checked, in a fixed order."""
 
 import hashlib
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,21 +12,19 @@ from numpy.typing import NDArray
 from fedbridge.config import Config
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.hub_rows import draw
+from fedbridge.data.faults import TOLD, Fault, attempted, listed, on_both_sides
+from fedbridge.data.pixels import Encoded, decode_picture, draw, pixels_digest
 from fedbridge.data.site.cells import Cells
-from fedbridge.data.site.pictures import decode_picture, pixels_digest
-from fedbridge.data.site.rows import Encoded, Partition, Row
+from fedbridge.data.site.rows import Partition, Row
 from fedbridge.data.splits import Indices
-from fedbridge.data.store import Images, Part, Texts
+from fedbridge.data.store import Images, Origin, Part, Texts
 from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import seed_for
 from fedbridge.words import alike
 
-T = TypeVar("T")
 TRAIN, VALIDATION, TEST = range(3)
 SIDES = ("train", "validation", "test")
-TOLD = 10  # faults that an error names at most
 
 
 @dataclass(frozen=True)
@@ -74,43 +72,28 @@ class Item:
     place: str
     label: int
     group: int
+    content: int
+    """Equal for equal contents, whatever the group."""
     item: Images | str
     input: NDArray[np.uint8] | NDArray[np.uint16]
 
 
-@dataclass(frozen=True)
-class Fault:
-    """What is wrong with a row."""
-
-    place: str
-    rule: str
-
-    def __str__(self) -> str:
-        return f"{self.place}: {self.rule}"
-
-
 def read_items(partition: Partition, frame: Frame) -> tuple[list[Item], list[Fault]]:
     """Read a task, in an order that its contents alone decide, and say what cannot be read."""
-    read = [attempted(row.place, partial(_item, row, frame)) for row in partition.rows()]
+    read = [
+        row if isinstance(row, Fault) else attempted(row.place, partial(_item, row, frame))
+        for row in partition.rows()
+    ]
     items = [one for one in read if isinstance(one, Item)]
     faults = [one for one in read if isinstance(one, Fault)]
     return sorted(items, key=lambda item: (item.group, item.label, item.place)), faults
 
 
-def attempted(place: str, read: Callable[[], T]) -> T | Fault:
-    """Return what was read, or what is wrong with it."""
-    try:
-        return read()
-    except UserError as error:
-        return Fault(place, str(error))
-    except Exception as error:  # decoders raise whatever they like
-        return Fault(place, f"cannot be read ({type(error).__name__}: {error})")
-
-
-def part_of(name: str, items: list[Item], frame: Frame) -> Part:
+def part_of(name: str, items: list[Item], frame: Frame, faults: Sequence[Fault] = ()) -> Part:
     """Return a task as it is stored; raise UserError if it is empty."""
     if not items:
-        raise UserError(f"task {name!r}: must have items, found none")
+        told = f"; {listed(faults)}" if faults else ""
+        raise UserError(f"task {name!r}: must have items, found none{told}")
     inputs: Any = np.stack([item.input for item in items])
     content: Images | Texts
     if frame.modality == "text":
@@ -130,19 +113,35 @@ def part_of(name: str, items: list[Item], frame: Frame) -> Part:
 
 
 def prepared(partition: Partition, frame: Frame, held: Held) -> Part:
-    """Read a task whole; raise UserError naming all faults, or what its division lacks."""
-    items, faults = read_items(partition, frame)
-    if faults:
-        told = "; ".join(map(str, faults[:TOLD])) + ("; ..." if len(faults) > TOLD else "")
-        count = len(items) + len(faults)
+    """Read a task; its origin says what was left out, where that is asked for.
+
+    Raises UserError naming all faults, or what its division lacks.
+    """
+    items, faults = usable_items(partition, frame, held)
+    if faults and held.broken == "refuse":
         raise UserError(
-            f"task {partition.name!r}: {len(faults)} of {count} items cannot be used: {told}"
+            f"task {partition.name!r}: of {len(items) + len(faults)} items {listed(faults)}. "
+            f"data.broken = 'skip' leaves them out"
         )
-    part = part_of(partition.name, items, frame)
+    part = part_of(partition.name, items, frame, faults)
     lacks = shortcomings(part, held)
     if lacks:
         raise UserError("; ".join(lacks))
-    return part
+    if not faults:
+        return part
+    places = tuple(item.place for item in items)
+    return replace(part, origin=Origin(places, broken=tuple(map(str, faults))))
+
+
+def usable_items(partition: Partition, frame: Frame, held: Held) -> tuple[list[Item], list[Fault]]:
+    """Read a task as ``read_items`` does; an item that is also tested is of no other side."""
+    items, faults = read_items(partition, frame)
+    sides = sides_of(np.array([item.group for item in items], np.int64), held)
+    twice = on_both_sides(
+        [item.content for item in items], sides == TEST, [item.place for item in items]
+    )
+    kept = [item for row, item in enumerate(items) if row not in twice]
+    return kept, [*faults, *twice.values()]
 
 
 def shortcomings(part: Part, held: Held) -> list[str]:
@@ -187,18 +186,35 @@ def _item(row: Row, frame: Frame) -> Item:
         )
     if isinstance(row.content, Encoded) != (frame.modality == "image"):
         raise UserError(f"must be of data.modality = {frame.modality!r} of the common config")
-    item, small, group = content_of(row, frame)
-    return Item(row.place, frame.classes.index(row.label), group, item, small)
+    read = content_of(row, frame)
+    return Item(
+        row.place,
+        frame.classes.index(row.label),
+        group_of(row, read.digest),
+        read.digest,
+        read.item,
+        read.input,
+    )
 
 
-def content_of(row: Row, frame: Frame) -> tuple[Images | str, Images | NDArray[np.uint16], int]:
-    """Return an item for the FM, for small models, and the number of its group.
+@dataclass(frozen=True)
+class Content:
+    """What an item is, for the FM and for small models, and a number of its content."""
 
-    Where the row names no group, equal contents are one.
-    """
+    item: Images | str
+    input: Images | NDArray[np.uint16]
+    digest: int
+
+
+def group_of(row: Row, digest: int) -> int:
+    """Return the number of an item's group; where the row names none, equal contents are one."""
+    return seed_for(0, "group", row.group) if row.group is not None else digest
+
+
+def content_of(row: Row, frame: Frame) -> Content:
+    """Return what an item is; raise UserError if that is nothing, or what decoders raise."""
     item, small, digest = _content(row.content, frame)
-    group = seed_for(0, "group", row.group) if row.group is not None else _number(digest)
-    return item, small, group
+    return Content(item, small, int(digest[:16], 16) >> 1)
 
 
 def _content(
@@ -213,10 +229,6 @@ def _content(
         raise UserError("must have a content, found an empty one")
     tokens = content.tokens if isinstance(content, Cells) else tokenize(text)
     return text, tokens, hashlib.sha256(text.encode()).hexdigest()
-
-
-def _number(digest: str) -> int:
-    return int(digest[:16], 16) >> 1
 
 
 def _meant(label: str, classes: tuple[str, ...]) -> str:

@@ -5,18 +5,15 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from fedbridge.data.faults import Fault
+from fedbridge.data.pixels import Encoded
 from fedbridge.data.site.cells import Cells
 from fedbridge.errors import UserError
 
 UNLABELLED = "unlabelled"
 """The class of items that need none."""
-
-
-@dataclass(frozen=True, slots=True)
-class Encoded:
-    """A picture as it lies in a file; ``data`` is read when it is decoded."""
-
-    data: Callable[[], bytes]
+LITTER = ("__macosx", "thumbs.db", "ehthumbs.db", "desktop.ini", "icon\r", "$recycle.bin")
+"""What systems leave in folders beside hidden files, in small letters."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +32,7 @@ class Partition:
 
     name: str
     complete: bool
-    rows: Callable[[], Iterable[Row]]
+    rows: Callable[[], Iterable[Row | Fault]]
 
 
 def in_order(partitions: Iterable[Partition], complete: str) -> list[Partition]:
@@ -58,18 +55,28 @@ def natural(name: str) -> list[tuple[int, str]]:
 
 
 def inside(folder: Path, kind: str) -> Iterator[Path]:
-    """Yield what lies in a folder, by name, without hidden files.
-
-    Raises UserError if it is no folder, or something in it is a link that leads out of it.
-    """
-    root = folder.resolve()
+    """Yield what lies in a folder, by name, without what is litter; UserError if it is none."""
     try:
         found = sorted(folder.iterdir(), key=lambda path: natural(path.name))
     except OSError as error:
         raise UserError(f"{folder}: must be a folder of {kind}: {error.strerror}") from error
-    for path in found:
-        if path.name.startswith("."):
-            continue
-        if not path.resolve().is_relative_to(root):
-            raise UserError(f"{path}: must lie in {folder}, but leads to {path.resolve()}")
-        yield path
+    return (path for path in found if not is_litter(path.name))
+
+
+def is_litter(name: str) -> bool:
+    """Say whether a file or folder is hidden, or was left by a system and never by a person."""
+    return name.startswith(".") or name.casefold() in LITTER
+
+
+def link_fault(path: Path) -> str:
+    """Say what is wrong with a link: that it leads nowhere, or out of the folder it lies in."""
+    if not path.is_symlink():
+        return ""
+    home = path.parent.resolve()
+    try:
+        target = path.resolve(strict=True)
+    except (OSError, RuntimeError):  # of links that lead to one another
+        return "is a link that leads nowhere"
+    if target == home or not target.is_relative_to(home):
+        return f"must lie in {path.parent}, but leads to {target}"
+    return ""

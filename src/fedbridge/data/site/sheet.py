@@ -8,10 +8,11 @@ from functools import cached_property, partial
 from typing import Any
 
 from fedbridge.config.columns import Columns
+from fedbridge.data.pixels import Encoded, levels_of
 from fedbridge.data.site.cells import Cells, cell
 from fedbridge.data.site.dates import as_date
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.rows import UNLABELLED, Encoded, Row
+from fedbridge.data.site.rows import UNLABELLED, Row
 from fedbridge.data.site.signs import USUAL, Signs
 from fedbridge.errors import UserError
 from fedbridge.words import composed, is_missing, plain, word_of
@@ -76,7 +77,7 @@ class Sheet:
         if settings.text is not None:
             return self.labelled(place, values, self._text(values, settings.text))
         picture = partial(_picture_bytes, values[getattr(settings, "image", "")])
-        return self.labelled(place, values, Encoded(picture))
+        return self.labelled(place, values, Encoded(picture, levels_of(settings)))
 
     def labelled(self, place: str, values: Record, content: str | Encoded | Cells) -> Row:
         """Return an item of this content with the label and the group of a row."""

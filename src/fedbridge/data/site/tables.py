@@ -3,7 +3,6 @@
 import importlib
 import importlib.util
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -12,16 +11,17 @@ import numpy as np
 
 from fedbridge.config.columns import Columns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
-from fedbridge.data.hub import foreign_errors, state_of
-from fedbridge.data.site.csv_files import Layout, csv_records, csv_tables
+from fedbridge.data.faults import Fault, listed
+from fedbridge.data.hub import foreign_errors, saved_splits, state_of
+from fedbridge.data.site.csv_files import csv_records, csv_tables
 from fedbridge.data.site.dates import period_of
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.rows import Partition, Row, in_order, inside
+from fedbridge.data.site.rows import Partition, Row, in_order, inside, link_fault
 from fedbridge.data.site.sheet import Record, Sheet, require_columns
 from fedbridge.errors import UserError
 from fedbridge.words import word_of
 
-Located = tuple[str, Record]  # where a row stands, and its values by column
+Located = tuple[str, Record | None]  # where a row stands, and its values by column, if it has any
 CSV_ENDINGS = (".csv", ".tsv", ".txt")
 PARQUET_ENDINGS = (".parquet", ".pq")
 RAGGED = "must have a value for each column of the header"
@@ -41,14 +41,7 @@ def read_csv(settings: CSV, notice: Notice) -> list[Partition]:
     """List the tasks of a CSV file or of a folder of them; see partitions_of."""
     files = table_files(settings.path, CSV_ENDINGS)
     sheet, layouts = csv_tables(files, settings, notice)
-    return _files(settings, sheet, {one.path: partial(_whole, one) for one in layouts})
-
-
-def _whole(layout: Layout) -> Iterator[Located]:
-    for place, values in csv_records(layout):
-        if values is None:
-            raise UserError(f"{place}: {RAGGED}")
-        yield place, values
+    return _files(settings, sheet, {one.path: partial(csv_records, one) for one in layouts})
 
 
 def read_parquet(settings: Parquet, notice: Notice) -> list[Partition]:
@@ -96,13 +89,14 @@ def read_huggingface(settings: HuggingFace, notice: Notice) -> list[Partition]:
 def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
     datasets = library("datasets", "datasets", "data.kind = 'huggingface'")
     with foreign_errors(str(settings.path)):
-        found = datasets.load_from_disk(str(settings.path))
-    splits = dict(found) if isinstance(found, dict) else {"all": found}
-    chosen = tuple(splits) if settings.split is None else (settings.split,)
-    for split in chosen:
-        if split not in splits:
+        splits = saved_splits(settings.path)
+    filled = tuple(split for split, rows in splits.items() if len(rows))
+    for split in filled if settings.split is None else (settings.split,):
+        if split not in filled:
+            empty = ", which has no rows" if split in splits else ""
             raise UserError(
-                f"{settings.path}: data.split must be one of {', '.join(splits)}, found {split!r}"
+                f"{settings.path}: data.split must be one of {', '.join(filled)}, found "
+                f"{split!r}{empty}"
             )
         place = f"{settings.path}: {split}"
         require_columns(place, settings, splits[split].column_names)
@@ -127,6 +121,8 @@ def table_files(path: Path, endings: tuple[str, ...]) -> list[Path]:
     else:
         raise UserError(f"{path}: must be a file or a folder, found nothing")
     for file in files:
+        if fault := link_fault(file) if path.is_dir() else "":
+            raise UserError(f"{file}: {fault}")
         if file.suffix.lower() not in endings:
             raise UserError(f"{file}: must end with {' or '.join(endings)}{_advice(file)}")
     if not files:
@@ -151,26 +147,41 @@ def _files(settings: CSV | Parquet, sheet: Sheet, sources: Sources) -> list[Part
     return in_order(whole, settings.complete)
 
 
-def _parsed(sheet: Sheet, read: Callable[[], Iterator[Located]]) -> Iterator[Row]:
-    for place, values in read():
-        with _told(place):
-            row = sheet.row(place, values)
-        yield row
+def _parsed(sheet: Sheet, read: Callable[[], Iterator[Located]]) -> Iterator[Row | Fault]:
+    return (_row_or_fault(sheet, *located) for located in read())
+
+
+def _row_or_fault(sheet: Sheet, place: str, values: Record | None) -> Row | Fault:
+    try:
+        return sheet.row(place, _whole(values))
+    except UserError as error:
+        return Fault(place, str(error))
+
+
+def _whole(values: Record | None) -> Record:
+    if values is None:
+        raise UserError(RAGGED)
+    return values
 
 
 def by_task(
     settings: Table, sheet: Sheet, located: Iterable[Located], otherwise: str
 ) -> list[Partition]:
     """Deal rows out to tasks by the column of tasks or of dates; see partitions_of."""
-    tasks: dict[str, list[Row]] = {}
+    tasks: dict[str, list[Row | Fault]] = {}
+    strays: list[Fault] = []
     for place, values in located:
-        with _told(place):
-            name = _task(settings, sheet, values, otherwise)
-            tasks.setdefault(name, []).append(sheet.row(place, values))
+        try:
+            task = _task(settings, sheet, _whole(values), otherwise)
+        except UserError as error:  # belongs to no task, and is told with all
+            strays.append(Fault(place, str(error)))
+            continue
+        tasks.setdefault(task, []).append(_row_or_fault(sheet, place, values))
     if not tasks:
         source = getattr(settings, "path", "the database")
-        raise UserError(f"{source}: must have rows, found none")
-    found = [Partition(name, False, partial(list, rows)) for name, rows in tasks.items()]
+        told = f"; {listed(strays)}" if strays else ""
+        raise UserError(f"{source}: must have rows, found none{told}")
+    found = [Partition(name, False, partial(list, strays + rows)) for name, rows in tasks.items()]
     return in_order(found, settings.complete)
 
 
@@ -180,15 +191,6 @@ def _task(settings: Table, sheet: Sheet, values: Record, otherwise: str) -> str:
     if settings.date is not None:
         return period_of(sheet.date(values, settings.date), settings.period)
     return otherwise
-
-
-@contextmanager
-def _told(place: str) -> Iterator[None]:
-    """Say where a row stands that cannot be used."""
-    try:
-        yield
-    except UserError as error:
-        raise UserError(f"{place}: {error}") from error
 
 
 def library(module: str, extra: str, wanted_by: str) -> Any:
