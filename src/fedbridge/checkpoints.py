@@ -1,12 +1,12 @@
 """Folders of state by step, each of which counts only once its manifest, written last, is there."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedbridge.files import PARTIAL, json_text, write_text, writing
+from fedbridge.errors import UserError
+from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
 from fedbridge.saved import MANIFEST, digests
 
 
@@ -60,10 +60,10 @@ class Checkpoints:
         """Return what is wrong with each file of a state, nothing if it is whole."""
         folder = self.folder_of(step)
         try:
-            listed = json.loads((folder / MANIFEST).read_bytes())["files"].items()
-        except FileNotFoundError:
-            return [f"{MANIFEST} is missing"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            listed = read_json(folder / MANIFEST, "manifest")["files"].items()
+        except (UserError, KeyError, AttributeError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return [f"{MANIFEST} is missing"]
             return [f"{MANIFEST} cannot be read"]
         found = digests(folder)
         return [

@@ -27,6 +27,7 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
@@ -346,7 +347,7 @@ class Experiment:
             return 0
         server.load(folder)
         transport.load(folder)
-        state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
+        state = read_json(folder / "experiment.json", "checkpoint")
         self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
         self.refused, self.seconds = state.get("refused", 0), state["seconds"]
         self.measured.rows = read_accuracy(folder)
