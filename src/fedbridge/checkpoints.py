@@ -5,9 +5,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from safetensors import SafetensorError
+
 from fedbridge.errors import UserError
 from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
 from fedbridge.saved import MANIFEST, digests
+
+MISFIT = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 class Checkpoints:
@@ -71,3 +75,16 @@ class Checkpoints:
             for name, digest in listed
             if found.get(name) != digest
         ]
+
+
+@contextmanager
+def taking_up(folder: Path) -> Iterator[None]:
+    """Turn what a state in a folder breaks into a UserError: it is whole, but of other settings."""
+    try:
+        yield
+    except (*MISFIT, SafetensorError) as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"{folder}: must fit the settings, which are others than those that it was written "
+            f"with: {type(error).__name__}: {line}"
+        ) from error

@@ -109,7 +109,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     tried = [_try_encoding(config, fm, dataset, frozen)]
     if not same:
         tried.append(_try_encoding(config, fm, public.dataset, public.rows))
-    dimension = fm.dimension if fm else 1
+    dimension = (fm.dimension if fm else None) or 1
     commons = _stand_in(config, dataset, public, dimension)
     names = dict.fromkeys(model_of(config, k) for k in range(config.scenario.clients))
     with _threads(config.engine.threads):

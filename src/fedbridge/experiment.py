@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedbridge.checkpoints import taking_up
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Config
@@ -345,14 +346,16 @@ class Experiment:
         folder = self.run.latest_checkpoint()
         if folder is None:
             return 0
-        server.load(folder)
-        transport.load(folder)
-        state = read_json(folder / "experiment.json", "checkpoint")
-        self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
-        self.refused, self.seconds = state.get("refused", 0), state["seconds"]
+        with taking_up(folder):
+            server.load(folder)
+            transport.load(folder)
+            state = read_json(folder / "experiment.json", "checkpoint")
+            self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
+            self.refused, self.seconds = state.get("refused", 0), state["seconds"]
+            done = int(state["done"])
         self.measured.rows = read_accuracy(folder)
         self._lap("prepare")
-        return int(state["done"])
+        return done
 
     def _summarise(self, site: Site, transport: Transport) -> None:
         results = summarise(self.measured.rows)

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fedbridge.checkpoints import taking_up
 from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
@@ -217,11 +218,13 @@ def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
     kept = checkpoint
     if not (checkpoint / f"{file_name(client.name)}.json").is_file():
         kept = _newest_state(run, client.name)
-    client.load(kept)
     server = Server(site.commons, site.models, lambda function, jobs: [], site.present)
-    server.load(checkpoint)
-    done = int(read_json(checkpoint / "experiment.json", "checkpoint")["done"])
-    step = steps(run.config)[done - 1]
+    with taking_up(kept):
+        client.load(kept)
+    with taking_up(checkpoint):
+        server.load(checkpoint)
+        done = int(read_json(checkpoint / "experiment.json", "checkpoint")["done"])
+        step = steps(run.config)[done - 1]
     sent = server.broadcast(step).get(client.name)
     client.take(sent or Broadcast(step.task, step.round, adapter=server.large.adapter(client.name)))
 

@@ -148,7 +148,9 @@ class Server:
             (self.shared if part == "shared" else self.notes)[name] = tensor
         tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
         state = read_json(folder / "server.json", "state of the server")
-        self.acknowledged |= state["acknowledged"]
+        if known := state["acknowledged"].keys() ^ self.models.keys():
+            raise ValueError(f"clients: must be the same, found {min(known)!r} on one side alone")
+        self.acknowledged = state["acknowledged"]
         self.snapshots = {
             client: tuple(Knowledge(n, tuple(classes), tensors[n]) for n, classes in owned)
             for client, owned in state["snapshots"].items()
