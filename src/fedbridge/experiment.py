@@ -32,7 +32,7 @@ from fedbridge.files import read_json
 from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
-from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.head import Lift
 from fedbridge.models.space import anchors, stored
@@ -145,6 +145,7 @@ def _encoded(
     fm = fm or foundation_of(config)
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
+        try_on(fm, of, cache_folder(), large.batch)
         return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
 
     same = public.dataset is dataset

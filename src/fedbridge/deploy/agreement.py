@@ -33,7 +33,7 @@ def read_agreed(path: Path) -> Hello:
     """Return what was agreed on; raise UserError if the file is damaged."""
     try:
         return Hello(**read_json(path, "agreement"))
-    except TypeError as error:
+    except (UserError, TypeError) as error:
         raise UserError(
             f"{path}: must be as fedbridge deploy configure wrote it: {error}"
         ) from error

@@ -14,6 +14,8 @@ from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
 from fedbridge.experiment import plan
 from fedbridge.handshake import differences
+from fedbridge.models.foundation import foundation_of
+from fedbridge.models.proof import prove
 from fedbridge.models.trial import check_models
 from fedbridge.site import at_site, site_of, small_at_site
 
@@ -60,7 +62,11 @@ def site(folder: Path, client: str) -> str:
         return "the share that the config gives to it"
     assert isinstance(settings.data, Held)
     frame, tasks = Frame.of(config), partitions_of(settings)
-    items = sum(len(prepared(task, frame, settings.data).labels) for task in tasks)
+    parts = [prepared(task, frame, settings.data) for task in tasks]
+    if parts and config.large.head != "none":
+        fm, first = foundation_of(at_site(config, own)), parts[0]
+        prove(fm, first.items, config.large.batch, lambda row: f"{row} of task {first.domain!r}")
+    items = sum(len(part.labels) for part in parts)
     return f"{settings.data.kind}: {items} items in {len(tasks)} tasks"
 
 

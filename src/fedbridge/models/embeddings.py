@@ -69,17 +69,26 @@ def embed_dataset(
             f"large.model: {fm.name!r} reads {fm.modality}, but the data set {dataset.name!r} is "
             f"{dataset.modality}"
         )
-    folder = cache_dir / "embeddings" / f"{fm.fingerprint}-{dataset.fingerprint}"
+    folder = _folder(fm, dataset, cache_dir)
     shape = (len(dataset), _width(fm, dataset))
     wanted = np.unique(np.asarray(indices, dtype=np.int64))
     if not (folder / MANIFEST).is_file() or not _open(folder, shape).done[wanted].all():
         with _locked(folder):
             _prepare(folder, fm, dataset, shape)
             done = np.array(_open(folder, shape).done)
-            if not done.any():  # nobody has seen yet that it can be done
-                prove(fm, dataset.items, batch, partial(_place, dataset))
             _encode(fm, dataset, wanted[~done[wanted]], batch, _Saver(folder, done, progress))
     return _open(folder, shape)
+
+
+def try_on(fm: FoundationModel, dataset: Dataset, cache_dir: Path, batch: int) -> None:
+    """Try an FM on a data set of which it has not encoded any item yet; raises as ``prove``."""
+    done = _folder(fm, dataset, cache_dir) / DONE
+    if not done.is_file() or not _load(done, (len(dataset),), np.dtype(np.bool_), None).any():
+        prove(fm, dataset.items, batch, partial(_place, dataset))
+
+
+def _folder(fm: FoundationModel, dataset: Dataset, cache_dir: Path) -> Path:
+    return cache_dir / "embeddings" / f"{fm.fingerprint}-{dataset.fingerprint}"
 
 
 @dataclass(frozen=True)

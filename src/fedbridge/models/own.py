@@ -11,6 +11,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fedbridge.config.models import SIDE
 from fedbridge.errors import UserError
@@ -78,7 +79,32 @@ def backbone(where: str, shape: tuple[int, ...]) -> nn.Module:
             f"small.models: {where}: its module must have an attribute 'features', the width of "
             f"what it returns, found {features!r}"
         )
+    _materialise(where, model, shape)
     return model
+
+
+def _materialise(where: str, model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Give lazy layers their weights, drawn as all others from torch's current generator.
+
+    Raises UserError if one is not reached by what the model does with inputs of its shape.
+    """
+    if not _lazy(model):
+        return
+    kind = torch.float32 if len(shape) == 3 else torch.int64
+    training = model.training
+    with foreign_errors(where, "small.models"), torch.no_grad():
+        model.eval()(torch.zeros(1, *shape, dtype=kind))
+    model.train(training)
+    if left := _lazy(model):
+        raise UserError(
+            f"small.models: {where}: every lazy layer must be used, found {left[0]!r} without "
+            "weights after a pass"
+        )
+
+
+def _lazy(model: nn.Module) -> list[str]:
+    arrays = (*model.named_parameters(), *model.named_buffers())
+    return [name for name, array in arrays if is_lazy(array)]
 
 
 class FunctionModel:
