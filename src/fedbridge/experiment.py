@@ -33,8 +33,9 @@ from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
-from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.foundation import FoundationModel, foreign_errors, foundation_of
 from fedbridge.models.head import Lift
+from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
@@ -124,7 +125,8 @@ def prepare(
         check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
         if config.large.tuning != "none":  # its first words may be a refusal
             tuned = tunable(config.large, device_of(config.engine.device), config.seed)
-            tuned.encode(public.items[:1], 1)
+            with foreign_errors(config.large.model):
+                tuned.encode(public.items[:FEW], config.large.batch)
         store = _encoded(config, dataset, streams, public, tell, fm)
     commons = commons_of(config, dataset, public, store.public)
     return Site(config, dataset, streams, store, commons)

@@ -36,7 +36,7 @@ def prove(fm: FoundationModel, items: Items, batch: int, place: Place) -> None:
     encoded(fm, items, np.array([longest]), place)
     if fm.modality == "text":  # a function may read rows of a table, and no such text
         words = [word for row in rows.tolist() for word in items[row].split()] or ["word"]
-        encoded(fm, [" ".join(np.resize(words, WORDS))], np.array([0]), lambda _: "of 300 words")
+        encoded(fm, [" ".join(np.resize(words, WORDS))], np.array([0]), lambda _: f"of {WORDS} words")
 
 
 def encoded(fm: FoundationModel, items: Items, rows: np.ndarray, place: Place) -> Tensor:
@@ -45,8 +45,9 @@ def encoded(fm: FoundationModel, items: Items, rows: np.ndarray, place: Place) -
         with foreign_errors(fm.name):
             return fm.encode(picked(items, rows))
     except UserError as error:
-        count = f"a batch of {len(rows)} items, the first being item" if len(rows) > 1 else "item"
-        raise UserError(f"{error}; it was given {count} {place(int(rows[0]))}") from error
+        first = f"item {place(int(rows[0]))}"
+        given = f"{len(rows)} items, the first being {first}" if len(rows) > 1 else first
+        raise UserError(f"{error}; it was given {given}") from error
 
 
 def _require_alike(fm: FoundationModel, one: Tensor, other: Tensor, place: str) -> None:

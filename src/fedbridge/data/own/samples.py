@@ -167,6 +167,8 @@ def _picture(folder: Path, value: Any) -> Encoded:
     if isinstance(data, bytes):
         return Encoded(lambda: data)
     path = folder / str(data)
+    if "\\" in str(data) and not path.exists():  # a table that was written on Windows
+        path = folder / str(data).replace("\\", "/")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"picture must lie in the table's folder, found {str(data)!r}")
     if not path.exists():
