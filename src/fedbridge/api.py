@@ -1,6 +1,5 @@
 """What the command line does, as functions: a run is started, gone on with, read and compared."""
 
-import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -9,6 +8,7 @@ from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.experiment import Experiment
+from fedbridge.files import file_name, read_json
 from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
 from fedbridge.inspection import Inspection, inspect_config, inspect_file
 from fedbridge.metrics import AccuracyRow
@@ -48,8 +48,7 @@ class Result:
         """Return the final numbers; raise UserError if the run is not finished."""
         if not self.finished:
             raise UserError(f"{self.folder}: this run is not finished; go on with fedbridge.resume")
-        found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
-        return found
+        return read_json(self.folder / SUMMARY, "summary")
 
     @property
     def accuracy(self) -> list[AccuracyRow]:
@@ -88,7 +87,7 @@ def run(
     ``runs/NAME``, of the file or the method. Raises UserError naming file, field and rule.
     """
     found = config_of(config, settings)
-    name = Path(config).stem if isinstance(config, str | Path) else found.name
+    name = Path(config).stem if isinstance(config, str | Path) else file_name(found.name)
     folder = Path(out) if out is not None else Path("runs") / name
     with starting(folder, found) as experiment:
         return _conducted(experiment, tell)

@@ -1,13 +1,17 @@
 """Folders of state by step, each of which counts only once its manifest, written last, is there."""
 
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from fedbridge.files import PARTIAL, json_text, write_text, writing
+from safetensors import SafetensorError
+
+from fedbridge.errors import UserError
+from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
 from fedbridge.saved import MANIFEST, digests
+
+MISFIT = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
 
 class Checkpoints:
@@ -60,10 +64,10 @@ class Checkpoints:
         """Return what is wrong with each file of a state, nothing if it is whole."""
         folder = self.folder_of(step)
         try:
-            listed = json.loads((folder / MANIFEST).read_bytes())["files"].items()
-        except FileNotFoundError:
-            return [f"{MANIFEST} is missing"]
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            listed = read_json(folder / MANIFEST, "manifest")["files"].items()
+        except (UserError, KeyError, AttributeError) as error:
+            if isinstance(error.__cause__, FileNotFoundError):
+                return [f"{MANIFEST} is missing"]
             return [f"{MANIFEST} cannot be read"]
         found = digests(folder)
         return [
@@ -71,3 +75,16 @@ class Checkpoints:
             for name, digest in listed
             if found.get(name) != digest
         ]
+
+
+@contextmanager
+def taking_up(folder: Path) -> Iterator[None]:
+    """Turn what a state in a folder breaks into a UserError: it is whole, but of other settings."""
+    try:
+        yield
+    except (*MISFIT, SafetensorError) as error:
+        line = next(iter(str(error).splitlines()), "")
+        raise UserError(
+            f"{folder}: must fit the settings, which are others than those that it was written "
+            f"with: {type(error).__name__}: {line}"
+        ) from error

@@ -23,7 +23,7 @@ from fedbridge.experiment import commons_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded, matrices
 from fedbridge.models.device import device_of
-from fedbridge.models.embeddings import embed_dataset
+from fedbridge.models.embeddings import embed_dataset, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
@@ -109,7 +109,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     tried = [_try_encoding(config, fm, dataset, frozen)]
     if not same:
         tried.append(_try_encoding(config, fm, public.dataset, public.rows))
-    dimension = fm.dimension if fm else 1
+    dimension = (fm.dimension if fm else None) or 1
     commons = _stand_in(config, dataset, public, dimension)
     names = dict.fromkeys(model_of(config, k) for k in range(config.scenario.clients))
     with _threads(config.engine.threads):
@@ -157,6 +157,7 @@ def _try_encoding(
     if fm is None:
         return 0, 0.0
     batch = config.large.batch
+    try_on(fm, dataset, cache_folder(), batch)
 
     def encoded(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
         return embed_dataset(fm, dataset, rows, cache_folder(), batch).done

@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from fedbridge.checkpoints import taking_up
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Config
@@ -27,12 +28,14 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
-from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
-from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
+from fedbridge.models.foundation import FoundationModel, foreign_errors, foundation_of
 from fedbridge.models.head import Lift
+from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
@@ -122,7 +125,8 @@ def prepare(
         check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
         if config.large.tuning != "none":  # its first words may be a refusal
             tuned = tunable(config.large, device_of(config.engine.device), config.seed)
-            tuned.encode(public.items[:1], 1)
+            with foreign_errors(config.large.model):
+                tuned.encode(public.items[:FEW], config.large.batch)
         store = _encoded(config, dataset, streams, public, tell, fm)
     commons = commons_of(config, dataset, public, store.public)
     return Site(config, dataset, streams, store, commons)
@@ -143,6 +147,7 @@ def _encoded(
     fm = fm or foundation_of(config)
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
+        try_on(fm, of, cache_folder(), large.batch)
         return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
 
     same = public.dataset is dataset
@@ -344,14 +349,16 @@ class Experiment:
         folder = self.run.latest_checkpoint()
         if folder is None:
             return 0
-        server.load(folder)
-        transport.load(folder)
-        state = json.loads((folder / "experiment.json").read_text(encoding="utf-8"))
-        self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
-        self.refused, self.seconds = state.get("refused", 0), state["seconds"]
+        with taking_up(folder):
+            server.load(folder)
+            transport.load(folder)
+            state = read_json(folder / "experiment.json", "checkpoint")
+            self.bytes_up, self.bytes_down = state["bytes_up"], state["bytes_down"]
+            self.refused, self.seconds = state.get("refused", 0), state["seconds"]
+            done = int(state["done"])
         self.measured.rows = read_accuracy(folder)
         self._lap("prepare")
-        return int(state["done"])
+        return done
 
     def _summarise(self, site: Site, transport: Transport) -> None:
         results = summarise(self.measured.rows)

@@ -1,6 +1,5 @@
 """From a run's folder, or a site's own, to what a client predicts with once learning is over."""
 
-import json
 from collections import defaultdict
 from dataclasses import replace
 from pathlib import Path
@@ -8,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fedbridge.checkpoints import taking_up
 from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
@@ -19,6 +19,7 @@ from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpness_of
 from fedbridge.experiment import Site, crew_of, prepare
+from fedbridge.files import file_name, read_json
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.device import precision_of
@@ -224,21 +225,23 @@ def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
     A head that is trained by gradient comes with every message.
     """
     kept = checkpoint
-    if not (checkpoint / f"{client.name}.json").is_file():
+    if not (checkpoint / f"{file_name(client.name)}.json").is_file():
         kept = _newest_state(run, client.name)
-    client.load(kept)
     server = Server(site.commons, site.models, lambda function, jobs: [], site.present)
-    server.load(checkpoint)
-    done = json.loads((checkpoint / "experiment.json").read_text(encoding="utf-8"))["done"]
-    step = steps(run.config)[done - 1]
+    with taking_up(kept):
+        client.load(kept)
+    with taking_up(checkpoint):
+        server.load(checkpoint)
+        done = int(read_json(checkpoint / "experiment.json", "checkpoint")["done"])
+        step = steps(run.config)[done - 1]
     sent = server.broadcast(step).get(client.name)
     client.take(sent or Broadcast(step.task, step.round, adapter=server.large.adapter(client.name)))
 
 
 def _newest_state(run: Run, name: str) -> Path:
     """Return where a client of Flower's simulation, which has ended, left its last state."""
-    folder = run.folder / CLIENTS / name / run.token
-    found = sorted(folder.glob(f"step-*/{name}.json"))
+    folder = run.folder / CLIENTS / file_name(name) / run.token
+    found = sorted(folder.glob(f"step-*/{file_name(name)}.json"))
     if not found:
         raise UserError(
             f"{folder}: must hold the states of client {name!r}, found none; those of a deployment "

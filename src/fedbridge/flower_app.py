@@ -2,7 +2,6 @@
 
 import functools
 import logging
-import tomllib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -18,6 +17,7 @@ from fedbridge.agreement import agreement, doubts
 from fedbridge.client.client import Client
 from fedbridge.client.disk import Resident
 from fedbridge.config import Config, parse_config
+from fedbridge.config.files import parse_toml
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, hold_memory, use_threads
 from fedbridge.engine.post import IDLE
@@ -195,10 +195,7 @@ def _site(text: str) -> Site:
 
 
 def _config(text: str) -> Config:
-    try:
-        return parse_config(tomllib.loads(text), "run config")
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"run config: config must be TOML: {error}") from error
+    return parse_config(parse_toml(text, "run config: config"), "run config")
 
 
 def _setting(settings: UserConfig, key: str, where: str) -> str:

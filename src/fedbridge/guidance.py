@@ -8,7 +8,10 @@ TOPICS: dict[str, str] = {
     "settings-of-a-deployment": (
         r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
     ),
-    "the-configs-file-cannot-be-read": r"cannot read this|not valid TOML|extends (itself|must)",
+    "the-settings-of-a-run-have-changed": r"has been changed since this|which are others than",
+    "the-configs-file-cannot-be-read": (
+        r"cannot read this|not valid TOML|extends (itself|must)|levels deep|must be UTF-8:"
+    ),
     "models-of-several-architectures": r"small\.models: must be of one architecture",
     "damaged-files": (
         r"(summary|environment)\.json: (?!cannot)|delete (folder|its cache)|damaged|no domain of"
@@ -25,7 +28,8 @@ TOPICS: dict[str, str] = {
     "a-small-model-does-not-fit": r"small\.models:",
     "tuning-the-foundation-model": r"large\.tuning|one that is tuned",
     "your-own-foundation-model": (
-        r"large\.model: .*(must (return|map|read)|cannot be used|no such|weights must be complete)"
+        r"large\.model: .*(must (return|map|read|answer)|cannot be used|no such"
+        r"|weights must be complete)"
     ),
     "the-foundation-model-does-not-fit": r"large\.(model|size|head):",
     "a-download-fails": (

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import platform
+import re
 import secrets
 import subprocess
 import time
@@ -22,9 +23,10 @@ from pathlib import Path
 from typing import IO, Any, Self
 
 from fedbridge.checkpoints import Checkpoints
-from fedbridge.config import Config, dump_config, load_config
+from fedbridge.config import Config, dump_config, load_config, parse_config
+from fedbridge.config.changes import changes, changes_since_summary
 from fedbridge.errors import UserError
-from fedbridge.files import json_text, write_text, writing
+from fedbridge.files import json_text, read_json, write_text, writing
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
 
 CONFIG = "config.toml"
@@ -34,6 +36,9 @@ ACCURACY = "accuracy.csv"
 SUMMARY = "summary.json"
 EMBEDDINGS = "embeddings.json"
 DEPLOYED = "deployed"
+SETTINGS = "settings"
+"""Under what the environment keeps the settings that a run was started with."""
+TOKEN = re.compile("[0-9a-f]{16}")
 CLIENTS = "clients"
 """Where the clients of a simulation in Flower keep their states."""
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
@@ -65,6 +70,7 @@ class Run:
             folder.mkdir(parents=True, exist_ok=True)
         where = {DEPLOYED: True} if deployed else {}
         about = {**environment(config.seed), "run": secrets.token_hex(8)} | where
+        about[SETTINGS] = config.model_dump(mode="json", exclude_none=True)
         write_text(folder / ENVIRONMENT, json_text(about))
         try:  # last: a folder with settings is a run
             write_text(folder / CONFIG, dump_config(config))
@@ -82,7 +88,9 @@ class Run:
                 f"{folder}: a run's folder must hold {CONFIG} and {ENVIRONMENT}, "
                 f"missing: {', '.join(missing)}"
             )
-        return cls(folder, load_config(folder / CONFIG))
+        run = cls(folder, load_config(folder / CONFIG))
+        run._require_unchanged()
+        return run
 
     def event(self, kind: str, **fields: object) -> None:
         """Append one event; ``time`` is in seconds since the run's start, pauses left out."""
@@ -158,10 +166,36 @@ class Run:
             raise UserError(f"no checkpoint of this run is whole: {'; '.join(damage)}")
         return None
 
+    def _require_unchanged(self) -> None:
+        """Raise UserError, naming all that differs, if the settings are no longer the run's own."""
+        summary, told = self.folder / SUMMARY, self._environment
+        if SETTINGS in told:
+            where = f"{self.folder / ENVIRONMENT}: {SETTINGS}"
+            found = changes(parse_config(told[SETTINGS], where), self.config)
+        elif summary.is_file():  # of an earlier version, which kept no copy
+            found = changes_since_summary(read_json(summary, "summary"), self.config)
+        else:
+            found = changes_since_summary({"seed": told.get("seed")}, self.config)
+        if found:
+            raise UserError(
+                f"{self.folder / CONFIG}: has been changed since this run was started: "
+                f"{'; '.join(found)}. "
+                + ("The run is finished, with the former settings. " if summary.is_file() else "")
+                + "Put them back, or start another run with the new ones"
+            )
+
     @property
     def token(self) -> str:
-        """Return what tells this run from all others, however alike."""
-        return str(self._environment["run"])
+        """Return what tells this run from all others, however alike.
+
+        Raises UserError if the file that says it is damaged.
+        """
+        token = self._environment.get("run")
+        if not isinstance(token, str) or not TOKEN.fullmatch(token):
+            raise UserError(
+                f"{self.folder / ENVIRONMENT}: run: must be 16 hexadecimal digits, found {token!r}"
+            )
+        return token
 
     @property
     def go_on(self) -> str:
@@ -177,8 +211,7 @@ class Run:
 
     @property
     def _environment(self) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / ENVIRONMENT).read_text(encoding="utf-8"))
-        return found
+        return read_json(self.folder / ENVIRONMENT, "environment")
 
     @property
     def _checkpoints(self) -> Checkpoints:

@@ -5,7 +5,6 @@ every other file in it.
 """
 
 import hashlib
-import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.errors import UserError
-from fedbridge.files import PARTIAL, json_text, write_text, writing
+from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -64,8 +63,8 @@ def require_free(folder: Path, kind: str) -> None:
 def kind_of(folder: Path) -> str | None:
     """Return what kind of thing was saved in a folder, None if nothing was."""
     try:
-        return str(json.loads((folder / MANIFEST).read_bytes())["kind"])
-    except (OSError, ValueError, KeyError, TypeError):
+        return str(read_json(folder / MANIFEST, "manifest")["kind"])
+    except (UserError, KeyError):
         return None
 
 
@@ -76,11 +75,9 @@ def opened(folder: Path, kind: str) -> dict[str, Any]:
     """
     path = folder / MANIFEST
     try:
-        manifest = json.loads(path.read_bytes())
+        manifest = read_json(path, f"manifest of a {kind}")
         found, files = manifest["kind"], dict(manifest["files"])
         number, about = manifest["format"], dict(manifest["about"])
-    except OSError as error:
-        raise UserError(f"{path}: must be the manifest of a {kind}: {error.strerror}") from error
     except (ValueError, KeyError, TypeError) as error:
         raise UserError(f"{path}: must be the manifest of a {kind}, is damaged") from error
     if found != kind or number != FORMAT:

@@ -30,6 +30,7 @@ from fedbridge.config import dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
 from fedbridge.experiment import Site, workers_of
+from fedbridge.files import file_name
 from fedbridge.flower_app import Place, client_app_of, server_hosts
 from fedbridge.runs import CLIENTS, Run
 
@@ -55,7 +56,7 @@ def connect_simulated(run: Run, site: Site) -> Iterator[FlowerTransport]:
 def simulated(names: tuple[str, ...], folder: Path, config: str, context: Context) -> Place:
     """Return the place of a virtual SuperNode: the k-th is the k-th client."""
     client = names[int(context.node_config["partition-id"])]
-    return Place(client, folder / client, config)
+    return Place(client, folder / file_name(client), config)
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from fedbridge.data.site.preparing import Frame
 from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Tell, models_of, plan, prepare, private_of
 from fedbridge.models.commons import Commons
-from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.own import look_in
 from fedbridge.models.space import stored
@@ -186,6 +186,8 @@ class Features:
             return no_embeddings(len(dataset))
         every = np.arange(len(dataset))
         folder = self._holding.site.state
+        if not self._stores:
+            try_on(self._fm, dataset, folder, large.batch)
         return embed_dataset(self._fm, dataset, every, folder, large.batch, self._tell)
 
     @cached_property

@@ -5,7 +5,6 @@ out with a warning: no run ends because of it.
 """
 
 import fcntl
-import json
 import logging
 import netrc
 import os
@@ -19,6 +18,7 @@ from urllib.parse import urlsplit
 
 from fedbridge.config import Config
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.progress import Progress
 from fedbridge.report.comparison import settings_of
 from fedbridge.runs import SUMMARY, Run
@@ -239,7 +239,7 @@ def results_of(run: Run) -> Numbers:
     path = run.folder / SUMMARY
     if not path.is_file():
         return {}
-    summary = json.loads(path.read_text(encoding="utf-8"))
+    summary = read_json(path, "summary")
     found = {
         f"{protocol}/{predictor}/{metric}": value
         for predictor, protocols in summary["results"].items()

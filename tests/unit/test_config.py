@@ -142,7 +142,7 @@ def test_missing_file_is_named(tmp_path):
 def test_invalid_toml_is_named_with_its_line(load, tmp_path):
     assert "not valid TOML" in refused(load, "seed = 1\nseed")
     (tmp_path / "bytes.toml").write_bytes(b"\xff\xfe")
-    with pytest.raises(UserError, match=r"bytes.toml: not valid TOML"):
+    with pytest.raises(UserError, match=r"bytes.toml: this config file must be UTF-8"):
         load_config(tmp_path / "bytes.toml")
 
 

@@ -87,6 +87,7 @@ def test_invalid_settings_are_refused_on_opening(run):
 def test_environment_says_what_numbers_may_depend_on(run):
     found = json.loads((run.folder / "environment.json").read_text())
     assert found.pop("run") == run.token
+    assert found.pop("settings") == run.config.model_dump(mode="json", exclude_none=True)
     assert found == environment(5)
     assert found["seed"] == 5
     assert found["python"].startswith("3.")

@@ -2,7 +2,7 @@
 
 import difflib
 import re
-from collections import Counter
+import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -17,6 +17,8 @@ from fedbridge.errors import UserError
 Role = Literal["ours", "part", "baseline", "bound", "equal"]
 Predictor = Literal["small", "large", "together"]
 ENTRIES = ("scenario", "method")
+LONGEST = 100
+"""Most bytes of a name, of which a folder's has two."""
 
 
 def slug(name: str) -> str:
@@ -27,6 +29,8 @@ def slug(name: str) -> str:
 def _nameable(name: str) -> str:
     if not slug(name) or not name.isprintable():
         raise ValueError("must have letters or digits and no line breaks")
+    if len(slug(name).encode()) > LONGEST:
+        raise ValueError(f"must be at most {LONGEST} bytes long")
     return name
 
 
@@ -127,8 +131,9 @@ def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
 
 
 def _no_two_alike(kind: str, names: Sequence[str]) -> None:
-    folders = Counter(slug(name) for name in names)
-    alike = [name for name in names if folders[slug(name)] > 1]
+    # as file systems that know no case, or one spelling alone, take them
+    keys = [unicodedata.normalize("NFKC", slug(name)).casefold() for name in names]
+    alike = [name for name, key in zip(names, keys, strict=True) if keys.count(key) > 1]
     if alike:
         raise ValueError(f"{kind}: every name must be there once, found {', '.join(alike)}")
 

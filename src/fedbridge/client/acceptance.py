@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
 from fedbridge.wire import State
 
@@ -41,7 +42,11 @@ def accepted(own: State, fused: State, judge: Callable[[State], Verdict]) -> Acc
 
 
 def _between(own: State, fused: State, share: float) -> State:
-    return {
-        key: torch.lerp(own[key], value, share) if value.is_floating_point() else value
-        for key, value in fused.items()
-    }
+    return {key: _mixed(own[key], value, share) for key, value in fused.items()}
+
+
+def _mixed(own: Tensor, fused: Tensor, share: float) -> Tensor:
+    if not fused.is_floating_point():
+        return fused
+    mixed = torch.lerp(own, fused, share)
+    return torch.where(own.isfinite() & fused.isfinite(), mixed, fused)  # masks stay infinite

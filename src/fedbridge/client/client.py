@@ -21,6 +21,7 @@ from fedbridge.client.private import Indices, Private
 from fedbridge.config import SMCF
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
+from fedbridge.files import file_name, read_json
 from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
@@ -118,15 +119,16 @@ class Client:
         }
         arrays = {f"{part}/{k}": v for part, state in parts.items() for k, v in state.items()}
         arrays = {k: v.contiguous().cpu() for k, v in arrays.items()}
-        save_file(arrays, folder / f"{self.name}.safetensors")
+        save_file(arrays, folder / f"{file_name(self.name)}.safetensors")
         memory = {str(c): rows.tolist() for c, rows in self.memory.items()}
         stream = self.private.stream.state()
         text = json.dumps({"task": self.task, "memory": memory, "stream": stream})
-        (folder / f"{self.name}.json").write_text(text, encoding="utf-8")
+        (folder / f"{file_name(self.name)}.json").write_text(text, encoding="utf-8")
 
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
-        arrays = load_file(folder / f"{self.name}.safetensors", device=str(self.commons.device))
+        own = file_name(self.name)
+        arrays = load_file(folder / f"{own}.safetensors", device=str(self.commons.device))
         names = ("model", "previous", "offered", "notes", "head", "part")
         parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():
@@ -137,7 +139,7 @@ class Client:
         self.notes = parts["notes"]
         self.head.load(parts["head"])
         self.large.take(parts["part"])
-        state = json.loads((folder / f"{self.name}.json").read_text(encoding="utf-8"))
+        state = read_json(folder / f"{own}.json", f"state of {self.name!r}")
         self.private.stream.load(state["stream"])
         self.task = int(state["task"])
         self.memory = {int(c): np.array(r, np.int64) for c, r in state["memory"].items()}

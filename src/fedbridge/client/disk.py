@@ -2,7 +2,6 @@
 
 import fcntl
 import hashlib
-import json
 import logging
 import re
 from collections.abc import Callable, Iterator
@@ -13,7 +12,7 @@ from pathlib import Path
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
-from fedbridge.files import json_text, write_text, writing
+from fedbridge.files import json_text, read_json, write_text, writing
 from fedbridge.runs import CONFIG
 from fedbridge.wire import Answer, Broadcast, Evaluation, Request, decode, encode
 
@@ -38,7 +37,7 @@ class Kept:
     @classmethod
     def read(cls, folder: Path, number: int) -> "Kept":
         """Return the exchange in a folder."""
-        record = json.loads((folder / RECORD).read_text(encoding="utf-8"))
+        record = read_json(folder / RECORD, "exchange")
         return cls(folder, number, record["request"], record["measure"], record["first"])
 
     def part(self, name: str) -> bytes:

@@ -4,6 +4,7 @@ import difflib
 import os
 import tomllib
 from pathlib import Path
+from reprlib import repr as shortened
 from typing import Any, get_args
 
 import tomli_w
@@ -14,7 +15,10 @@ from fedbridge.config.fusions import Fusion
 from fedbridge.config.learners import Learner
 from fedbridge.config.own import placed
 from fedbridge.errors import UserError
+from fedbridge.files import read_words, require_shallow, too_deep
 
+LARGEST = 4 * 2**20
+"""Most bytes of a file of settings."""
 OPTIONS = {
     (part, options.model_fields["name"].default): options
     for part, union in (("learner", Learner), ("fusion", Fusion))
@@ -43,13 +47,24 @@ def read_tree(path: Path) -> dict[str, Any]:
 def read_toml(path: Path, kind: str) -> dict[str, Any]:
     """Return what stands in a TOML file; raise UserError if this ``kind`` of file is unreadable."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        meant = similar(path) if isinstance(error, FileNotFoundError) else ""
-        reason = f"{error.strerror}{meant}"
-        raise UserError(f"{path}: cannot read this {kind} file: {reason}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid TOML: {error}") from error
+        text = read_words(path, f"{kind} file", LARGEST)
+    except UserError as error:
+        if isinstance(error.__cause__, FileNotFoundError):
+            raise UserError(f"{error}{similar(path)}") from error
+        raise
+    return parse_toml(text, str(path))
+
+
+def parse_toml(text: str, source: str) -> dict[str, Any]:
+    """Return what a text states; raise UserError naming its ``source`` if it is no TOML."""
+    try:
+        tree = tomllib.loads(text)
+    except RecursionError as error:
+        raise UserError(f"{source}: {too_deep()}") from error
+    except (ValueError, MemoryError) as error:  # numbers of thousands of digits among them
+        raise UserError(f"{source}: not valid TOML: {error}") from error
+    require_shallow(tree, source)
+    return tree
 
 
 def similar(path: Path) -> str:
@@ -162,6 +177,9 @@ def _override(text: str) -> dict[str, Any]:
         tree: Any = tomllib.loads(f"v = {value_text}")["v"]
     except tomllib.TOMLDecodeError:
         tree = value_text
+    except RecursionError as error:
+        raise UserError(f"--set {shortened(text)}: {too_deep()}") from error
     for section in reversed(key.split(".")):
         tree = {section: tree}
+    require_shallow(tree, f"--set {shortened(text)}")
     return dict(tree)

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, mod
 from fedbridge.data.notes import NOTHING, Notes
 from fedbridge.data.packages import file_sha256
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 
 FORMAT = 1
 MANIFEST = "manifest.json"
@@ -246,9 +247,9 @@ def publish(draft: Path, folder: Path) -> None:
 def _read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     try:
-        return Manifest.model_validate_json(path.read_bytes())
-    except OSError as error:
-        raise _damaged(path, f"must be readable ({error.strerror})") from error
+        return Manifest.model_validate(read_json(path, "manifest"))
+    except UserError as error:
+        raise UserError(f"{error}; delete folder {folder.parent} and run again") from error
     except ValidationError as error:
         raise _damaged(path, f"is damaged: {error.errors()[0]['msg']}") from error
 
@@ -277,12 +278,15 @@ def _open_array(path: Path) -> NDArray[Any]:
 
 def _open_items(folder: Path, manifest: Manifest, inputs: NDArray[Any]) -> Images | Texts:
     if "items.json" in manifest.files:
-        return tuple(json.loads((folder / "items.json").read_text(encoding="utf-8")))
+        try:
+            return tuple(json.loads((folder / "items.json").read_text(encoding="utf-8")))
+        except (ValueError, RecursionError) as error:
+            raise _damaged(folder / "items.json", f"is damaged: {error}") from error
     return _open_array(folder / "items.npy") if "items.npy" in manifest.files else inputs
 
 
 def _open_origin(folder: Path) -> Origin:
-    tree = json.loads((folder / "origin.json").read_text(encoding="utf-8"))
+    tree = read_json(folder / "origin.json", "origin of the items")
     notes = Notes(**{key: tuple(lines) for key, lines in tree.pop("notes", {}).items()})
     return Origin(**{key: tuple(lines) for key, lines in tree.items()}, notes=notes)
 

@@ -7,6 +7,7 @@ from fedbridge.agreement import agreement
 from fedbridge.config import dump_config, load_config
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.wire import Hello
 
 
@@ -31,8 +32,8 @@ def common_files(config: Path, clients: tuple[str, ...]) -> dict[str, str]:
 def read_agreed(path: Path) -> Hello:
     """Return what was agreed on; raise UserError if the file is damaged."""
     try:
-        return Hello(**json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
+        return Hello(**read_json(path, "agreement"))
+    except (UserError, TypeError) as error:
         raise UserError(
             f"{path}: must be as fedbridge deploy configure wrote it: {error}"
         ) from error

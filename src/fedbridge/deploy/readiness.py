@@ -16,6 +16,8 @@ from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
 from fedbridge.experiment import plan
 from fedbridge.handshake import differences
+from fedbridge.models.foundation import foundation_of
+from fedbridge.models.proof import prove
 from fedbridge.models.trial import check_models
 from fedbridge.site import at_site, site_of, small_at_site
 
@@ -63,9 +65,12 @@ def site(folder: Path, client: str) -> str:
     assert isinstance(settings.data, Held)
     notice = Notice()
     frame, tasks = Frame.of(config), partitions_of(settings, notice)
-    read = [prepared(task, frame, settings.data) for task in tasks]
-    items = sum(len(part.labels) for part in read)
-    left_out = dict.fromkeys(line for part in read if part.origin for line in part.origin.broken)
+    parts = [prepared(task, frame, settings.data) for task in tasks]
+    if parts and config.large.head != "none":
+        fm, first = foundation_of(at_site(config, own)), parts[0]
+        prove(fm, first.items, config.large.batch, lambda row: f"{row} of task {first.domain!r}")
+    items = sum(len(part.labels) for part in parts)
+    left_out = dict.fromkeys(line for part in parts if part.origin for line in part.origin.broken)
     told = [f"left out: {listed(left_out)}"] if left_out else []
     said = "".join(f"; {line}" for line in (*told, *notice.notes().spoken))
     return f"{settings.data.kind}: {items} items in {len(tasks)} tasks{said}"

@@ -13,6 +13,7 @@ from pydantic import BeforeValidator, Field, ValidationError
 
 from fedbridge.config.section import Section
 from fedbridge.errors import UserError
+from fedbridge.files import DEVICES
 
 SERVER, CLIENT = "server.env", "client.env"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")
@@ -31,6 +32,8 @@ def client_names(names: Iterable[str]) -> tuple[str, ...]:
                 "clients: a name must be a letter or digit and then at most 62 letters, digits, "
                 f"dots, hyphens or underscores, found {name!r}"
             )
+        if name.partition(".")[0].casefold() in DEVICES or name.endswith("."):
+            raise UserError(f"clients: must not be a name that Windows keeps, found {name!r}")
     folded = [name.casefold() for name in found]  # some file systems know no case
     if doubled := next((n for i, n in enumerate(found) if folded[i] in folded[:i]), None):
         raise UserError(f"clients: names must differ, and not by case alone, found {doubled!r}")

@@ -21,6 +21,7 @@ from fedbridge.engine.loop import Samples
 from fedbridge.engine.post import Post
 from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
+from fedbridge.files import file_name, read_json
 from fedbridge.models.commons import Commons
 from fedbridge.runs import Run
 from fedbridge.server.admission import Refused
@@ -123,7 +124,7 @@ class FlowerTransport:
     def save(self, folder: Path) -> None:
         """Write what is still to be measured; clients keep their state themselves."""
         for name, broadcast in self._pending.items():
-            (folder / f"{name}.pending").write_bytes(encode(broadcast))
+            (folder / f"{file_name(name)}.pending").write_bytes(encode(broadcast))
         state = {
             "number": self._number,
             "pending": list(self._pending),
@@ -133,10 +134,10 @@ class FlowerTransport:
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
-        state = json.loads((folder / STATE).read_text(encoding="utf-8"))
+        state = read_json(folder / STATE, "state of the transport")
         self._number, self._fresh, self._pending = state["number"], set(state["fresh"]), {}
         for name in state["pending"]:
-            message = decode((folder / f"{name}.pending").read_bytes(), "Broadcast")
+            message = decode((folder / f"{file_name(name)}.pending").read_bytes(), "Broadcast")
             assert isinstance(message, Broadcast)
             self._pending[name] = message
 

@@ -7,6 +7,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -14,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.public import items_at
 from fedbridge.data.store import storage_errors
 from fedbridge.errors import UserError
 from fedbridge.models.foundation import FoundationModel
+from fedbridge.models.proof import encoded, prove
 
 log = logging.getLogger(__name__)
 
@@ -68,15 +69,26 @@ def embed_dataset(
             f"large.model: {fm.name!r} reads {fm.modality}, but the data set {dataset.name!r} is "
             f"{dataset.modality}"
         )
-    folder = cache_dir / "embeddings" / f"{fm.fingerprint}-{dataset.fingerprint}"
-    shape = (len(dataset), fm.dimension)
+    folder = _folder(fm, dataset, cache_dir)
+    shape = (len(dataset), _width(fm, dataset))
     wanted = np.unique(np.asarray(indices, dtype=np.int64))
     if not (folder / MANIFEST).is_file() or not _open(folder, shape).done[wanted].all():
         with _locked(folder):
-            _prepare(folder, fm, dataset)
+            _prepare(folder, fm, dataset, shape)
             done = np.array(_open(folder, shape).done)
             _encode(fm, dataset, wanted[~done[wanted]], batch, _Saver(folder, done, progress))
     return _open(folder, shape)
+
+
+def try_on(fm: FoundationModel, dataset: Dataset, cache_dir: Path, batch: int) -> None:
+    """Try an FM on a data set of which it has not encoded any item yet; raises as ``prove``."""
+    done = _folder(fm, dataset, cache_dir) / DONE
+    if not done.is_file() or not _load(done, (len(dataset),), np.dtype(np.bool_), None).any():
+        prove(fm, dataset.items, batch, partial(_place, dataset))
+
+
+def _folder(fm: FoundationModel, dataset: Dataset, cache_dir: Path) -> Path:
+    return cache_dir / "embeddings" / f"{fm.fingerprint}-{dataset.fingerprint}"
 
 
 @dataclass(frozen=True)
@@ -114,7 +126,8 @@ def _encode(fm: FoundationModel, dataset: Dataset, rows: Rows, batch: int, saver
     saved = 0
     for start in range(0, len(rows), batch):
         chunk = rows[start : start + batch]
-        parts.append(_checked(fm, dataset, chunk, fm.encode(items_at(dataset, chunk)).numpy()))
+        found = encoded(fm, dataset.items, chunk, partial(_place, dataset))
+        parts.append(_checked(fm, dataset, chunk, found.numpy()))
         count = start + len(chunk)
         if len(parts) == BATCHES_PER_SAVE or count == len(rows):
             saver.save(rows[saved:count], np.concatenate(parts))
@@ -139,6 +152,19 @@ def _checked(
     return vectors.astype(np.float32, copy=False)
 
 
+def _width(fm: FoundationModel, dataset: Dataset) -> int:
+    """Return D; an FM that does not know it encodes an item, and then does."""
+    if fm.dimension is not None:
+        return fm.dimension
+    first = np.zeros(1, np.int64)
+    return int(encoded(fm, dataset.items, first, partial(_place, dataset)).shape[1])
+
+
+def _place(dataset: Dataset, row: int) -> str:
+    where = f" ({dataset.places[row]})" if dataset.places else ""
+    return f"{row} of {dataset.name!r}{where}"
+
+
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Be the only process that writes in ``folder``; the system frees the lock if we are killed."""
@@ -154,11 +180,10 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset) -> None:
+def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset, shape: tuple[int, int]) -> None:
     """Lay out an empty store unless there is one; its manifest comes last."""
     if (folder / MANIFEST).is_file():
         return
-    shape = (len(dataset), fm.dimension)
     about = {"model": fm.name, "data": dataset.name, "shape": shape}
     with storage_errors(folder):
         draft = folder / f"{VECTORS}.draft"

@@ -41,8 +41,8 @@ class FoundationModel(Protocol):
         """Return what it reads."""
 
     @property
-    def dimension(self) -> int:
-        """Return the dimension D of its embeddings."""
+    def dimension(self) -> int | None:
+        """Return the dimension D of its embeddings, None where it has to encode something first."""
 
     @property
     def fingerprint(self) -> str:
@@ -72,8 +72,8 @@ class ImageModel:
     def encode(self, items: Items) -> Tensor:
         """Map uint8 ``(B, C, H, W)`` to float32 ``(B, D)``; raises UserError for anything else."""
         pictures = resized(as_pictures(self.name, items), self.size, self.device)
-        with computing_in(self.precision, self.device):
-            return self.network(pictures).float().cpu()
+        with foreign_errors(self.name), computing_in(self.precision, self.device):
+            return embeddings(self.name, self.network(pictures), len(pictures), self.dimension)
 
 
 @dataclass(frozen=True)
@@ -95,10 +95,11 @@ class TextModel:
         # short texts are encoded with short ones, so that little of a batch is padding
         order = sorted(range(len(texts)), key=lambda place: len(texts[place]))
         result = torch.empty(len(texts), self.dimension)
-        with computing_in(self.precision, self.device):
+        with foreign_errors(self.name), computing_in(self.precision, self.device):
             for start in range(0, len(order), TEXTS_AT_ONCE):
                 places = order[start : start + TEXTS_AT_ONCE]
-                result[places] = self.network([texts[i] for i in places]).float().cpu()
+                found = self.network([texts[i] for i in places])
+                result[places] = embeddings(self.name, found, len(places), self.dimension)
         return result
 
 
@@ -164,6 +165,32 @@ def resized(pictures: Tensor, size: int, device: torch.device) -> Tensor:
     if x.shape[2:] != (size, size):
         x = functional.interpolate(x, (size, size), mode="bilinear", antialias=True)
     return x.expand(-1, 3, -1, -1)
+
+
+def embeddings(name: str, found: Tensor, count: int, dimension: int | None) -> Tensor:
+    """Return what an FM found of ``count`` items as float32 ``(B, D)`` on the CPU.
+
+    Raises UserError if it is of another shape, or not finite.
+    """
+    if found.is_complex() or found.ndim != 2 or not found.shape[1]:
+        kind = "complex numbers " if found.is_complex() else ""
+        raise UserError(
+            f"large.model: {name} must return (B, D) for {count} items, found {kind}"
+            f"{tuple(found.shape)}"
+        )
+    wanted = count, dimension or found.shape[1]
+    if found.shape != wanted:
+        raise UserError(
+            f"large.model: {name} must return {wanted} for {count} items, found "
+            f"{tuple(found.shape)}"
+        )
+    result = found.detach().float().cpu()
+    if bad := int((~result.isfinite().all(1)).sum()):
+        raise UserError(
+            f"large.model: {name} must return finite numbers, found NaN or infinity for {bad} of "
+            f"{count} items"
+        )
+    return result
 
 
 def fingerprint(settings: dict[str, object], *contents: str) -> str:
@@ -243,7 +270,7 @@ def foreign_errors(name: str, field: str = "large.model") -> Iterator[None]:
         yield
     except UserError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # a script may well end the process
         lines = str(error).strip().splitlines() or [""]
         line = " ".join(each.strip() for each in lines[: 1 + lines[0].endswith(":")])
         raise UserError(

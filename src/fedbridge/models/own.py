@@ -5,17 +5,24 @@ import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from fedbridge.config.models import SIDE
 from fedbridge.errors import UserError
-from fedbridge.models.foundation import Items, as_pictures, fingerprint, foreign_errors, resized
+from fedbridge.models.foundation import (
+    Items,
+    as_pictures,
+    embeddings,
+    fingerprint,
+    foreign_errors,
+    resized,
+)
 
 
 def look_in(folder: Path) -> None:
@@ -72,37 +79,68 @@ def backbone(where: str, shape: tuple[int, ...]) -> nn.Module:
             f"small.models: {where}: its module must have an attribute 'features', the width of "
             f"what it returns, found {features!r}"
         )
+    _materialise(where, model, shape)
     return model
 
 
-@dataclass(frozen=True)
+def _materialise(where: str, model: nn.Module, shape: tuple[int, ...]) -> None:
+    """Give lazy layers their weights, drawn as all others from torch's current generator.
+
+    Raises UserError if one is not reached by what the model does with inputs of its shape.
+    """
+    if not _lazy(model):
+        return
+    kind = torch.float32 if len(shape) == 3 else torch.int64
+    training = model.training
+    with foreign_errors(where, "small.models"), torch.no_grad():
+        model.eval()(torch.zeros(1, *shape, dtype=kind))
+    model.train(training)
+    if left := _lazy(model):
+        raise UserError(
+            f"small.models: {where}: every lazy layer must be used, found {left[0]!r} without "
+            "weights after a pass"
+        )
+
+
+def _lazy(model: nn.Module) -> list[str]:
+    arrays = (*model.named_parameters(), *model.named_buffers())
+    return [name for name, array in arrays if is_lazy(array)]
+
+
 class FunctionModel:
     """An FM that is the user's own function, of pictures in [0, 1] or of strings."""
 
-    name: str
-    dimension: int
-    fingerprint: str
-    function: Callable[[Any], Any]
-    size: int
-    device: torch.device
     modality: Literal["any"] = "any"
+
+    def __init__(
+        self,
+        name: str,
+        fingerprint: str,
+        function: Callable[[Any], Any],
+        size: int,
+        device: torch.device,
+    ) -> None:
+        self.name = name
+        self.dimension: int | None = None
+        """What it says of an item cannot be known before it has seen one."""
+        self.fingerprint = fingerprint
+        self.size = size
+        self._function = function
+        self._device = device
 
     @torch.inference_mode()
     def encode(self, items: Items) -> Tensor:
         """Map uint8 ``(B, C, H, W)`` or B strings to float32 ``(B, D)``."""
         if not isinstance(items, np.ndarray):
             return self._called(list(items))
-        pictures = resized(as_pictures(self.name, items), self.size, self.device)
+        pictures = resized(as_pictures(self.name, items), self.size, self._device)
         return self._called(pictures / 255.0)
 
     def _called(self, batch: Tensor | list[str]) -> Tensor:
         with foreign_errors(self.name):
-            result = torch.as_tensor(self.function(batch)).float().cpu()
-        if result.shape != (len(batch), self.dimension):
-            raise UserError(
-                f"large.model: {self.name} must return {(len(batch), self.dimension)} for "
-                f"{len(batch)} items, found {tuple(result.shape)}"
-            )
+            found = torch.as_tensor(self._function(batch))
+        result = embeddings(self.name, found, len(batch), self.dimension)
+        self.dimension = result.shape[1]
         return result
 
 
@@ -111,31 +149,14 @@ def from_callable(
 ) -> FunctionModel:
     """Wrap ``MODULE:FUNCTION``, which maps float32 ``(B, 3, S, S)`` or a list of B strings.
 
-    It is tried on one text, then on one picture, to learn D. Its fingerprint is that of its
-    module's source; where weights come from elsewhere, give the function an attribute
-    ``fingerprint`` that tells them apart. Raises UserError if it cannot be found or used.
+    Its fingerprint is that of its module's source; where weights come from elsewhere, give the
+    function an attribute ``fingerprint`` that tells them apart. Raises UserError if it cannot be
+    found.
     """
     name, size = f"callable:{where}", size or SIDE
     function = own_function(where, name, "large.model")
-    trials: tuple[Any, Any] = (["probe"], torch.zeros(1, 3, size, size, device=device))
-    dimension, complaint = 0, ""
-    for trial in trials:
-        try:
-            shape = torch.as_tensor(function(trial)).shape
-        except Exception as error:
-            complaint = f"{type(error).__name__}: {error}"
-            continue
-        if len(shape) == 2 and shape[0] == 1:
-            dimension = shape[1]
-            break
-        complaint = f"shape {tuple(shape)}"
-    if not dimension:
-        raise UserError(
-            f"large.model: {name} must map a list of strings or a tensor (B, 3, {size}, {size}) "
-            f"in [0, 1] to (B, D), found {complaint}"
-        )
     with foreign_errors(name):
         source = inspect.getsource(sys.modules[where.partition(":")[0]])
     settings: dict[str, object] = {"model": where, "size": size, "source": source}
     mark = fingerprint(settings, str(getattr(function, "fingerprint", "")))
-    return FunctionModel(name, dimension, mark, function, size, device)
+    return FunctionModel(name, mark, function, size, device)

@@ -10,6 +10,7 @@ from fedbridge.errors import UserError
 from fedbridge.models import import_extra
 from fedbridge.models.foundation import TextModel, fingerprint, foreign_errors, state_hash
 from fedbridge.models.hub import folder_of
+from fedbridge.models.transformer import pad, places_of
 
 PICKLE, SAFE = "pytorch_model.bin", "model.safetensors"
 
@@ -37,6 +38,8 @@ def from_sentence_transformers(
             model_kwargs={"use_safetensors": True},
         ).eval()
 
+    _fit(model)
+
     def network(texts: list[str]) -> Tensor:
         embeddings: Tensor = model.encode(texts, convert_to_tensor=True, show_progress_bar=False)
         return embeddings
@@ -45,6 +48,15 @@ def from_sentence_transformers(
         dimension = network(["probe"]).shape[1]
     mark = fingerprint({"precision": precision, **_settings(model)}, state_hash(model))
     return TextModel(name, dimension, mark, network, device, precision)
+
+
+def _fit(model: Any) -> None:
+    """Have texts cut off where the model has no places left, and padded where it says not how."""
+    inner = getattr(model[0], "auto_model", None)
+    if inner is not None:
+        places, own = places_of(inner, model.tokenizer), model.max_seq_length
+        model.max_seq_length = min(own or places, places)
+        pad(model.tokenizer)
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:

@@ -6,28 +6,40 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedbridge.models import build_backbone
+from fedbridge.models import SMALL_MODELS, build_backbone
+from fedbridge.models.foundation import foreign_errors
 from fedbridge.rng import rng_for, seed_for
 
 
 class SmallModel(nn.Module):
     """``backbone -> projector -> unit sphere in R^P``, for any backbone with ``features``."""
 
-    def __init__(self, backbone: nn.Module, dimension: int) -> None:
+    def __init__(self, backbone: nn.Module, dimension: int, foreign: str = "") -> None:
         super().__init__()
+        self.foreign = foreign
+        """What a config calls it where it is somebody else's, who is told of what it raises."""
         self.backbone = backbone
         self.projector = nn.Linear(int(backbone.features), dimension)  # type: ignore[arg-type]
 
     def forward(self, x: Tensor) -> Tensor:
         """Map inputs ``(B, ...)`` to unit vectors ``(B, P)``."""
-        return F.normalize(self.projector(self.backbone(x)), dim=1)
+        return F.normalize(self.projector(self._features(x)), dim=1)
+
+    def _features(self, x: Tensor) -> Tensor:
+        if not self.foreign or torch.compiler.is_exporting():
+            features: Tensor = self.backbone(x)
+            return features
+        with foreign_errors(f"{self.foreign}, given {tuple(x.shape)},", "small.models"):
+            features = self.backbone(x)
+        return features
 
 
 def build_small(name: str, input_shape: tuple[int, ...], dimension: int, seed: int) -> SmallModel:
     """Build an entry of SMALL_MODELS with a projector, initialised from the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        return SmallModel(build_backbone(name, input_shape), dimension)
+        backbone = build_backbone(name, input_shape)
+        return SmallModel(backbone, dimension, "" if name in SMALL_MODELS else name)
 
 
 def initial_seed(seed: int, client: str) -> int:

@@ -9,7 +9,8 @@ from torch import Tensor
 def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
     """Say which array is not of the name, shape and type that is wanted, or not finite.
 
-    None where all fit; the values of ``wanted`` do not matter.
+    None where all fit. The values of ``wanted`` matter only where they are infinite: a buffer that
+    begins so, such as a mask or a minimum of nothing, may be infinite.
     """
     if missing := sorted(wanted.keys() - found.keys()):
         return f"{missing[0]!r} must be there, found {len(found)} arrays without it"
@@ -21,7 +22,17 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
             return f"{name!r} must have shape {shape}, found {other}"
         if tensor.dtype != wanted[name].dtype:
             return f"{name!r} must be {wanted[name].dtype}, found {tensor.dtype}"
-    return infinity(found)
+    if infinity(found) is None:
+        return None
+    free = {name for name, tensor in wanted.items() if placeholder(tensor)}
+    return infinity({k: v for k, v in found.items() if k not in free or v.isnan().any()})
+
+
+def placeholder(tensor: Tensor) -> bool:
+    """Say whether an array has infinite values to stand for nothing yet; none has on ``meta``."""
+    if tensor.is_meta or not tensor.is_floating_point():
+        return False
+    return not tensor.sum().isfinite() and bool(tensor.isinf().any())
 
 
 def infinity(found: Mapping[str, Tensor]) -> str | None:

@@ -80,14 +80,15 @@ class TextEncoder(nn.Module):
         self.backbone = backbone
         self.tokenizer = tokenizer
         self.unit = unit
-        self.longest = min(TOKENS, getattr(backbone.config, "max_position_embeddings", TOKENS))
+        self.longest = min(TOKENS, places_of(backbone, tokenizer))
 
     def read(self, items: Items) -> dict[str, Tensor]:
         """Return B strings as what :meth:`forward` takes: tokens ``(B, L)`` on its device."""
         texts = as_texts(self.name, items)
-        batch = self.tokenizer(
-            texts, padding=True, truncation=True, max_length=self.longest, return_tensors="pt"
-        )
+        cut: dict[str, Any] = {"truncation": True, "return_tensors": "pt"}
+        batch = self.tokenizer(texts, padding=True, max_length=self.longest, **cut)
+        if not batch["input_ids"].shape[1]:  # of no word there may be no token
+            batch = self.tokenizer(texts, padding="max_length", max_length=1, **cut)
         return dict(batch.to(self.backbone.device))
 
     def forward(self, **tokens: Tensor) -> Tensor:
@@ -256,14 +257,32 @@ def normalisation(settings: dict[str, Any]) -> tuple[list[float], list[float]]:
 
 
 def tokenizer_of(library: ModuleType, name: str, where: str) -> Any:
-    """Return the tokenizer beside a model; one without padding pads with its end of text."""
+    """Return the tokenizer beside a model, which pads on the right."""
     with foreign_errors(name):
         tokenizer = library.AutoTokenizer.from_pretrained(
             where, local_files_only=Path(where).is_dir()
         )
-        if tokenizer.pad_token is None:
-            tokenizer.pad_token = tokenizer.eos_token
+        pad(tokenizer)
+        tokenizer.padding_side = "right"  # where it moves no word to another place
     return tokenizer
+
+
+def pad(tokenizer: Any) -> None:
+    """Let a tokenizer without padding pad with any token there is: nothing looks at it."""
+    if tokenizer.pad_token is None:
+        other = tokenizer.eos_token or tokenizer.unk_token
+        tokenizer.pad_token = other or tokenizer.convert_ids_to_tokens(0)
+
+
+def places_of(model: Any, tokenizer: Any) -> int:
+    """Return how many tokens of a text a model can read, TOKENS where nothing says."""
+    found = [getattr(model.config, "max_position_embeddings", None), tokenizer.model_max_length]
+    for name, module in model.named_modules():
+        if name.endswith("position_embeddings") and isinstance(module, nn.Embedding):
+            # RoBERTa and its kin count places from behind that of padding
+            taken = -1 if module.padding_idx is None else module.padding_idx
+            found.append(module.num_embeddings - taken - 1)
+    return min((one for one in found if isinstance(one, int) and one > 0), default=TOKENS)
 
 
 def frozen_text(module: TextEncoder, precision: str) -> TextModel:

@@ -69,7 +69,8 @@ class Tunable:
 
     def __call__(self, items: Items) -> Tensor:
         """Map items as the FM reads them to ``(B, D)``, with gradients for the trainable part."""
-        embeddings: Tensor = self.module(**self.module.read(items))
+        with foreign_errors(self.module.name):
+            embeddings: Tensor = self.module(**self.module.read(items))
         return embeddings
 
     @torch.no_grad()

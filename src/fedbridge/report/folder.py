@@ -10,7 +10,6 @@ from pydantic import (
     Field,
     FiniteFloat,
     NonNegativeInt,
-    RootModel,
     ValidationError,
     model_validator,
 )
@@ -18,6 +17,7 @@ from pydantic import (
 from fedbridge import runs
 from fedbridge.config import Config
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.metrics import AccuracyRow
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -37,10 +37,6 @@ class Measures(Record):
     forgetting: float | None = None
     backward_transfer: float | None = None
     forward_transfer: float | None = None
-
-
-class Environment(RootModel[dict[str, Any]]):
-    """What a run's numbers may depend on besides its settings."""
 
 
 class Summary(Record):
@@ -194,7 +190,7 @@ def read_run(folder: Path) -> Run:
         folder=folder,
         config=run.config,
         config_text=(folder / runs.CONFIG).read_text(encoding="utf-8"),
-        environment=_parse(Environment, folder / runs.ENVIRONMENT).root,
+        environment=_environment(folder / runs.ENVIRONMENT),
         scores=tuple(runs.read_accuracy(folder)),
         events=_sort(run.events(), folder / runs.EVENTS),
         summary=_parse(Summary, summary) if summary.is_file() else None,
@@ -202,9 +198,15 @@ def read_run(folder: Path) -> Run:
     )
 
 
+def _environment(path: Path) -> dict[str, Any]:
+    """Return what a run's numbers may depend on besides its settings, which stand elsewhere."""
+    told = read_json(path, "environment")
+    return {key: value for key, value in told.items() if key != runs.SETTINGS}
+
+
 def _parse(kind: type[Found], path: Path) -> Found:
     try:
-        return kind.model_validate_json(path.read_bytes())
+        return kind.model_validate(read_json(path, path.stem))
     except ValidationError as error:
         raise UserError(f"{path}: {_first_problem(error)}") from error
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded
-from fedbridge.models.states import misfit
+from fedbridge.models.states import misfit, placeholder
 from fedbridge.wire import State, Step, Upload
 
 MOST = 1e6
@@ -98,7 +98,7 @@ def expectation(commons: Commons, models: dict[str, str], trained: State) -> Exp
 
 def _shapes(commons: Commons, model: str) -> State:
     state = as_uploaded(commons.config, commons.small_model(model, model))
-    return {name: tensor.to("meta") for name, tensor in state.items()}
+    return {k: v.clone() if placeholder(v) else v.to("meta") for k, v in state.items()}
 
 
 def refusal(upload: Upload, expected: Expected) -> str | None:
@@ -140,7 +140,8 @@ def _state(upload: Upload, expected: Expected) -> Iterator[str]:
         return
     if fault := misfit(upload.state, expected.states[upload.client]):
         yield f"state: {fault}"
-    yield from _magnitudes("state", upload.state)
+    wanted = expected.states[upload.client]
+    yield from _magnitudes("state", {k: v for k, v in upload.state.items() if wanted[k].is_meta})
     for name, tensor in upload.state.items():
         never_negative = name.endswith(("running_var", "num_batches_tracked"))
         if never_negative and (tensor < 0).any():

@@ -8,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fedbridge.evaluation import sharpness_of
+from fedbridge.files import read_json
 from fedbridge.losses import mass_on, sureness
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, packed, unpacked
@@ -68,7 +69,7 @@ class Analytic:
         for key in ("sums", "soft"):
             parts = (arrays[f"{key}/{p}"].numpy() for p in ("gram", "cross", "counts"))
             setattr(self, key, Sums(*parts))
-        state = json.loads((folder / "large.json").read_text(encoding="utf-8"))
+        state = read_json(folder / "large.json", "state of the head")
         self._version, self._sent = state["version"], state["sent"]
         self._held |= state["held"]
 

@@ -7,6 +7,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from fedbridge.evaluation import sharpness_of
+from fedbridge.files import file_name
 from fedbridge.models.commons import Commons
 from fedbridge.models.tuning import tunable
 from fedbridge.server.knowledge import Knowledge
@@ -63,15 +64,23 @@ class Averaged:
 
     def save(self, folder: Path) -> None:
         """Write all parts into the folder."""
-        arrays = {f"{key}/{k}": v for key, part in self.parts.items() for k, v in part.items()}
+        arrays = {
+            f"{_of_file(key)}/{k}": v for key, part in self.parts.items() for k, v in part.items()
+        }
         save_file({k: v.contiguous() for k, v in arrays.items()}, folder / "large.safetensors")
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
+        named = {_of_file(key): key for key in self.parts}
         self.parts = {key: {} for key in self.parts}
         for name, tensor in load_file(folder / "large.safetensors").items():
             key, _, part = name.partition("/")
-            self.parts[key][part] = tensor
+            self.parts[named[key]][part] = tensor
 
     def _key(self, client: str) -> str:
         return client if self.settings.scope == "client" else ""
+
+
+def _of_file(key: str) -> str:
+    """Return what arrays of a client are called in a file; those of all have no client's name."""
+    return file_name(key) if key else ""

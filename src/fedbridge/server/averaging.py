@@ -48,6 +48,9 @@ def for_everyone(means: dict[str, State], models: dict[str, str]) -> dict[str, S
 
 
 def _mean(tensors: list[Tensor], weights: Tensor) -> Tensor:
-    mean: Tensor = torch.tensordot(weights, torch.stack(tensors).double().cpu(), dims=1)
+    stacked = torch.stack(tensors).double().cpu()
+    mean: Tensor = torch.tensordot(weights, stacked, dims=1)
+    if not mean.isfinite().all():  # what stands for nothing is infinite everywhere
+        mean = torch.where((stacked == stacked[0]).all(0), stacked[0], mean)
     kind = tensors[0].dtype
     return (mean if kind.is_floating_point else mean.round()).to(kind)

@@ -63,7 +63,8 @@ class Statistics:
         self._gaps: list[Tensor] = []
         for model in models:
             for layer in model.modules():
-                if isinstance(layer, _BatchNorm):
+                # one without running statistics has recorded nothing
+                if isinstance(layer, _BatchNorm) and layer.running_mean is not None:
                     layer.register_forward_pre_hook(self._note)
 
     def taken(self) -> Tensor:

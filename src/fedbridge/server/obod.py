@@ -197,5 +197,7 @@ def _add_differences(start: State, ends: list[State]) -> State:
     for key, value in start.items():
         learnt = ends and value.is_floating_point()
         change = torch.stack([end[key] - value for end in ends]).mean(0) if learnt else 0
-        result[key] = (value + change).cpu()
+        moved = value + change
+        # what is infinite stands for nothing, and does not move
+        result[key] = (torch.where(value.isfinite(), moved, value) if learnt else moved).cpu()
     return result

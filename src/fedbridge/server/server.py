@@ -9,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from fedbridge.files import file_name, read_json
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.server.admission import Refused, expectation, refusal
@@ -120,7 +121,9 @@ class Server:
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""
-        arrays = {f"{c}/{k}": v for c, state in self.states.items() for k, v in state.items()}
+        arrays = {
+            f"{file_name(c)}/{k}": v for c, state in self.states.items() for k, v in state.items()
+        }
         save_file(_apart(arrays), folder / "fused.safetensors")
         kept_parts = {"shared": self.shared, "notes": self.notes}
         own = {f"{part}/{k}": v for part, state in kept_parts.items() for k, v in state.items()}
@@ -135,17 +138,19 @@ class Server:
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
-        self.states = {}
+        self.states, named = {}, {file_name(name): name for name in self.models}
         for key, tensor in load_file(folder / "fused.safetensors").items():
             client, _, name = key.partition("/")
-            self.states.setdefault(client, {})[name] = tensor
+            self.states.setdefault(named[client], {})[name] = tensor
         self.shared, self.notes = {}, {}
         for key, tensor in load_file(folder / "fusion.safetensors").items():
             part, _, name = key.partition("/")
             (self.shared if part == "shared" else self.notes)[name] = tensor
         tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
-        state = json.loads((folder / "server.json").read_text(encoding="utf-8"))
-        self.acknowledged |= state["acknowledged"]
+        state = read_json(folder / "server.json", "state of the server")
+        if known := state["acknowledged"].keys() ^ self.models.keys():
+            raise ValueError(f"clients: must be the same, found {min(known)!r} on one side alone")
+        self.acknowledged = state["acknowledged"]
         self.snapshots = {
             client: tuple(Knowledge(n, tuple(classes), tensors[n]) for n, classes in owned)
             for client, owned in state["snapshots"].items()

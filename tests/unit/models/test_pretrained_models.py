@@ -318,8 +318,9 @@ def test_ones_own_function_reads_pictures_in_zero_to_one(
 
     fm = load("callable:own_images:colours")
 
-    assert (fm.modality, fm.dimension) == ("any", 3)
+    assert (fm.modality, fm.dimension) == ("any", None)
     np.testing.assert_allclose(fm.encode(x).numpy(), (x / 255).mean((2, 3)), rtol=1e-4)
+    assert fm.dimension == 3
 
 
 def test_ones_own_function_reads_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -328,8 +329,8 @@ def test_ones_own_function_reads_texts(tmp_path: Path, monkeypatch: pytest.Monke
 
     fm = load("callable:own_texts:f")
 
-    assert fm.dimension == 2
     assert fm.encode(["ab", ""]).tolist() == [[2.0, 1.0], [0.0, 1.0]]
+    assert fm.dimension == 2
 
 
 def test_the_fingerprint_of_ones_own_function_follows_its_source_and_attribute(
@@ -357,19 +358,26 @@ def test_the_fingerprint_of_ones_own_function_follows_its_source_and_attribute(
             "cannot be used: the module 'json' has no function 'lodas' .did you mean 'loads'",
         ),
         ("own_c", "cannot be used: the module 'own_c' has no function ''"),
-        ("own_c:flat", r"must map .* to \(B, D\), found shape \(1,\)"),
-        ("own_c:broken", r"must map .*found ValueError: broken here"),
+        ("own_c:flat", r"must return \(B, D\) for 3 items, found \(3,\)"),
+        ("own_c:broken", "cannot be used: ValueError: broken here"),
+        ("own_c:ending", "cannot be used: SystemExit: 3"),
+        ("own_c:nothing", "cannot be used: RuntimeError: Could not infer dtype of NoneType"),
+        ("own_c:imaginary", r"must return \(B, D\) for 3 items, found complex numbers \(3, 3\)"),
+        ("own_c:infinite", "must return finite numbers, found NaN or infinity for 3 of 3 items"),
     ],
 )
-def test_a_function_that_cannot_be_used_is_refused_at_once(
+def test_a_function_that_cannot_be_used_is_refused_by_name(
     where: str, rule: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     flat = "def flat(x):\n    return x.mean((1, 2, 3))\n"
     code = flat + "def broken(x):\n    raise ValueError('broken here')\n"
+    code += "def ending(x):\n    raise SystemExit(3)\ndef nothing(x):\n    return None\n"
+    code += "def imaginary(x):\n    return 1j * x.mean((2, 3))\n"
+    code += "def infinite(x):\n    return x.mean((2, 3)) / 0\n"
     write_module(tmp_path, monkeypatch, "own_c", code)
 
     with pytest.raises(UserError, match=f"callable:{where} .*{rule}"):
-        load(f"callable:{where}")
+        load(f"callable:{where}").encode(pictures())
 
 
 def test_a_function_that_changes_its_mind_about_shapes_is_caught(

@@ -167,6 +167,8 @@ def _picture(folder: Path, value: Any, column: str, sheet: Sheet) -> Encoded:
     if name is None:
         raise UserError(f"must have a value in column {column!r}, found none")
     path = lying(folder, str(name))
+    if "\\" in str(name) and not path.exists():  # a table that was written on Windows
+        path = lying(folder, str(name).replace("\\", "/"))
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"picture must lie in the table's folder, found {name!r}")
     if not path.exists():
