@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.client import LEARNERS, Learner
@@ -25,7 +25,7 @@ from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
-from fedbridge.models.states import infinity, misfit
+from fedbridge.models.states import infinity, misfit, owned, read_state, settled
 from fedbridge.plane import Sample
 from fedbridge.rng import rng_for, seed_for
 from fedbridge.wire import Broadcast, Choice, Evaluation, State, Step, Upload
@@ -70,6 +70,7 @@ class Client:
         if step.round == self.commons.config.training.rounds:
             learner.close(lesson, options)
             self._remember()
+        self.notes = settled(self.notes)
         self.model.eval()
         return self._upload(step, before, broadcast.acknowledged)
 
@@ -126,7 +127,7 @@ class Client:
 
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
-        arrays = load_file(folder / f"{self.name}.safetensors", device=str(self.commons.device))
+        arrays = read_state(folder / f"{self.name}.safetensors", self.commons.device)
         names = ("model", "previous", "offered", "notes", "head", "part")
         parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():
@@ -202,7 +203,7 @@ class Client:
             self.previous = self._state()
 
     def _state(self) -> State:
-        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return {k: owned(v) for k, v in self.model.state_dict().items()}
 
     def _lesson(self, step: Step, broadcast: Broadcast, starts: bool) -> Lesson:
         if not self._shares:

@@ -4,10 +4,11 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fedbridge.evaluation import sharpness_of
 from fedbridge.models.commons import Commons
+from fedbridge.models.states import read_state
 from fedbridge.models.tuning import tunable
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
@@ -69,7 +70,7 @@ class Averaged:
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
         self.parts = {key: {} for key in self.parts}
-        for name, tensor in load_file(folder / "large.safetensors").items():
+        for name, tensor in read_state(folder / "large.safetensors").items():
             key, _, part = name.partition("/")
             self.parts[key][part] = tensor
 
