@@ -40,7 +40,7 @@ def append_event(path: Path, event: Event) -> None:
     """Write an event at the end; raise UserError where the system refuses."""
     line = json.dumps(event, allow_nan=False) + "\n"
     with writing(path), path.open("a+b") as file:
-        _drop_torn_line(file)
+        _end_torn_line(file)
         file.write(line.encode())
 
 
@@ -60,10 +60,15 @@ def _is_time(when: object) -> bool:
     return 0 <= when <= LONGEST  # which no NaN is
 
 
-def _drop_torn_line(file: BufferedRandom) -> None:
-    """Cut off what a crash left after the last line feed, so that the next event is a line."""
+def _end_torn_line(file: BufferedRandom) -> None:
+    """See that the next event is a line: cut off what a kill has left, end what a power cut has."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 1))
-    if file.read() not in (b"", b"\n"):
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
+    if file.read() in (b"", b"\n"):
+        return
+    file.seek(0)
+    whole, _, torn = file.read().rpartition(b"\n")
+    if b"\0" in torn:
+        file.write(b"\n")
+    else:
+        file.truncate(len(whole) + 1 if whole else 0)

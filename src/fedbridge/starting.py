@@ -27,7 +27,7 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     require_trackers(config)
     connect = engine_of(config)
     require_free(folder, _unstarted(folder))
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
+    made = [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]
     with alone(folder, lock=(lock := lock_of(folder))):
         experiment = None
         try:
@@ -38,8 +38,7 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
         except UserError:
             if experiment is None or not experiment.prepared:  # nothing is left to go on with
                 _clear_unstarted(folder)
-                with suppress(OSError):  # somebody else may have put something there
-                    _remove(folder, made)
+                _remove(made)
             raise
 
 
@@ -84,9 +83,11 @@ def _clear_unstarted(folder: Path) -> None:
         (folder / name).unlink()
 
 
-def _remove(folder: Path, made: list[Path]) -> None:
-    """Remove folders that were made, if there is nothing in them."""
-    if made and names_in(folder) == {LOCK}:
-        (folder / LOCK).unlink()
-    for path in made:
-        path.rmdir()
+def _remove(made: list[Path]) -> None:
+    """Remove what was made, but no folder in which somebody else has put something since."""
+    with suppress(OSError):
+        for path in made:
+            if path.name == LOCK:
+                path.unlink()
+            else:
+                path.rmdir()
