@@ -16,7 +16,7 @@ from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
 from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, result_table, write_page
-from fedbridge.runs import CONFIG, SUMMARY, Run, read_accuracy
+from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT
 from fedbridge.solo import Client, load_client
@@ -41,7 +41,7 @@ class Result:
     @property
     def finished(self) -> bool:
         """Whether the run has come to its end."""
-        return (self.folder / SUMMARY).is_file()
+        return is_finished(self.folder)
 
     @property
     def summary(self) -> dict[str, Any]:

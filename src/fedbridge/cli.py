@@ -85,11 +85,11 @@ def run(
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
     """Go on with a run from its newest whole checkpoint."""
-    from fedbridge.runs import SUMMARY, Run
+    from fedbridge.runs import Run, is_finished
     from fedbridge.starting import resuming
 
     Run.open(folder)
-    if (folder / SUMMARY).is_file():
+    if is_finished(folder):
         _show(folder, quiet, f"{folder}: this run is finished; there is nothing to go on with")
     else:
         _conduct(resuming(folder), quiet)

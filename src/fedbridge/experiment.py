@@ -29,6 +29,7 @@ from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Transport, federate, steps
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
+from fedbridge.locks import Lock
 from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
@@ -41,7 +42,7 @@ from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.plane import drawn
 from fedbridge.progress import Progress
-from fedbridge.runs import Run, alone, read_accuracy
+from fedbridge.runs import Run, alone, lock_of, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.fusions import require_pictures
 from fedbridge.server.measurements import Measurements
@@ -236,10 +237,16 @@ class Experiment:
     """One run, from its start or from its newest checkpoint."""
 
     def __init__(
-        self, run: Run, tell: Tell | None = None, connect: Connect = connect_locally
+        self,
+        run: Run,
+        tell: Tell | None = None,
+        connect: Connect = connect_locally,
+        lock: Lock | None = None,
     ) -> None:
+        """Take the lock of the run's folder, where whoever calls holds it already."""
         self.run = run
         self.connect = connect
+        self._lock = lock or lock_of(run.folder)
         self.config = run.config
         self.tell = tell
         self.seconds: dict[str, float] = {}
@@ -250,12 +257,13 @@ class Experiment:
         self.refused = 0
         self._mark = self._saved = time.monotonic()
 
-    def conduct(self, patience: float = 0.0) -> Iterator[Progress]:
+    def conduct(self) -> Iterator[Progress]:
         """Carry the run out; yield after every step, when a checkpoint that was due is written.
 
-        Raises UserError if another process is still at it after ``patience`` seconds.
+        Raises UserError if another process is at it.
         """
-        with alone(self.run.folder, patience), self.run.noting_failure():
+        with alone(self.run.folder, lock=self._lock), self.run.noting_failure():
+            self.run.note_unread()
             yield from self._conduct()
 
     def _conduct(self) -> Iterator[Progress]:
@@ -357,6 +365,7 @@ class Experiment:
             self.refused, self.seconds = state.get("refused", 0), state["seconds"]
             done = int(state["done"])
         self.measured.rows = read_accuracy(folder)
+        self.run.write_accuracy(self.measured.rows)  # whatever has become of it since
         self._lap("prepare")
         return done
 

@@ -27,7 +27,7 @@ from fedbridge.engine.roll import introduction
 from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
 from fedbridge.models.embeddings import EmbeddingStore
-from fedbridge.runs import CONFIG, SUMMARY, Run
+from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of
 from fedbridge.site import at_site, site_client, site_of, small_at_site
 from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
@@ -60,20 +60,28 @@ def serve(grid: Grid, context: Context) -> None:
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
+    nodes = str(context.run_config.get("nodes") or "")
+    with alone(folder, PATIENCE, lock=(lock := lock_of(folder))):
+        run = _run_in(folder, config)
+        if is_finished(folder):
+            log.info("%s: this run is finished", folder)
+            return
+        connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
+        with tracking(run) as track:
+            for progress in Experiment(run, connect=connect, lock=lock).conduct():
+                print(f"task {progress.step.task} round {progress.step.round}: ", end="")
+                print(progress.accuracy())
+                track(progress)
+
+
+def _run_in(folder: Path, config: Config) -> Run:
+    """Return the run that was begun in a folder, or begin one."""
     there = (folder / CONFIG).is_file()
     run = Run.open(folder) if there else Run.create(folder, config, deployed=True)
     if run.config != config or not run.deployed:
         kind = "has other settings" if run.deployed else "was not started by a deployment"
         raise UserError(f"{folder}: this run {kind}; choose another folder: ./run.sh NAME")
-    if (folder / SUMMARY).is_file():
-        log.info("%s: this run is finished", folder)
-        return
-    nodes = str(context.run_config.get("nodes") or "")
-    connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
-    with tracking(run) as track:
-        for progress in Experiment(run, connect=connect).conduct(PATIENCE):
-            print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
-            track(progress)
+    return run
 
 
 def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:

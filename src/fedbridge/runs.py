@@ -6,9 +6,9 @@ size and sha256 of every file in it.
 """
 
 import csv
-import fcntl
 import io
 import json
+import logging
 import math
 import os
 import platform
@@ -16,19 +16,22 @@ import re
 import secrets
 import subprocess
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib import metadata
 from pathlib import Path
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.config import Config, dump_config, load_config, parse_config
 from fedbridge.config.changes import changes, changes_since_summary
 from fedbridge.errors import UserError
+from fedbridge.events import append_event, read_events, unread
 from fedbridge.files import json_text, read_json, write_text, writing
+from fedbridge.locks import LOCK, Lock, held, holding, lock_at
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
 
+log = logging.getLogger(__name__)
 CONFIG = "config.toml"
 ENVIRONMENT = "environment.json"
 EVENTS = "events.jsonl"
@@ -43,7 +46,6 @@ CLIENTS = "clients"
 """Where the clients of a simulation in Flower keep their states."""
 COLUMNS = ("client", "after_task", "on_task", "predictor", "protocol", "accuracy", "n")
 PACKAGES = ("fedbridge", "numpy", "torch", "transformers", "onnxruntime")
-GLANCE = 0.1  # seconds after which whoever only looked whether a run is held has let go of it
 
 
 class Run:
@@ -61,11 +63,7 @@ class Run:
 
         ``deployed`` notes that its clients live at sites of their own.
         """
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise UserError(
-                f"{folder}: a run needs a new or empty folder, and this one is in use; choose "
-                f"another with --out, or go on with it: fedbridge resume {folder}"
-            )
+        require_free(folder)
         with writing(folder):
             folder.mkdir(parents=True, exist_ok=True)
         where = {DEPLOYED: True} if deployed else {}
@@ -95,19 +93,18 @@ class Run:
     def event(self, kind: str, **fields: object) -> None:
         """Append one event; ``time`` is in seconds since the run's start, pauses left out."""
         seconds = round(time.monotonic() - self._zero, 3)
-        line = json.dumps({"time": seconds, "kind": kind, **fields}, allow_nan=False) + "\n"
-        path = self.folder / EVENTS
-        with writing(path), path.open("a+b") as file:
-            _drop_torn_line(file)
-            file.write(line.encode())
+        append_event(self.folder / EVENTS, {"time": seconds, "kind": kind, **fields})
 
     def events(self) -> list[dict[str, Any]]:
-        """Return all whole events; a last line torn by a kill is left out."""
-        path = self.folder / EVENTS
-        if not path.exists():
-            return []
-        lines = path.read_bytes().split(b"\n")[:-1]  # a whole line ends in a line feed
-        return [_parse_event(path, number, line) for number, line in enumerate(lines, start=1)]
+        """Return all events that can be read; see ``note_unread``."""
+        return read_events(self.folder / EVENTS).known
+
+    def note_unread(self) -> None:
+        """Say once, as an event, that some lines are no events."""
+        known, count = read_events(self.folder / EVENTS)
+        if count and not any(event.get("message") == unread(count) for event in known):
+            log.warning("%s: %s", self.folder, unread(count))
+            self.event("warning", message=unread(count))
 
     @contextmanager
     def noting_failure(self) -> Iterator[None]:
@@ -218,36 +215,66 @@ class Run:
         return Checkpoints(self.folder / "checkpoints", self.config.engine.checkpoints)
 
 
-@contextmanager
-def alone(folder: Path, patience: float = 0.0) -> Iterator[None]:
-    """Be the only process at work in a run's folder; the lock goes when the process does.
+def require_free(folder: Path, besides: Collection[str] = ()) -> None:
+    """Raise UserError if a folder holds anything but a lock and files of some names."""
+    if folder.exists() and (not folder.is_dir() or names_in(folder) - {LOCK, *besides}):
+        raise UserError(
+            f"{folder}: a run needs a new or empty folder, and this one is in use; choose "
+            f"another with --out, or go on with it: fedbridge resume {folder}"
+        )
 
-    Raises UserError if another one is still at work after ``patience`` seconds.
+
+def names_in(folder: Path) -> set[str]:
+    """Return the names of what lies in a folder, nothing if there is none."""
+    return {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+
+
+def lock_of(folder: Path) -> Lock:
+    """Return the lock of a run's folder, which whoever is at work in it holds."""
+    return lock_at(folder / LOCK)
+
+
+@contextmanager
+def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iterator[None]:
+    """Be the only process at work in a run's folder, which is made if it is not there.
+
+    Raises UserError if another one is still at work after ``patience`` seconds. ``lock`` is the
+    folder's where it may be held already.
     """
-    with (folder / CONFIG).open("r+b") as file:
-        # whoever only looks whether the run is held lets go of it at once
-        end = time.monotonic() + max(patience, GLANCE)
-        while not _locked(file, fcntl.LOCK_EX):
-            if time.monotonic() >= end:
-                raise UserError(
-                    f"{folder}: another process is carrying out this run; let it end first"
-                )
-            time.sleep(GLANCE / 5)
+    busy = f"{folder}: another process is carrying out this run; let it end first"
+    with holding(lock or lock_of(folder), busy, patience):
         yield
 
 
 def is_held(folder: Path) -> bool:
     """Say whether a process is at work in a run's folder; nothing is written."""
-    with (folder / CONFIG).open("rb") as file:
-        return not _locked(file, fcntl.LOCK_SH)
+    return held(folder / LOCK)
 
 
-def _locked(file: IO[bytes], kind: int) -> bool:
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+def is_finished(folder: Path) -> bool:
+    """Say whether a run has come to its end, and all that it leaves then can be read.
+
+    What a power cut has damaged is written anew when the run goes on from its last checkpoint.
+    """
+    picture = folder / EMBEDDINGS
+    if not has_summary(folder) or (picture.exists() and not _is_object(picture)):
         return False
-    return True
+    try:
+        return bool(read_accuracy(folder))
+    except UserError:
+        return False
+
+
+def has_summary(folder: Path) -> bool:
+    """Say whether a run's summary is there and whole."""
+    return _is_object(folder / SUMMARY)
+
+
+def _is_object(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_bytes()), dict)
+    except (OSError, ValueError, RecursionError):
+        return False
 
 
 def environment(seed: int) -> dict[str, Any]:
@@ -270,8 +297,11 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     path = folder / ACCURACY
     if not path.exists():
         return []
-    with path.open(encoding="utf-8", newline="") as file:
-        lines = list(csv.reader(file))
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.reader(file))
+    except (UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: must be a table of measurements, is damaged: {error}") from error
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
@@ -293,25 +323,6 @@ def _commit() -> str | None:
     except (OSError, subprocess.SubprocessError):
         return None
     return answer.stdout.split()[0]
-
-
-def _drop_torn_line(file: io.BufferedRandom) -> None:
-    """Cut off what a kill left after the last line feed, so that the next event is a line."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(0, size - 1))
-    if file.read() not in (b"", b"\n"):
-        file.seek(0)
-        file.truncate(file.read().rfind(b"\n") + 1)
-
-
-def _parse_event(path: Path, number: int, line: bytes) -> dict[str, Any]:
-    try:
-        event = json.loads(line)
-    except ValueError as error:
-        raise UserError(f"{path}, line {number}: must be JSON: {error}") from error
-    if not isinstance(event, dict) or not isinstance(event.get("time"), int | float):
-        raise UserError(f"{path}, line {number}: must be an object with a time, found {event!r}")
-    return event
 
 
 def _parse_row(path: Path, number: int, line: list[str]) -> AccuracyRow:

@@ -8,32 +8,38 @@ from pathlib import Path
 from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.experiment import Connect, Experiment, connect_locally
-from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, Run, alone
+from fedbridge.files import PARTIAL
+from fedbridge.locks import LOCK
+from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, Run, alone, lock_of, names_in, require_free
 from fedbridge.tracking import require_trackers
+
+DRAFTS = {ENVIRONMENT + PARTIAL, CONFIG + PARTIAL}
 
 
 @contextmanager
 def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     """Give a new experiment to carry out; its folder goes again if it is refused.
 
-    Raises UserError if the folder is in use, or what the engine or a tracker needs is missing.
+    From before anything is written until the end no other process can be at work in the folder.
+    Raises UserError if one is, the folder is in use, or what the engine or a tracker needs is
+    missing.
     """
     require_trackers(config)
     connect = engine_of(config)
-    _clear_unstarted(folder)
-    made = [path for path in (folder, *folder.parents) if not path.exists()]
-    experiment = None
-    try:
-        run = Run.create(folder, config)
-        experiment = Experiment(run, connect=connect(run))
-        yield experiment
-    except UserError:
-        if experiment is None or not experiment.prepared:  # nothing is left to go on with
+    require_free(folder, _unstarted(folder))
+    made = [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]
+    with alone(folder, lock=(lock := lock_of(folder))):
+        experiment = None
+        try:
             _clear_unstarted(folder)
-            with suppress(OSError):  # somebody else may have put something there
-                for path in made:
-                    path.rmdir()
-        raise
+            run = Run.create(folder, config)
+            experiment = Experiment(run, connect=connect(run), lock=lock)
+            yield experiment
+        except UserError:
+            if experiment is None or not experiment.prepared:  # nothing is left to go on with
+                _clear_unstarted(folder)
+                _remove(made)
+            raise
 
 
 def resuming(folder: Path) -> Experiment:
@@ -61,10 +67,27 @@ def engine_of(config: Config) -> Callable[[Run], Connect]:
     return lambda run: partial(connect_simulated, run)
 
 
+def _unstarted(folder: Path) -> set[str]:
+    """Return the names of what a run has written that failed before it could measure anything.
+
+    Nothing if there is more, or less than a run begins with: settings alone are somebody's own.
+    """
+    found = names_in(folder) - {LOCK}
+    begun = bool(found & {ENVIRONMENT, *DRAFTS})
+    return found if begun and found <= {CONFIG, ENVIRONMENT, EVENTS, *DRAFTS} else set()
+
+
 def _clear_unstarted(folder: Path) -> None:
     """Make a folder free again if its run failed before it could measure anything."""
-    found = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    if {CONFIG, ENVIRONMENT} <= found <= {CONFIG, ENVIRONMENT, EVENTS}:
-        with alone(folder):
-            for name in found:
-                (folder / name).unlink()
+    for name in _unstarted(folder):
+        (folder / name).unlink()
+
+
+def _remove(made: list[Path]) -> None:
+    """Remove what was made, but no folder in which somebody else has put something since."""
+    with suppress(OSError):
+        for path in made:
+            if path.name == LOCK:
+                path.unlink()
+            else:
+                path.rmdir()

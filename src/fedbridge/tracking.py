@@ -4,7 +4,6 @@ A tracker takes numbers by name after every step and results at the end. One tha
 out with a warning: no run ends because of it.
 """
 
-import fcntl
 import logging
 import netrc
 import os
@@ -12,13 +11,13 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
 from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
+from fedbridge.locks import holding, lock_at
 from fedbridge.progress import Progress
 from fedbridge.report.comparison import settings_of
 from fedbridge.runs import SUMMARY, Run
@@ -74,7 +73,8 @@ class MLflow:
         from mlflow import MlflowClient
 
         beside, self.step = run.folder.resolve().parent, done
-        with _in_turn(beside):  # runs of a bench may all want to make the store
+        # runs of a bench may all want to make the store
+        with holding(lock_at(beside / ".mlflow.lock")):
             store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{beside / 'mlflow.db'}"
             self.client = MlflowClient(store)
             self.id = self._open(run, settings)
@@ -248,17 +248,6 @@ def results_of(run: Run) -> Numbers:
     }
     found |= {f"seconds/{phase}": seconds for phase, seconds in summary["seconds"].items()}
     return {name: value for name, value in found.items() if value is not None}
-
-
-@contextmanager
-def _in_turn(folder: Path) -> Iterator[None]:
-    """Be the only one in a folder who does this; nothing is left there."""
-    held = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(held, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(held)
 
 
 def _title(run: Run) -> str:

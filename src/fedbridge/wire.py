@@ -16,6 +16,7 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from fedbridge.errors import UserError
+from fedbridge.models.states import owned
 
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
@@ -208,7 +209,7 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
     header = int.from_bytes(data[:8], "little")
     _bound("message: its header", min(header, len(data)), MOST_WORDS)
     try:
-        arrays = load(data)
+        arrays = {name: owned(tensor) for name, tensor in load(data).items()}
         text = arrays.pop("scalars")
         _bound("message: its scalars", text.nbytes, MOST_WORDS)
         scalars = json.loads(bytes(text.numpy()))

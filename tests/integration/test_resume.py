@@ -2,17 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from tiny_runs import STEPS, conduct, left_over, process, table, tiny
+import torch
+from tiny_runs import STEPS, arrays, conduct, left_over, process, table, tiny
 
+from fedbridge.cli import main
+from fedbridge.config import dump_config
 from fedbridge.errors import UserError
 from fedbridge.experiment import Experiment
-from fedbridge.runs import Run
+from fedbridge.runs import Run, is_finished
 from fedbridge.server.server import Server
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -100,6 +106,35 @@ def gone(pids: list[int], patience: float = 15.0) -> bool:
 def test_run_that_was_left_after_any_step(whole, tmp_path, until):
     conduct(tmp_path / "run", tiny(), until)
     assert conduct(tmp_path / "run") == table(whole)
+
+
+def cut_back(whole: Path, folder: Path, steps: int) -> Path:
+    """Copy a finished run to a folder and leave it as it was after some steps."""
+    shutil.copytree(whole, folder)
+    for checkpoint in (folder / "checkpoints").iterdir():
+        if int(checkpoint.name[-4:]) > steps:
+            shutil.rmtree(checkpoint)
+    for name in ("accuracy.csv", "summary.json", "embeddings.json"):
+        (folder / name).unlink()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("head", "workers"), [("analytic", 0), ("analytic", 2), ("probe", 0), ("tail-anchors", 0)]
+)
+def test_a_run_resumed_from_any_step_ends_with_the_very_same_arrays(tmp_path, head, workers):
+    """Numbers that come from a file must be added up as those that were computed."""
+    whole, large = tmp_path / "whole", {"head": head}
+    conduct(whole, tiny(large=large, engine={"workers": 0, "checkpoints": STEPS}))
+    end = arrays(whole / "checkpoints" / f"step-{STEPS:04d}")
+    for done in range(1, STEPS):
+        folder = cut_back(whole, tmp_path / f"from-{done}", done)
+        settings = (folder / "config.toml").read_text()
+        (folder / "config.toml").write_text(settings.replace("workers = 0", f"workers = {workers}"))
+        assert conduct(folder) == table(whole)
+        again = arrays(folder / "checkpoints" / f"step-{STEPS:04d}")
+        assert again.keys() == end.keys()
+        assert [name for name in end if not torch.equal(end[name], again[name])] == []
 
 
 def test_run_killed_again_and_again(whole, tmp_path):
@@ -202,6 +237,74 @@ def test_two_processes_cannot_work_on_one_run(tmp_path):
         conduct(folder)
     first.close()
     conduct(folder, until=2)
+
+
+def test_of_three_that_begin_in_one_folder_at_once_one_does_and_the_others_are_refused(
+    whole, tmp_path
+):
+    config, folder = tmp_path / "tiny.toml", tmp_path / "new" / "run"
+    config.write_text(dump_config(tiny()))
+    command = [sys.executable, "-m", "fedbridge.cli", "run", str(config), "--out", str(folder)]
+    found = [
+        subprocess.Popen(
+            [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+        for _ in range(3)
+    ]
+    said = [process.communicate(timeout=300)[1] for process in found]
+    assert sorted(process.returncode for process in found) == [0, 2, 2], said
+    refused = [words for words, process in zip(said, found, strict=True) if process.returncode]
+    assert all("let it end first" in words or "in use" in words for words in refused)
+    assert table(folder) == table(whole)
+    assert left_over(folder) == []
+
+
+def test_a_run_of_an_earlier_version_has_no_lock_yet_and_goes_on(whole, tmp_path):
+    folder = tmp_path / "run"
+    conduct(folder, tiny(), until=2)
+    (folder / ".lock").unlink()
+    assert conduct(folder) == table(whole)
+
+
+def damaged_in(folder: Path) -> None:
+    """Leave a folder as a power cut may."""
+    for name in ("summary.json", "embeddings.json", "accuracy.csv"):
+        path = folder / name
+        content = path.read_bytes()
+        path.write_bytes(content[: len(content) // 2] + bytes(4096))
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(b'{"time": 1, "ki\xff\n' + bytes(512))
+    (folder / "summary.json.partial").write_text("{")
+    shutil.copytree(folder / "checkpoints" / "step-0006", folder / "checkpoints" / "step-0007")
+    (folder / "checkpoints" / "step-0007" / "manifest.json").write_bytes(bytes(300))
+    (folder / "checkpoints" / "step-0006.partial").mkdir()
+
+
+def test_what_a_power_cut_has_damaged_is_written_anew(whole, tmp_path):
+    folder = tmp_path / "run"
+    conduct(folder, tiny())
+    before = json.loads((folder / "summary.json").read_text())
+    damaged_in(folder)
+    assert not is_finished(folder)
+    assert main_of("resume", str(folder), "--quiet") == 0
+    assert table(folder) == table(whole)
+    assert is_finished(folder)
+    after = json.loads((folder / "summary.json").read_text())
+    assert after["results"] == before["results"]
+    warnings = [e["message"] for e in Run.open(folder).events() if e["kind"] == "warning"]
+    assert [words[:30] for words in warnings] == [
+        "events.jsonl: 2 lines are no e",
+        "checkpoint passed over: " + str(folder)[:6],
+    ]
+
+
+def main_of(*words: str) -> int:
+    """Call the command line in this process and return its exit code."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "argv", ["fedbridge", *words])
+        with pytest.raises(SystemExit) as ended:
+            main()
+    return int(ended.value.code or 0)
 
 
 def test_summary_of_a_resumed_run_counts_everything_once(whole, tmp_path):

@@ -7,8 +7,12 @@ import textwrap
 from pathlib import Path
 from typing import Any
 
+from safetensors.torch import load_file
+from torch import Tensor
+
 from fedbridge.config import Config, parse_config
 from fedbridge.experiment import Experiment
+from fedbridge.locks import LOCK
 from fedbridge.runs import Run
 
 STEPS = 6
@@ -49,6 +53,15 @@ def conduct(folder: Path, config: Config | None = None, until: int | None = None
     return table(folder)
 
 
+def arrays(checkpoint: Path) -> dict[str, Tensor]:
+    """Return every array of a checkpoint, the server's and all clients'."""
+    return {
+        f"{path.name}: {name}": value
+        for path in checkpoint.glob("*.safetensors")
+        for name, value in load_file(path).items()
+    }
+
+
 def table(folder: Path) -> bytes:
     """Return the accuracy table of a run."""
     return (folder / "accuracy.csv").read_bytes()
@@ -76,4 +89,5 @@ def process(folder: Path, sabotage: str = "") -> "subprocess.Popen[str]":
 def left_over(folder: Path) -> list[str]:
     """Return the names of temporary files below a folder."""
     found = [path.name for path in folder.rglob("*")]
-    return [n for n in found if n.startswith(".") or n.endswith((".partial", ".draft", ".part"))]
+    ends = (".partial", ".draft", ".part")
+    return [n for n in found if n != LOCK and (n.startswith(".") or n.endswith(ends))]

@@ -367,7 +367,8 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
     with monkeypatch.context() as patch:
         patch.setattr(cli, "_conduct", interrupted)
         assert call("run", "tiny.toml", "--out", "r")[0] == 130
-    assert sorted(p.name for p in (tmp_path / "r").iterdir()) == ["config.toml", "environment.json"]
+    left = sorted(p.name for p in (tmp_path / "r").iterdir())
+    assert left == [".lock", "config.toml", "environment.json"]
     with alone(tmp_path / "r"):
         code, _, err = call("run", "tiny.toml", "--out", "r")
         assert code == 2

@@ -146,13 +146,16 @@ def test_only_line_torn_leaves_no_event(run):
     assert [event["kind"] for event in run.events()] == ["first"]
 
 
-@pytest.mark.parametrize("line", ["{broken", "[1]", '"text"', '{"kind": "a"}', '{"time": "x"}'])
-def test_damage_before_the_last_line_is_named(run, line):
+def test_what_cannot_be_read_is_said_once_and_as_an_event(run, caplog):
     run.event("one")
-    with (run.folder / "events.jsonl").open("a") as file:
-        file.write(line + '\n{"time": 2, "kind": "b"}\n')
-    with pytest.raises(UserError, match=r"events.jsonl, line 2: must be"):
-        Run.open(run.folder)
+    with (run.folder / "events.jsonl").open("ab") as file:
+        file.write(b'{broken\n\xff\n{"time": 2, "kind": "b"}\n\0\0\0\0')
+    said = "events.jsonl: 3 lines are no events and left out; was the machine switched off?"
+    for _ in range(2):
+        Run.open(run.folder).note_unread()
+        assert [event["kind"] for event in run.events()] == ["one", "b", "warning"]
+        assert run.events()[-1]["message"] == said
+    assert caplog.messages == [f"{run.folder}: {said}"]
 
 
 def test_event_that_json_does_not_know_is_refused(run):
@@ -405,7 +408,7 @@ def test_full_disk_while_a_table_is_written_keeps_the_old_one(run, monkeypatch):
 
 
 def test_full_disk_while_an_event_is_written(run, monkeypatch):
-    monkeypatch.setattr(runs, "_drop_torn_line", no_space)
+    monkeypatch.setattr("fedbridge.events._end_torn_line", no_space)
     with pytest.raises(UserError, match=r"events.jsonl: cannot be written: disk full"):
         run.event("round")
 

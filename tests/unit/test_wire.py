@@ -424,3 +424,12 @@ def test_forged_messages_are_never_more_than_a_users_error(
 @given(tensors())
 def test_scalars_of_any_shape_and_type_are_never_more_than_a_users_error(table: Tensor):
     survives(save({"scalars": table}), "Upload")
+
+
+@given(broadcasts)
+def test_arrays_of_a_message_lie_as_those_that_were_computed(message: Broadcast) -> None:
+    """Their places among the bytes depend on the length of the names before them."""
+    found = decode(encode(message), "Broadcast")
+    assert isinstance(found, Broadcast)
+    arrays = [*found.state.values(), *found.adapter.values(), *found.shared.values()]
+    assert all(array.data_ptr() % 64 == 0 and array.is_contiguous() for array in arrays)

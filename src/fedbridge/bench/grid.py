@@ -12,7 +12,7 @@ from fedbridge.bench.suite import Method, Scenario, Suite, slug
 from fedbridge.config import Config, load_config
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
-from fedbridge.runs import CONFIG, SUMMARY
+from fedbridge.runs import CONFIG, has_summary
 from fedbridge.server.fusions import require_pictures
 
 State = Literal["new", "begun", "changed", "done"]
@@ -43,7 +43,7 @@ class Job:
             return "new"
         if not self._is_current():
             return "changed"
-        return "done" if (self.folder / SUMMARY).is_file() else "begun"
+        return "done" if has_summary(self.folder) else "begun"
 
     def _is_current(self) -> bool:
         try:

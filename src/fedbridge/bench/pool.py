@@ -1,6 +1,5 @@
 """Jobs side by side, each in a process of its own with one thread."""
 
-import fcntl
 import shutil
 import signal
 import time
@@ -12,7 +11,8 @@ from pathlib import Path
 from fedbridge.bench.grid import Job, log_of
 from fedbridge.bench.slot import Slot
 from fedbridge.errors import UserError
-from fedbridge.runs import CONFIG, Run, alone
+from fedbridge.locks import LOCK, holding, lock_at
+from fedbridge.runs import CONFIG, Run, alone, names_in
 
 PAUSE = 0.1  # seconds between two looks at the processes
 PATIENCE = 20.0  # seconds that jobs have to end their step in
@@ -76,27 +76,17 @@ def tidy(job: Job) -> None:
 @contextmanager
 def only_bench(results: Path) -> Iterator[None]:
     """Be the only bench at work in a folder of results; raise UserError if there is another."""
-    runs = results / "runs"
-    try:
-        runs.mkdir(parents=True, exist_ok=True)
-        file = (runs / ".lock").open("w")
-    except OSError as error:
-        raise UserError(f"{runs}: cannot be written: {error.strerror}") from error
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise UserError(
-                f"{results}: another bench is at work here; let it end first"
-            ) from error
+    busy = f"{results}: another bench is at work here; let it end first"
+    with holding(lock_at(results / "runs" / LOCK), busy, patience=0.0):
         yield
 
 
 def _start(job: Job, standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:
     try:
         if job.state() != "begun":
-            _clear(job.folder)
-            Run.create(job.folder, job.config)
+            with alone(job.folder):
+                _clear(job.folder)
+                Run.create(job.folder, job.config)
         free[-1].start(job)
         busy[job.name] = free.pop()
         standing.running[job.name] = job, time.monotonic()
@@ -105,11 +95,13 @@ def _start(job: Job, standing: Standing, free: list[Slot], busy: dict[str, Slot]
 
 
 def _clear(folder: Path) -> None:
-    if (folder / CONFIG).is_file():
-        with alone(folder):
-            (folder / CONFIG).unlink()  # first: without settings a folder is no run
-    if folder.exists():
-        shutil.rmtree(folder)
+    (folder / CONFIG).unlink(missing_ok=True)  # first: without settings a folder is no run
+    for name in names_in(folder) - {LOCK}:
+        path = folder / name
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def _harvest(standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:

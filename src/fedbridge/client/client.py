@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.client import LEARNERS, Learner
@@ -26,7 +26,7 @@ from fedbridge.losses import cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
-from fedbridge.models.states import infinity, misfit
+from fedbridge.models.states import infinity, misfit, owned, read_state, settled
 from fedbridge.plane import Sample
 from fedbridge.rng import rng_for, seed_for
 from fedbridge.wire import Broadcast, Choice, Evaluation, State, Step, Upload
@@ -71,6 +71,7 @@ class Client:
         if step.round == self.commons.config.training.rounds:
             learner.close(lesson, options)
             self._remember()
+        self.notes = settled(self.notes)
         self.model.eval()
         return self._upload(step, before, broadcast.acknowledged)
 
@@ -128,7 +129,7 @@ class Client:
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
         own = file_name(self.name)
-        arrays = load_file(folder / f"{own}.safetensors", device=str(self.commons.device))
+        arrays = read_state(folder / f"{own}.safetensors", self.commons.device)
         names = ("model", "previous", "offered", "notes", "head", "part")
         parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():
@@ -204,7 +205,7 @@ class Client:
             self.previous = self._state()
 
     def _state(self) -> State:
-        return {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        return {k: owned(v) for k, v in self.model.state_dict().items()}
 
     def _lesson(self, step: Step, broadcast: Broadcast, starts: bool) -> Lesson:
         if not self._shares:

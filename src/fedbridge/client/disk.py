@@ -1,11 +1,9 @@
 """A client whose state outlives its process: what it learns and answers is kept on its disk."""
 
-import fcntl
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +11,7 @@ from fedbridge.checkpoints import Checkpoints
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
 from fedbridge.files import json_text, read_json, write_text, writing
+from fedbridge.locks import holding, lock_at
 from fedbridge.runs import CONFIG
 from fedbridge.wire import Answer, Broadcast, Evaluation, Request, decode, encode
 
@@ -71,7 +70,8 @@ class Resident:
                 f"request: must name a run by 16 hexadecimal digits and an exchange from 1, found "
                 f"{request.run!r} and {request.number}"
             )
-        with _alone(self.folder):
+        # until no other process answers for this client; one that dies gives way
+        with writing(self.folder), holding(lock_at(self.folder / "lock")):
             checkpoints = Checkpoints(self.folder / request.run, self.keep)
             past = self._past(checkpoints)
             known = past.get(request.number)
@@ -168,13 +168,3 @@ def _digest(*parts: bytes) -> str:
     for part in parts:
         digest.update(hashlib.sha256(part).digest())
     return digest.hexdigest()
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    """Wait until no other process answers for this client; a process that dies gives way."""
-    with writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        with (folder / "lock").open("ab") as file:
-            fcntl.flock(file, fcntl.LOCK_EX)
-            yield

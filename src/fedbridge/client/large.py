@@ -11,6 +11,7 @@ from fedbridge.client.study import Study
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import Items
 from fedbridge.models.optimiser import Uncompiled
+from fedbridge.models.states import owned
 from fedbridge.models.tuning import Tunable, lifted, tunable
 from fedbridge.rng import seed_for
 from fedbridge.wire import State, Step
@@ -38,7 +39,7 @@ class LargePart:
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""
         if not self.tuned:
-            return torch.from_numpy(self.private.features_of(rows)).to(self.commons.device)
+            return owned(torch.from_numpy(self.private.features_of(rows))).to(self.commons.device)
         if not len(rows):
             return torch.zeros(0, self.commons.lift.dimension, device=self.commons.device)
         return self._lifted(self._fm().encode(self._items(rows), self.settings.batch))
@@ -47,7 +48,7 @@ class LargePart:
         """Return features ``(|U|, M)`` of the public set."""
         items = self.commons.public_items
         if not self.tuned or items is None:
-            return torch.from_numpy(self.commons.public_features).to(self.commons.device)
+            return owned(torch.from_numpy(self.commons.public_features)).to(self.commons.device)
         return self._lifted(self._fm().encode(items, self.settings.batch))
 
     def train(self, rows: Indices, studies: Sequence[Study], step: Step) -> State:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.data.shapes import dead_leaves
@@ -16,6 +16,7 @@ from fedbridge.errors import UserError
 from fedbridge.models import import_extra
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.space import as_input
+from fedbridge.models.states import read_state
 from fedbridge.rng import rng_for
 
 SIZES = (1, 3, 8)
@@ -68,7 +69,7 @@ def to_safetensors(small: Classifier, path: Path) -> float:
     model = _still(small)
     save_file({k: v.contiguous() for k, v in model.state_dict().items()}, path)
     again = _empty(model)
-    again.load_state_dict(load_file(path))
+    again.load_state_dict(read_state(path))
     return compared("safetensors", model, again)
 
 

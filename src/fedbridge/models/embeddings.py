@@ -1,6 +1,5 @@
 """Every item is encoded by the FM once, ever: a store on disk of rows and of which are done."""
 
-import fcntl
 import json
 import logging
 import os
@@ -8,6 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from math import inf
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.store import storage_errors
 from fedbridge.errors import UserError
+from fedbridge.locks import lock_at, taken
 from fedbridge.models.foundation import FoundationModel
 from fedbridge.models.proof import encoded, prove
 
@@ -168,16 +169,15 @@ def _place(dataset: Dataset, row: int) -> str:
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
     """Be the only process that writes in ``folder``; the system frees the lock if we are killed."""
+    lock = lock_at(folder / "lock")
     with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / "lock").open("w")
-    with file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        if not taken(lock):
             log.warning("%s: waiting for another process that is encoding this data", folder)
-            fcntl.flock(file, fcntl.LOCK_EX)
+            taken(lock, inf)
+    try:
         yield
+    finally:
+        lock.release()
 
 
 def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset, shape: tuple[int, int]) -> None:

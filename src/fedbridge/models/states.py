@@ -1,9 +1,41 @@
-"""Named arrays as they arrive: whether they fit what they are for, and whether they are numbers."""
+"""Named arrays as they arrive: read, and whether they fit what they are for and are numbers.
+
+Where an array lies decides how a processor adds: at an address that is no multiple of 64, as inside
+a file or a message, or in another order, its kernels round differently. So whatever is computed
+with again is first brought into memory of torch's own: numbers shall not depend on where they were.
+"""
 
 from collections.abc import Mapping
+from pathlib import Path
 from reprlib import repr as shortened
 
+import torch
+from safetensors.torch import load_file
 from torch import Tensor
+
+CPU = torch.device("cpu")
+
+
+def owned(tensor: Tensor) -> Tensor:
+    """Return a copy in memory of torch's own, row after row, without a history."""
+    return tensor.detach().clone(memory_format=torch.contiguous_format)
+
+
+def settled(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return arrays as they will lie once they were saved and read: only the others are copied."""
+    return {
+        name: tensor if tensor.is_contiguous() and tensor.data_ptr() % 64 == 0 else owned(tensor)
+        for name, tensor in state.items()
+    }
+
+
+def read_state(path: Path, device: torch.device = CPU) -> dict[str, Tensor]:
+    """Return the arrays of a file in memory of their own, as if they had just been computed.
+
+    Raises OSError or SafetensorError if there is no such file.
+    """
+    arrays: dict[str, Tensor] = load_file(path, device=str(device))
+    return {name: owned(tensor) for name, tensor in arrays.items()}
 
 
 def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:

@@ -13,6 +13,7 @@ from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, import_extra
 from fedbridge.models.foundation import Items, foreign_errors
 from fedbridge.models.head import Lift
+from fedbridge.models.states import owned
 from fedbridge.models.transformer import PictureEncoder, TextEncoder, foundation_module
 from fedbridge.rng import seed_for
 
@@ -99,11 +100,12 @@ def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
 
 def lifted(lift: Lift, embeddings: Tensor) -> Tensor:
     """Map embeddings ``(n, D)`` to features ``(n, M)`` as the lift does, with gradients."""
-    mean, scale = (torch.from_numpy(v).to(embeddings.device) for v in (lift.mean, lift.scale))
+    device = embeddings.device
+    mean, scale = (owned(torch.from_numpy(v)).to(device) for v in (lift.mean, lift.scale))
     z = (embeddings - mean) / scale
     if lift.projection is None:
         return z
-    return torch.relu(z @ torch.from_numpy(lift.projection).to(embeddings.device))
+    return torch.relu(z @ owned(torch.from_numpy(lift.projection)).to(device))
 
 
 def add_matrices(

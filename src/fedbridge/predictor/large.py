@@ -12,6 +12,7 @@ from fedbridge.config import Large
 from fedbridge.errors import UserError
 from fedbridge.models.foundation import FoundationModel, Items, load_foundation
 from fedbridge.models.head import Lift
+from fedbridge.models.states import owned
 from fedbridge.models.tuning import tunable
 
 State = dict[str, Tensor]
@@ -35,7 +36,7 @@ class LargeSide:
     def scores(self, items: Items, device: torch.device) -> Tensor:
         """Return scores ``(n, C)``; raise UserError if the FM here is missing or another one."""
         parts = np.concatenate([self._encoded(chunk, device) for chunk in self._chunks(items)])
-        features = torch.from_numpy(self.lift(parts)).to(device)
+        features = owned(torch.from_numpy(self.lift(parts))).to(device)
         return features @ self.head.to(device)
 
     def _chunks(self, items: Items) -> list[Items]:

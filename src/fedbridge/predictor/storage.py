@@ -6,7 +6,7 @@ from typing import Any, Literal
 import torch
 from pydantic import BaseModel, ConfigDict, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.config import Large
@@ -15,7 +15,7 @@ from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.head import Lift
-from fedbridge.models.states import infinity, misfit
+from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.predictor.large import LargeSide
 from fedbridge.predictor.predictor import Predictor
 from fedbridge.saved import MANIFEST, opened, saving
@@ -143,11 +143,10 @@ def _large(about: LargeAbout, folder: Path, classes: int) -> LargeSide:
 
 def _read(path: Path) -> State:
     try:
-        arrays: State = load_file(path)
+        return read_state(path)
     except (OSError, SafetensorError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from error
-    return arrays
 
 
 def _plain(state: State) -> State:
-    return {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    return {name: owned(value.cpu()) for name, value in state.items()}

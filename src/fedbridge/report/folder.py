@@ -17,6 +17,7 @@ from pydantic import (
 from fedbridge import runs
 from fedbridge.config import Config
 from fedbridge.errors import UserError
+from fedbridge.events import read_events, unread
 from fedbridge.files import read_json
 from fedbridge.metrics import AccuracyRow
 
@@ -192,7 +193,7 @@ def read_run(folder: Path) -> Run:
         config_text=(folder / runs.CONFIG).read_text(encoding="utf-8"),
         environment=_environment(folder / runs.ENVIRONMENT),
         scores=tuple(runs.read_accuracy(folder)),
-        events=_sort(run.events(), folder / runs.EVENTS),
+        events=_sort(*read_events(folder / runs.EVENTS)),
         summary=_parse(Summary, summary) if summary.is_file() else None,
         space=_parse(Space, space) if space.is_file() else None,
     )
@@ -211,16 +212,19 @@ def _parse(kind: type[Found], path: Path) -> Found:
         raise UserError(f"{path}: {_first_problem(error)}") from error
 
 
-def _sort(events: list[dict[str, Any]], path: Path) -> Events:
-    """Sort the events by kind; a round that a resumed run repeated counts once, as it last was."""
+def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
+    """Sort the events by kind; a round that a resumed run repeated counts once, as it last was.
+
+    Those that are not of their kind count among the unreadable, of which an alarm tells.
+    """
     rounds: dict[tuple[int, int], Round] = {}
     lessons: dict[tuple[int, int, str, str], Lesson] = {}
     choices: dict[tuple[int, str], Choice] = {}
     troubles: dict[Trouble, None] = {}
-    alarms = []
-    for number, event in enumerate(events, start=1):
+    alarms: list[Alarm] = []
+    for event in known:
         try:
-            match event.get("kind"):
+            match event["kind"]:
                 case "round":
                     step = Round.model_validate(event)
                     rounds[step.task, step.round] = step
@@ -234,8 +238,10 @@ def _sort(events: list[dict[str, Any]], path: Path) -> Events:
                     alarms.append(Alarm.model_validate(event))
                 case _ if "client" in event:
                     troubles[Trouble.model_validate(event)] = None
-        except ValidationError as error:
-            raise UserError(f"{path}, line {number}: {_first_problem(error)}") from error
+        except ValidationError:
+            unreadable += 1
+    if unreadable and not any(alarm.message == unread(unreadable) for alarm in alarms):
+        alarms.append(Alarm(message=unread(unreadable)))
     kept = tuple(rounds.values()), tuple(lessons.values()), tuple(choices.values())
     return Events(*kept, tuple(alarms), tuple(troubles))
 

@@ -61,7 +61,8 @@ def fault(event: dict[str, Any]) -> str | None:
     kind = str(event.get("kind", "event"))
     if kind in ORDINARY:
         return None
-    place = [f"task {event['task']}, round {event['round']}"] if "round" in event else []
+    known = {"task", "round"} <= event.keys()
+    place = [f"task {event['task']}, round {event['round']}"] if known else []
     who = [str(event["client"])] if "client" in event else []
     reason = str(event.get("reason") or event.get("message") or "no reason given")
     return f"{', '.join([*who, *place, kind])}: {reason}"

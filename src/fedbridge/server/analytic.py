@@ -5,13 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fedbridge.evaluation import sharpness_of
 from fedbridge.files import read_json
 from fedbridge.losses import mass_on, sureness
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, packed, unpacked
+from fedbridge.models.states import owned, read_state
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
 
@@ -65,7 +66,7 @@ class Analytic:
 
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
-        arrays = load_file(folder / "large.safetensors")
+        arrays = read_state(folder / "large.safetensors")
         for key in ("sums", "soft"):
             parts = (arrays[f"{key}/{p}"].numpy() for p in ("gram", "cross", "counts"))
             setattr(self, key, Sums(*parts))
@@ -82,7 +83,8 @@ class Analytic:
         known = np.flatnonzero(self.sums.counts > 0)
         middle = self.settings.regularisation[len(self.settings.regularisation) // 2]
         mean = self.settings.head == "nearest-mean"
-        base = torch.from_numpy(self.sums.nearest_mean() if mean else self.sums.ridge(middle))
+        solution = self.sums.nearest_mean() if mean else self.sums.ridge(middle)
+        base = owned(torch.from_numpy(solution))
         features = torch.from_numpy(self.commons.public_features).double()
         own = sharpness_of(self.commons.config) * (features @ base)[:, known]
         size = (len(features), len(self.commons.classes))

@@ -4,11 +4,12 @@ from functools import cached_property
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fedbridge.evaluation import sharpness_of
 from fedbridge.files import file_name
 from fedbridge.models.commons import Commons
+from fedbridge.models.states import read_state
 from fedbridge.models.tuning import tunable
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
@@ -73,7 +74,7 @@ class Averaged:
         """Take up what ``save`` wrote."""
         named = {_of_file(key): key for key in self.parts}
         self.parts = {key: {} for key in self.parts}
-        for name, tensor in load_file(folder / "large.safetensors").items():
+        for name, tensor in read_state(folder / "large.safetensors").items():
             key, _, part = name.partition("/")
             self.parts[named[key]][part] = tensor
 

@@ -15,6 +15,7 @@ from fedbridge.config import FedET
 from fedbridge.losses import divergence
 from fedbridge.models.commons import Commons
 from fedbridge.models.optimiser import Uncompiled
+from fedbridge.models.states import owned
 from fedbridge.rng import seed_for
 from fedbridge.server.digest import batches, consensus, known_to, teach_all
 from fedbridge.server.knowledge import Knowledge
@@ -25,7 +26,7 @@ def through_large(round_: Gathered, commons: Commons, options: FedET, spread: Sp
     """Distil the small models into a large head on U, and the head into each (Fed-ET, 2022)."""
     if not round_.students:
         return Fused({}, [])
-    features = torch.from_numpy(commons.public_features).to(commons.device)
+    features = owned(torch.from_numpy(commons.public_features)).to(commons.device)
     empty = torch.zeros(features.shape[1], len(commons.classes))
     start = round_.notes.get("head", empty).to(commons.device)
     models = [student.knowledge for student in round_.students]
@@ -50,7 +51,7 @@ def enlarge(
     """
     known = known_to(models, commons)
     verdict, dissent, heard = opinions(models, commons)
-    features = torch.from_numpy(commons.public_features).to(commons.device)
+    features = owned(torch.from_numpy(commons.public_features)).to(commons.device)
     head = start.clone().requires_grad_()
     optimiser = Uncompiled([head], lr=options.large_rate, weight_decay=0.0)
     for u in batches(commons, options.large_epochs, options.batch, generator):

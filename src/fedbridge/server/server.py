@@ -6,12 +6,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.files import file_name, read_json
 from fedbridge.models.commons import Commons
 from fedbridge.models.space import SmallModel, embed
+from fedbridge.models.states import owned, read_state, settled
 from fedbridge.server.admission import Refused, expectation, refusal
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
 from fedbridge.server.knowledge import Knowledge, Student, Taught
@@ -114,6 +115,7 @@ class Server:
         fused = self._fusion.fuse(gathered, self.commons, fusion, self._spread)
         self.taught, self.shared = fused.taught, fused.shared
         self.states |= fused.states
+        self.notes = settled(self.notes)
         last = step.round == self.commons.config.training.rounds
         if last and getattr(fusion, "snapshots", False):
             for student in students:
@@ -139,14 +141,14 @@ class Server:
     def load(self, folder: Path) -> None:
         """Take up what ``save`` wrote."""
         self.states, named = {}, {file_name(name): name for name in self.models}
-        for key, tensor in load_file(folder / "fused.safetensors").items():
+        for key, tensor in read_state(folder / "fused.safetensors").items():
             client, _, name = key.partition("/")
             self.states.setdefault(named[client], {})[name] = tensor
         self.shared, self.notes = {}, {}
-        for key, tensor in load_file(folder / "fusion.safetensors").items():
+        for key, tensor in read_state(folder / "fusion.safetensors").items():
             part, _, name = key.partition("/")
             (self.shared if part == "shared" else self.notes)[name] = tensor
-        tensors = load_file(folder / "snapshots.safetensors", device=str(self.commons.device))
+        tensors = read_state(folder / "snapshots.safetensors", self.commons.device)
         state = read_json(folder / "server.json", "state of the server")
         if known := state["acknowledged"].keys() ^ self.models.keys():
             raise ValueError(f"clients: must be the same, found {min(known)!r} on one side alone")
@@ -186,6 +188,4 @@ def _without_sums(upload: Upload) -> Upload:
 
 def _apart(arrays: State) -> State:
     """Return copies that share no memory, as clients with one average do; files refuse that."""
-    return {
-        key: value.clone(memory_format=torch.contiguous_format) for key, value in arrays.items()
-    }
+    return {key: owned(value) for key, value in arrays.items()}

@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 
 from fedbridge.data.store import cache_folder, content_fingerprint, storage_errors
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import state_hash
 from fedbridge.models.space import SmallModel, embed
-from fedbridge.models.states import misfit
+from fedbridge.models.states import misfit, read_state
 from fedbridge.wire import State
 
 FEW = 64
@@ -46,7 +46,7 @@ def place_of(commons: Commons, model: str, student: SmallModel, source: str) -> 
 def read(place: Path, student: SmallModel) -> State | None:
     """Return the state that was kept for a model, None if there is none that can be used."""
     try:
-        state = load_file(place)
+        state = read_state(place)
     except (OSError, SafetensorError):
         return None
     return None if misfit(state, student.state_dict()) else state

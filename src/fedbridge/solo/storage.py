@@ -5,12 +5,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.config import parse_config
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
+from fedbridge.models.states import read_state
 from fedbridge.saved import MANIFEST, opened, saving
 from fedbridge.solo.client import Client
 from fedbridge.solo.settings import checked
@@ -46,7 +47,7 @@ def load_client(folder: Path) -> Client:
     about = opened(folder, KIND)
     config = checked(parse_config(about["config"], str(folder / MANIFEST)))
     try:
-        arrays: State = load_file(folder / ITEMS)
+        arrays: State = read_state(folder / ITEMS)
         client = Client.from_parts(
             config, arrays["public/inputs"].numpy(), arrays["public/embeddings"].numpy()
         )

@@ -1,6 +1,8 @@
 import os
+import threading
 
 import pytest
+from filelock import lock_descriptor, unlock_descriptor
 
 from fedbridge.dashboard.catalogue import FRESH, Catalogue
 from fedbridge.dashboard.discovery import find_runs, name_of
@@ -108,14 +110,14 @@ def test_accuracy_so_far_and_time_left(tmp_path):
 
 def test_looking_does_not_keep_a_run_from_beginning(tmp_path):
     folder = write_run(tmp_path / "run", done=1).folder
-    with (folder / "config.toml").open("rb") as file:
-        import fcntl
-        import threading
-
-        fcntl.flock(file, fcntl.LOCK_SH)  # as a look does, for a moment
-        threading.Timer(0.01, lambda: fcntl.flock(file, fcntl.LOCK_UN)).start()
+    (folder / ".lock").touch()
+    with (folder / ".lock").open("rb") as file:
+        assert lock_descriptor(file.fileno(), blocking=False)  # as a look does, for a moment
+        free = threading.Timer(0.01, unlock_descriptor, (file.fileno(),))
+        free.start()
         with alone(folder):
             pass
+        free.join()
 
 
 def test_two_at_work_are_still_refused(tmp_path):
@@ -134,7 +136,6 @@ def test_two_at_work_are_still_refused(tmp_path):
 BROKEN = {
     "config.toml": [b"seed = ", b"\xff\xfe", b"sneed = 1", b"[" * 100_000],
     "environment.json": [b"{", b"[]", b"\xff"],
-    "events.jsonl": [b"{\n", b"[1]\n", b'{"kind": "round"}\n', b'{"time": 1, "kind": "round"}\n'],
     "accuracy.csv": [b"", b"a,b\n", b"client,after_task\n\x00", b"\xff"],
     "summary.json": [b"{", b"{}", b'{"method": 1}', b"[" * 100_000],
 }
@@ -151,6 +152,20 @@ def test_a_broken_file_is_said_and_hides_nothing_else(name, content, tmp_path):
     states = {entry.label: entry.state for entry in catalogue.entries().values()}
     assert states == {"good": "finished", "bad": "broken"}
     assert read(folder).problem
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"{", b"[1]", b'{"kind": "round"}', b'{"time": 1, "kind": "round"}', b"\0\0", b"[" * 9999],
+)
+def test_lines_that_are_no_events_hide_nothing(line, tmp_path):
+    folder = write_run(tmp_path / "run", done=1).folder
+    with (folder / "events.jsonl").open("ab") as file:
+        file.write(line + b"\n")
+    entry = read(folder)
+    assert (entry.state, entry.done) == ("stopped", 1)
+    (alarm,) = entry.run.events.alarms
+    assert alarm.message.startswith("events.jsonl: 1 line is no event")
 
 
 def test_a_last_line_that_is_not_whole_yet_is_left_out(tmp_path):

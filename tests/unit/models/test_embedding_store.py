@@ -1,6 +1,5 @@
 """The store of embeddings: encoded once, never half-written, never with bad numbers."""
 
-import fcntl
 import logging
 import threading
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from fedbridge.data.dataset import Dataset
 from fedbridge.errors import UserError
+from fedbridge.locks import holding, lock_at
 from fedbridge.models import embeddings
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import Items
@@ -256,8 +256,7 @@ def test_a_second_process_waits_and_then_finds_the_work_done(
         embed_dataset(second, pictures(), np.arange(8), tmp_path, 4)
         finished.set()
 
-    with (folder(tmp_path) / "lock").open("w") as lock, caplog.at_level(logging.WARNING):
-        fcntl.flock(lock, fcntl.LOCK_EX)
+    with holding(lock_at(folder(tmp_path) / "lock")), caplog.at_level(logging.WARNING):
         thread = threading.Thread(target=work)
         thread.start()
         assert not finished.wait(0.2)

@@ -45,6 +45,16 @@ def test_a_refusal_that_was_repeated_counts_once(make_run: MakeRun) -> None:
     assert [(r.task, r.client) for r in read_run(folder).events.refusals] == [(1, "a"), (2, "a")]
 
 
+def test_lines_that_are_no_events_are_counted_in_an_alarm(make_run: MakeRun) -> None:
+    folder = make_run()
+    rounds = read_run(folder).events.rounds
+    with (folder / "events.jsonl").open("a", encoding="utf-8") as file:
+        file.write('\0\0\n{"time": 1, "kind": "round"}\n')  # the second is of no task
+    found = read_run(folder).events
+    assert found.rounds == rounds
+    assert [alarm.message for alarm in found.alarms][-1].startswith("events.jsonl: 2 lines are no")
+
+
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"config\.toml"):
         read_run(tmp_path)
@@ -56,7 +66,6 @@ def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
         ("summary.json", "{", r"summary\.json: .*Invalid JSON"),
         ("summary.json", '{"method": "m"}', r"summary\.json: seed: Field required"),
         ("environment.json", "[1]", r"environment\.json: .*an object"),
-        ("events.jsonl", '{"time": 1, "kind": "round"}\n', r"events\.jsonl, line 1: task"),
         ("accuracy.csv", "client\n", r"accuracy\.csv: the first line"),
     ],
 )
