@@ -14,7 +14,8 @@ from fedbridge.engine.records import to_answer, to_record
 from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roll, trusting
 from fedbridge.errors import UserError
 from fedbridge.server.admission import Refused
-from fedbridge.wire import Answer, Request, legible
+from fedbridge.wire import Answer, Request
+from fedbridge.words import legible
 
 log = logging.getLogger(__name__)
 MIB = 2**20
@@ -231,7 +232,7 @@ class Post:
         return None
 
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
-        self.refused.append(Refused(name, legible(reason)))
+        self.refused.append(Refused.of(name, reason))
         self._answered[name] = letter.request.number
         letter.close(reason, taken=True)
 

@@ -6,7 +6,6 @@ from typing import Protocol
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
 
 from fedbridge.server.admission import Refused
-from fedbridge.wire import legible
 
 WHO = "who"
 Doubts = Callable[[int, str, bytes], list[str]]
@@ -107,7 +106,7 @@ class Roll:
             self._names[node] = name
 
     def _turn_away(self, node: int, name: str, reason: str) -> None:
-        refused = Refused(legible(name), legible(reason))
+        refused = Refused.of(name, reason)
         if self._refused.get(node) != refused:
             self.refuse(refused)
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN

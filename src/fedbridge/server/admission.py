@@ -17,6 +17,7 @@ from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded
 from fedbridge.models.states import misfit
 from fedbridge.wire import State, Step, Upload
+from fedbridge.words import legible
 
 MOST = 1e6
 """Largest magnitude of a weight, a statistic or a feature. What is trained stays below a thousand;
@@ -25,6 +26,8 @@ MOST_ITEMS = 2**24
 """Most items of a client in a task: up to here float32, in which counts travel, is exact."""
 ROUNDING = 1e-3
 """By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
+LONGEST = 64
+"""Most letters that are noted of a sender's name."""
 TINY = 1e-37
 """Squares below this are lost in float32."""
 BEFORE = Step(0, 0)
@@ -36,6 +39,11 @@ class Refused(NamedTuple):
     client: str
     """Who it says it is from."""
     reason: str
+
+    @classmethod
+    def of(cls, client: str, reason: str) -> "Refused":
+        """Return a refusal in words that may be repeated anywhere, whoever chose them."""
+        return cls(legible(client[:LONGEST]), legible(reason))
 
 
 @dataclass(frozen=True)
