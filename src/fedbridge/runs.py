@@ -26,7 +26,6 @@ from fedbridge.config import Config, dump_config, load_config
 from fedbridge.errors import UserError
 from fedbridge.files import json_text, write_text, writing
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
-from fedbridge.words import legible
 
 CONFIG = "config.toml"
 ENVIRONMENT = "environment.json"
@@ -86,13 +85,9 @@ class Run:
         return cls(folder, load_config(folder / CONFIG))
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one event; ``time`` is in seconds since the run's start, pauses left out.
-
-        Words become legible, whoever said them: logs and pages show events as they are.
-        """
+        """Append one event; ``time`` is in seconds since the run's start, pauses left out."""
         seconds = round(time.monotonic() - self._zero, 3)
-        told = {key: legible(one) if isinstance(one, str) else one for key, one in fields.items()}
-        line = json.dumps({"time": seconds, "kind": kind, **told}, allow_nan=False) + "\n"
+        line = json.dumps({"time": seconds, "kind": kind, **fields}, allow_nan=False) + "\n"
         path = self.folder / EVENTS
         with writing(path), path.open("a+b") as file:
             _drop_torn_line(file)

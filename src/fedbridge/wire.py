@@ -222,7 +222,7 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
     _bound("message: its scalars", size, MOST_WORDS)
     with _unreadable(kind):
         words = bytes(text.numpy())
-        told = from_json(words, allow_inf_nan=False)
+        told = from_json(words)
         found = told.pop("kind")
     if found != kind:
         other = found if isinstance(found, str) else shortened(found)

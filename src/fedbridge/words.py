@@ -27,17 +27,13 @@ MARKS = 3
 def legible(words: str) -> str:
     """Return another side's words in letters that can be seen, on one line, and not too many.
 
-    Line ends and tabs become blanks. For whatever a terminal would obey, what turns or hides other
-    letters, and half a surrogate there is a question mark.
+    For line ends, whatever else a terminal would obey, what turns or hides other letters, and half
+    a surrogate there is a question mark.
     """
     cut = words[:MOST_TOLD] + "..." * (len(words) > MOST_TOLD)
     seen, marks = [], 0
     for letter in cut:
         marks = marks + 1 if unicodedata.category(letter) in ("Mn", "Me") else 0
-        if letter in "\n\r\t":
-            seen.append(" ")
-        elif letter.isprintable() and letter not in UNSEEN and marks <= MARKS:
-            seen.append(letter)
-        else:
-            seen.append("?")
+        clear = letter.isprintable() and letter not in UNSEEN and marks <= MARKS
+        seen.append(letter if clear else "?")
     return "".join(seen)

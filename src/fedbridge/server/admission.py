@@ -26,8 +26,6 @@ MOST_ITEMS = 2**24
 """Most items of a client in a task: up to here float32, in which counts travel, is exact."""
 ROUNDING = 1e-3
 """By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
-LONGEST = 64
-"""Most letters that are noted of a sender's name."""
 TINY = 1e-37
 """Squares below this are lost in float32."""
 BEFORE = Step(0, 0)
@@ -43,7 +41,7 @@ class Refused(NamedTuple):
     @classmethod
     def of(cls, client: str, reason: str) -> "Refused":
         """Return a refusal in words that may be repeated anywhere, whoever chose them."""
-        return cls(legible(client[:LONGEST]), legible(reason))
+        return cls(legible(client), legible(reason))
 
 
 @dataclass(frozen=True)

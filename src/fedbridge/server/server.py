@@ -17,6 +17,8 @@ from fedbridge.server.knowledge import Knowledge, Student, Taught
 from fedbridge.server.large import LARGE_SIDES, LargeSide
 from fedbridge.wire import Broadcast, State, Step, Upload
 
+LONGEST = 64  # letters that are noted of a sender's name
+
 
 class Server:
     """The server of the federation.
@@ -83,7 +85,7 @@ class Server:
         if not embedding.isfinite().all():
             reason = f"{name!r}: state: its answers on the public set must be finite, found others"
         if reason:
-            self.refused.append(Refused.of(name, reason))
+            self.refused.append(Refused.of(name[:LONGEST], reason))
             return
         self._expected = self._expected.without(name)
         if upload.own > self.acknowledged[name]:
