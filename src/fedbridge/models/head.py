@@ -2,16 +2,22 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import cho_factor, cho_solve, get_blas_funcs, get_lapack_funcs
 from torch import Tensor
 
 from fedbridge.rng import rng_for
 
 Array = NDArray[np.float64]
+ROUNDED = 16 * 2.0**-24
+"""A bound on what rounding to float32 does to sums, of their trace: 3 units of it are enough for sums
+that were computed in float64, and 16 for most that were not."""
+LOST = 1e-37
+"""Squares below this are lost in float32."""
 
 
 @dataclass(frozen=True)
@@ -120,6 +126,32 @@ def unpacked(parts: Mapping[str, Tensor]) -> Sums:
         upper = _upper(len(cross))
         gram[upper] = gram.T[upper] = parts["gram"].cpu().numpy()
     return Sums(gram, cross, counts)
+
+
+def possible(parts: Mapping[str, Tensor]) -> bool:
+    """Say whether there can be items with these sums, which ``packed`` made.
+
+    ``[[G, H], [H', N]]``, N the counts, is positive semidefinite whatever the items are; it is as
+    soon as ``G - H N^-1 H'`` is. What rounding changes of that matrix is less than ``ROUNDED`` of
+    its trace, and a thousandth of its mean eigenvalue is less than any ridge.
+    """
+    # float32 is quicker, and what it finds to be positive is
+    return any(_positive(parts, kind) for kind in (np.float32, np.float64))
+
+
+def _positive(parts: Mapping[str, Tensor], kind: type[np.floating[Any]]) -> bool:
+    upper, cross, counts = (parts[name].numpy() for name in ("gram", "cross", "counts"))
+    size, met = len(cross), counts > 0
+    unpack, factor = get_lapack_funcs(("tpttr", "potrf"), dtype=kind)
+    update = get_blas_funcs("syrk", dtype=kind)
+    gram, _ = unpack(size, upper.astype(kind), uplo="L")  # to Fortran, rows of U are columns of L
+    ridge = np.trace(gram, dtype=np.float64) * max(ROUNDED, 1e-3 / size) + size * LOST
+    means = (cross[:, met] / np.sqrt(counts[met])).astype(kind)
+    if met.any():
+        gram = update(-1.0, means, beta=1.0, c=gram, lower=1, overwrite_c=1)
+    gram[np.diag_indices(size)] += kind(ridge)
+    _, failed = factor(gram, lower=1, overwrite_a=1, clean=0)
+    return not failed
 
 
 def _upper(size: int) -> NDArray[np.bool_]:

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded
+from fedbridge.models.head import LOST, possible
 from fedbridge.models.states import misfit
 from fedbridge.wire import State, Step, Upload
 from fedbridge.words import legible
@@ -26,8 +27,6 @@ MOST_ITEMS = 2**24
 """Most items of a client in a task: up to here float32, in which counts travel, is exact."""
 ROUNDING = 1e-3
 """By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
-TINY = 1e-37
-"""Squares below this are lost in float32."""
 BEFORE = Step(0, 0)
 
 
@@ -195,6 +194,8 @@ def _sums(upload: Upload, expected: Expected) -> Iterator[str]:
         yield f"cross: must be within counts times {MOST:g}, found {cross[beyond][0].item():g}"
     if len(upload.gram):
         yield from _gram(upload.gram.double(), cross, counts)
+        if not possible({name: getattr(upload, name) for name in SUMS}):
+            yield "gram, cross: must be sums of some items' features, found a negative eigenvalue"
 
 
 def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
@@ -206,7 +207,7 @@ def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
         yield f"gram: its diagonal must be at least 0, found {diagonal.min().item():g}"
     if (diagonal > counts.sum() * MOST**2).any():
         yield f"gram: features must be within {MOST:g}, found {diagonal.max():g}"
-    lengths = (diagonal + TINY).sqrt() * (1 + ROUNDING)
+    lengths = (diagonal + LOST).sqrt() * (1 + ROUNDING)
     for row, start in enumerate(starts):
         products = upper[start : start + size - row].abs()
         if (products > lengths[row] * lengths[row:]).any():
