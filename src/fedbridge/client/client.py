@@ -94,7 +94,8 @@ class Client:
                 for protocol, classes in (("class-incremental", seen), ("task-aware", own)):
                     correct = count_correct(score, labels, classes)
                     rows.append((on, predictor, protocol, correct, len(labels)))
-        return Evaluation(self.name, after, tuple(rows), self.accepted)
+        unsolved = int(self.head.behind)
+        return Evaluation(self.name, after, tuple(rows), self.accepted, unsolved)
 
     def sample(self, most: int) -> Sample:
         """Return class ids ``(n,)`` and embeddings ``(n, P)`` of some own test items.

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve, get_blas_funcs, get_lapack_funcs
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_blas_funcs, get_lapack_funcs
 from torch import Tensor
 
 from fedbridge.rng import rng_for
@@ -18,6 +18,10 @@ ROUNDED = 16 * 2.0**-24
 that were computed in float64, and 16 for most that were not."""
 LOST = 1e-37
 """Squares below this are lost in float32."""
+
+
+class UnsolvableError(ArithmeticError):
+    """Sums give no head."""
 
 
 @dataclass(frozen=True)
@@ -89,22 +93,42 @@ class Sums:
         parts = (self.gram, self.cross, self.counts)
         return Sums(*(part.astype(np.float32).astype(np.float64) for part in parts))
 
+    @property
+    def finite(self) -> bool:
+        """Return whether all of them are numbers."""
+        return bool(np.isfinite(self.gram.sum() + self.cross.sum() + self.counts.sum()))
+
     def ridge(self, strength: float) -> Array:
-        """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue."""
+        """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue.
+
+        Raises UnsolvableError if there is no such W, as of sums that are of no items.
+        """
         size = len(self.gram)
         penalty = strength * np.trace(self.gram) / size
         if penalty == 0.0:
             return np.zeros_like(self.cross)
         system = self.gram.T.copy(order="F")  # symmetric: LAPACK factors this copy in place
         system[np.diag_indices(size)] += penalty
-        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-        return np.asarray(cho_solve(factor, self.cross, check_finite=False))
+        try:
+            factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError as error:
+            raise UnsolvableError from error
+        return _finite(np.asarray(cho_solve(factor, self.cross, check_finite=False)))
 
     def nearest_mean(self) -> Array:
-        """Return ``W (M, C)`` of unit class means, 0 for a class without data."""
+        """Return ``W (M, C)`` of unit class means, 0 for a class without data.
+
+        Raises UnsolvableError if sums are not finite.
+        """
         means = self.cross / np.maximum(self.counts, 1.0)
         lengths: Array = np.maximum(np.linalg.norm(means, axis=0), 1e-12)
-        return means / lengths
+        return _finite(means / lengths)
+
+
+def _finite(weights: Array) -> Array:
+    if not np.isfinite(weights).all():
+        raise UnsolvableError
+    return weights
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Array:

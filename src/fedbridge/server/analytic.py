@@ -10,7 +10,7 @@ from safetensors.torch import load_file, save_file
 from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import mass_on, sureness
 from fedbridge.models.commons import Commons
-from fedbridge.models.head import Sums, packed, unpacked
+from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
 
@@ -81,7 +81,11 @@ class Analytic:
         known = np.flatnonzero(self.sums.counts > 0)
         middle = self.settings.regularisation[len(self.settings.regularisation) // 2]
         mean = self.settings.head == "nearest-mean"
-        base = torch.from_numpy(self.sums.nearest_mean() if mean else self.sums.ridge(middle))
+        try:
+            solved = self.sums.nearest_mean() if mean else self.sums.ridge(middle)
+        except UnsolvableError:  # of sums that were taken in before they were looked at
+            return self.soft
+        base = torch.from_numpy(solved)
         features = torch.from_numpy(self.commons.public_features).double()
         own = sharpness_of(self.commons.config) * (features @ base)[:, known]
         size = (len(features), len(self.commons.classes))
