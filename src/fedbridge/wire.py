@@ -314,7 +314,7 @@ def _form_of(kind: type[Message]) -> Form:
         if one.name not in arrays | states
     }
     if "accepted" in told:
-        told["accepted"] = Annotated[told["accepted"][0], AfterValidator(_fits)], ()
+        told["accepted"] = (Annotated[SPOKEN[tuple[int, ...]], AfterValidator(_fits)], ())
     strict = ConfigDict(strict=True, extra="ignore")
     return Form(arrays, states, model_of(kind.__name__, __config__=strict, **told))
 

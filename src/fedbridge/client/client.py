@@ -15,13 +15,14 @@ from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.acceptance import Verdict, accepted
 from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
+from fedbridge.client.learning import learnt
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
 from fedbridge.client.private import Indices, Private
 from fedbridge.config import SMCF
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
-from fedbridge.losses import cross_entropy
+from fedbridge.losses import DivergedError, cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
@@ -53,7 +54,7 @@ class Client:
     def learn(self, broadcast: Broadcast) -> Upload:
         """Take in what the server sent, train for one round and return the upload.
 
-        Where nothing new is there to be learnt, the upload has no state.
+        Where nothing new is there to be learnt, or the model diverged, the upload has no state.
         """
         step = Step(broadcast.task, broadcast.round)
         self.take(broadcast)
@@ -63,15 +64,12 @@ class Client:
         if number != before:
             self._begin(number)
         lesson = self._lesson(step, broadcast, starts=number != before)
-        options = self.commons.config.learner
-        learner = LEARNERS[options.name]
-        self.model.train()
-        learner.learn(lesson, options)
-        if step.round == self.commons.config.training.rounds:
-            learner.close(lesson, options)
+        ends = step.round == self.commons.config.training.rounds
+        diverged = learnt(lesson, self.commons.config.learner, ends)
+        if ends:
             self._remember()
-        self.model.eval()
-        return self._upload(step, before, broadcast.acknowledged)
+        upload = self._upload(step, before, broadcast.acknowledged)
+        return replace(upload, state={}, diverged=diverged) if diverged else upload
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
         """Measure every predictor there is on every past task and on the next one."""
@@ -322,7 +320,10 @@ class Client:
         if large.by_gradient:
             rows = self.private.task(self.task).train
             studies = self.head.studies(self._labels(rows), self._seen(self.task), step)
-            return replace(upload, adapter=self.large.train(rows, studies, step))
+            try:
+                return replace(upload, adapter=self.large.train(rows, studies, step))
+            except DivergedError as error:
+                return replace(upload, diverged=error.step)
         if not large.from_sums:
             return upload
         own = self.private.released(before, self.task, least=1)

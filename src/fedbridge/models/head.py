@@ -14,8 +14,8 @@ from fedbridge.rng import rng_for
 
 Array = NDArray[np.float64]
 ROUNDED = 16 * 2.0**-24
-"""A bound on what rounding to float32 does to sums, of their trace: 3 units of it are enough for sums
-that were computed in float64, and 16 for most that were not."""
+"""A bound on what rounding to float32 does to sums, in parts of their trace: 3 units of it are
+enough for sums that were computed in float64, and 16 for most that were not."""
 LOST = 1e-37
 """Squares below this are lost in float32."""
 

@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import picked
 from fedbridge.models.optimiser import Uncompiled
+from fedbridge.models.states import infinity
 from fedbridge.models.tuning import tunable
 from fedbridge.rng import seed_for
 from fedbridge.server.averaged import Averaged
@@ -122,4 +123,5 @@ def fused(commons: Commons, prompts: list[State], step: Step) -> State:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    return fm.state()
+    state = fm.state()
+    return prompts[chosen] if infinity(state) else state
