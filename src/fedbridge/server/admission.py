@@ -153,7 +153,7 @@ def _state(upload: Upload, expected: Expected) -> Iterator[str]:
 
 
 def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
-    if not upload.state and not upload.adapter:
+    if not upload.adapter and (not upload.state or upload.diverged):
         return
     if fault := misfit(upload.adapter, expected.adapter):
         yield f"adapter: {fault}"

@@ -57,6 +57,7 @@ class Server:
         self.noted: list[Noted] = []
         """What else was wrong with clients since then."""
         self._asked: frozenset[str] = frozenset()
+        self._took = False  # whether anything came in this round
 
     def broadcast(self, step: Step) -> dict[str, Broadcast]:
         """Return what each client that takes part gets: its own fused model and the large side.
@@ -99,6 +100,7 @@ class Server:
         else:
             upload = _without_sums(upload)
         self.large.absorb(upload)
+        self._took = self._took or bool(upload.state or upload.adapter or len(upload.cross))
         if upload.diverged:
             self.noted.append(astray(self.commons.config, upload))
         if not upload.state:  # the client had nothing new to learn
@@ -116,8 +118,9 @@ class Server:
         require_one(self._asked, self.noted, step)
         arrived = {student.name: student for student in self._students}
         students, self._students = [arrived[n] for n in self.models if n in arrived], []
-        if students or self.noted:  # whose model diverged may have sent what is the large side's
-            self.large.finish_round([student.knowledge for student in students])
+        if self._took:  # whose model diverged may have sent what is the large side's
+            self.noted += self.large.finish_round([student.knowledge for student in students])
+        self._took = False
         if not students:  # everybody was absent
             self.taught = []
             return
