@@ -44,10 +44,12 @@ from fedbridge.plane import drawn
 from fedbridge.progress import Progress
 from fedbridge.runs import Run, alone, lock_of, read_accuracy
 from fedbridge.server.admission import Refused
+from fedbridge.server.diverging import cold
 from fedbridge.server.fusions import require_pictures
+from fedbridge.server.knowledge import Noted
 from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
-from fedbridge.server.warm import warm_start
+from fedbridge.server.warm import tried_warm_start
 from fedbridge.wire import State, Step
 
 DRAWN = 600
@@ -296,9 +298,11 @@ class Experiment:
         if not self.config.starts_warm:
             return {}
         models = sorted(set(site.models.values()))
-        states = dict(zip(models, transport.spread(warm_start, models), strict=True))
+        found = dict(zip(models, transport.spread(tried_warm_start, models), strict=True))
         self._lap("warm")
-        return {client: states[model] for client, model in site.models.items()}
+        gone = [(client, m, found[m][1]) for client, m in site.models.items() if found[m][1]]
+        self._note(Step(0, 0), [cold(self.config, *one) for one in gone])
+        return {client: found[m][0] for client, m in site.models.items() if not found[m][1]}
 
     def _evaluate(self, server: Server, transport: Transport, step: Step) -> None:
         """Have clients measure when a task has ended, and take in what has been measured."""
@@ -332,12 +336,18 @@ class Experiment:
         self.run.event("round", **place, seconds=round(total, 3), **traffic)
         for record in server.taught:
             self.run.event("taught", **place, **record._asdict())
+        self._note(step, server.noted)
         self._refuse(step, [*transport.take_refused(), *server.refused])
 
     def _refuse(self, step: Step, refused: list[Refused]) -> None:
         self.refused += len(refused)
         for one in refused:
             self.run.event("refused", **step._asdict(), **one._asdict())
+
+    def _note(self, step: Step, noted: list[Noted]) -> None:
+        for one in noted:
+            about = {"client": one.client, **one.about, "reason": one.reason}
+            self.run.event(one.kind, **step._asdict(), **about)
 
     def _is_due(self) -> bool:
         return time.monotonic() - self._saved >= self.config.engine.checkpoint_seconds

@@ -7,6 +7,20 @@ from torch import Tensor
 from torch.nn import functional as F
 
 
+class DivergedError(ArithmeticError):
+    """What was trained ceased to be finite at a step of its optimiser, counted from 1."""
+
+    def __init__(self, step: int) -> None:
+        super().__init__(step)
+        self.step = step
+
+
+def require_finite(loss: Tensor, step: int) -> None:
+    """Raise DivergedError if the loss of a step is no finite number."""
+    if not math.isfinite(loss.item()):
+        raise DivergedError(step)
+
+
 def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Return KL(teacher || student) per item, ``(B,)``, from two logit arrays ``(B, C)``."""
     target = teacher.log_softmax(1)

@@ -5,39 +5,41 @@ A message is named arrays and scalars in one safetensors buffer; nothing is ever
 """
 
 import json
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import MISSING, dataclass, field, fields
 from reprlib import repr as shortened
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 import torch
-from safetensors import SafetensorError
+from pydantic import AfterValidator, BaseModel, ConfigDict, FailFast, Field, ValidationError
+from pydantic import create_model as model_of
+from pydantic_core import from_json
 from safetensors.torch import load, save
 from torch import Tensor
 
 from fedbridge.errors import UserError
+from fedbridge.legible import legible
 from fedbridge.models.states import owned
 
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
-PROTOCOL = 2
+PROTOCOL = 3
 """The number of this form of the messages; whoever changes it raises it."""
 MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
 MOST_WORDS = 2**20
 """Most bytes of a message's names and shapes, and of its scalars: these grow when they are read."""
-MOST_TOLD = 1000
-"""Most letters of what another side says in words that are repeated anywhere."""
-UNREADABLE: tuple[type[Exception], ...] = (
-    SafetensorError,
-    KeyError,
-    ValueError,
-    AttributeError,
-    TypeError,
-    RecursionError,
-    RuntimeError,  # torch, for shapes whose strides no integer holds
+MOST_WHOLE = 2**53
+"""Largest whole number of a message: every reader of JSON holds it exactly, and int64 does."""
+TYPES = frozenset(
+    {
+        *(torch.float16, torch.bfloat16, torch.float32, torch.float64),
+        *(torch.bool, torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64),
+    }
 )
-"""What readers raise for bytes that are no message."""
+"""What arrays may be made of: every operation that is done to them knows these types."""
+Whole = Annotated[int, Field(ge=0, le=MOST_WHOLE)]
 
 
 class Step(NamedTuple):
@@ -89,6 +91,9 @@ class Upload:
     """Training items of the task, the weight of the model in an average."""
     own: int = 0
     """Number of the client's own task, counted from 1."""
+    diverged: int = 0
+    """Step of this round at which what was learnt ceased to be finite, and was thrown away; 0: it
+    did not."""
 
 
 class Choice(NamedTuple):
@@ -114,6 +119,8 @@ class Evaluation:
     """``(on_task, predictor, protocol, correct, n)``."""
     accepted: tuple[int, ...] = ()
     """How much it took of the model it was sent: a ``Choice``; empty where it had none."""
+    unsolved: int = 0
+    """1 if everybody's newest sums give no head, so that it measured with the one before."""
 
 
 class Request(NamedTuple):
@@ -179,6 +186,7 @@ UPLOAD_FIELDS = frozenset(
         "counts",
         "prototypes",
         "adapter",
+        "diverged",
     }
 )
 
@@ -203,46 +211,55 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
     """Return the message of these bytes; raise UserError if they are not one of this kind.
 
     More than ``most`` bytes are refused unread, and reading takes no more memory than a few times
-    the bytes that there are, whatever shapes they promise.
+    the bytes that there are, whatever shapes they promise. Nothing but a UserError is raised.
     """
     _bound("message", len(data), most)
     header = int.from_bytes(data[:8], "little")
     _bound("message: its header", min(header, len(data)), MOST_WORDS)
-    try:
+    with _unreadable(kind):
         arrays = {name: owned(tensor) for name, tensor in load(data).items()}
         text = arrays.pop("scalars")
-        _bound("message: its scalars", text.nbytes, MOST_WORDS)
-        scalars = json.loads(bytes(text.numpy()))
-        found = scalars.pop("kind")
-    except UNREADABLE as error:
-        raise UserError(f"message: not a readable {kind}: {shortened(str(error))}") from error
+        size = text.nbytes
+    _bound("message: its scalars", size, MOST_WORDS)
+    with _unreadable(kind):
+        words = bytes(text.numpy())
+        told = from_json(words)
+        found = told.pop("kind")
     if found != kind:
-        raise UserError(f"message: expected {kind}, found {str(found)[:40]}")
-    fields = set(KINDS[kind].__dataclass_fields__)
-    values: dict[str, Any] = {name: _tuples(value) for name, value in scalars.items()}
-    states = {name for name in fields if RULES.get(name) is _is_state}
-    values = {name: {} for name in states} | values
-    for name, tensor in arrays.items():
-        prefix, slash, key = name.partition("/")
-        if slash and prefix in states and isinstance(values[prefix], dict):
-            values[prefix][key] = tensor
-        else:
-            values[name] = tensor
-    if unknown := sorted(set(values) - fields):
+        other = found if isinstance(found, str) else shortened(found)
+        raise UserError(f"message: expected {kind}, found {legible(other[:40])}")
+    form = FORMS[KINDS[kind]]
+    values, unknown = _sorted_out(arrays, form)
+    unknown += sorted(told.keys() - form.scalars.model_fields.keys())
+    if unknown:
         raise UserError(f"message: {kind} has no field {shortened(unknown[0])}")
-    if wrong := sorted(name for name in values if not RULES.get(name, _is_array)(values[name])):
-        value = shortened(values[wrong[0]])
-        raise UserError(f"message: {kind} cannot hold {value} as {wrong[0]!r}")
+    return KINDS[kind](**values, **_scalars(words, kind))
+
+
+def _sorted_out(arrays: State, form: "Form") -> tuple[dict[str, Any], list[str]]:
+    """Return arrays by the fields that they belong to, and the names of those of none."""
+    values: dict[str, Any] = {name: {} for name in form.states}
+    unknown = []
+    for name, tensor in arrays.items():
+        if tensor.dtype not in TYPES:
+            raise UserError(f"message: {shortened(name)} must not be of {tensor.dtype}")
+        prefix, slash, key = name.partition("/")
+        if slash and prefix in form.states:
+            values[prefix][key] = tensor
+        elif name in form.arrays:
+            values[name] = tensor
+        else:
+            unknown.append(name)
+    return values, unknown
+
+
+@contextmanager
+def _unreadable(kind: Kind) -> Iterator[None]:
+    """Turn whatever readers make of bytes that are no message into a UserError."""
     try:
-        return KINDS[kind](**values)
-    except TypeError as error:
-        raise UserError(f"message: incomplete {kind}: {error}") from error
-
-
-def legible(words: str) -> str:
-    """Return another side's words as they may stand in a log: printable, and not too many."""
-    cut = words[:MOST_TOLD] + "..." * (len(words) > MOST_TOLD)
-    return "".join(letter if letter.isprintable() else "?" for letter in cut)
+        yield
+    except Exception as error:
+        raise UserError(f"message: not a readable {kind}: {shortened(str(error))}") from error
 
 
 def _bound(what: str, found: int, most: int) -> None:
@@ -250,69 +267,57 @@ def _bound(what: str, found: int, most: int) -> None:
         raise UserError(f"{what} must have at most {most} bytes, found {found}")
 
 
-def _tuples(value: Any) -> Any:
-    return tuple(_tuples(item) for item in value) if isinstance(value, list) else value
+def _scalars(words: bytes, kind: Kind) -> dict[str, Any]:
+    try:
+        return dict(FORMS[KINDS[kind]].scalars.model_validate_json(words))
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_context=False)[0]
+    name, value = first["loc"][0], shortened(first["input"])
+    if first["type"] == "missing":
+        raise UserError(f"message: incomplete {kind}: no {name!r}")
+    raise UserError(f"message: {kind} cannot hold {value} as {name!r}")
 
 
-def _is_text(value: Any) -> bool:
-    return isinstance(value, str)
+def _fits(choice: tuple[int, ...]) -> tuple[int, ...]:
+    """Return what may be a Choice: five counts that fit each other, or nothing."""
+    if choice and not (len(choice) == 5 and choice[1] <= 100 and max(choice[2:4]) <= choice[4]):
+        raise ValueError("no choice")
+    return choice
 
 
-def _is_count(value: Any) -> bool:
-    return type(value) is int and value >= 0
-
-
-def _is_counts(value: Any) -> bool:
-    return isinstance(value, tuple) and all(map(_is_count, value))
-
-
-def _is_rows(value: Any) -> bool:
-    kinds = [int, str, str, int, int]
-    return isinstance(value, tuple) and all(
-        isinstance(row, tuple) and [type(part) for part in row] == kinds for row in value
-    )
-
-
-def _is_choice(value: Any) -> bool:
-    if not _is_counts(value) or len(value) not in (0, 5):
-        return False
-    return not value or (value[1] <= 100 and max(value[2:4]) <= value[4])
-
-
-def _is_array(value: Any) -> bool:
-    return isinstance(value, Tensor)
-
-
-def _is_state(value: Any) -> bool:
-    return isinstance(value, dict) and all(map(_is_array, value.values()))
-
-
-TEXTS = (
-    "client",
-    "fedbridge",
-    "torch",
-    "python",
-    "foundation",
-    "fingerprint",
-    "classes",
-    "anchors",
-    "public",
-    "config",
-)
-RULES: dict[str, Callable[[Any], bool]] = {
-    **dict.fromkeys(TEXTS, _is_text),
-    "protocol": _is_count,
-    "task": _is_count,
-    "round": _is_count,
-    "items": _is_count,
-    "own": _is_count,
-    "acknowledged": _is_count,
-    "after_task": _is_count,
-    "seen": _is_counts,
-    "rows": _is_rows,
-    "accepted": _is_choice,
-    "state": _is_state,
-    "adapter": _is_state,
-    "shared": _is_state,
+SPOKEN: dict[Any, Any] = {
+    int: Whole,
+    str: str,
+    tuple[int, ...]: Annotated[tuple[Whole, ...], FailFast()],
+    tuple[tuple[int, str, str, int, int], ...]: Annotated[
+        tuple[tuple[Whole, str, str, Whole, Whole], ...], FailFast()
+    ],
 }
-"""What each field must be; all others are arrays."""
+"""How scalars are read: by the types of the fields."""
+
+
+class Form(NamedTuple):
+    """What of a kind of message are arrays, named arrays, and scalars."""
+
+    arrays: frozenset[str]
+    states: frozenset[str]
+    scalars: type[BaseModel]
+
+
+def _form_of(kind: type[Message]) -> Form:
+    """Read from the types of a kind's fields what its bytes must hold."""
+    types = get_type_hints(kind)
+    arrays = frozenset(name for name, found in types.items() if found is Tensor)
+    states = frozenset(name for name, found in types.items() if found == State)
+    told: dict[str, Any] = {
+        one.name: (SPOKEN[types[one.name]], ... if one.default is MISSING else one.default)
+        for one in fields(kind)
+        if one.name not in arrays | states
+    }
+    if "accepted" in told:
+        told["accepted"] = (Annotated[SPOKEN[tuple[int, ...]], AfterValidator(_fits)], ())
+    strict = ConfigDict(strict=True, extra="ignore")
+    return Form(arrays, states, model_of(kind.__name__, __config__=strict, **told))
+
+
+FORMS: dict[type[Message], Form] = {kind: _form_of(kind) for kind in KINDS.values()}

@@ -15,6 +15,7 @@ from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.acceptance import Verdict, accepted
 from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
+from fedbridge.client.learning import learnt
 from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
 from fedbridge.client.private import Indices, Private
@@ -22,7 +23,7 @@ from fedbridge.config import SMCF
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
 from fedbridge.files import file_name, read_json
-from fedbridge.losses import cross_entropy
+from fedbridge.losses import DivergedError, cross_entropy
 from fedbridge.models.commons import Commons
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
@@ -54,7 +55,7 @@ class Client:
     def learn(self, broadcast: Broadcast) -> Upload:
         """Take in what the server sent, train for one round and return the upload.
 
-        Where nothing new is there to be learnt, the upload has no state.
+        Where nothing new is there to be learnt, or the model diverged, the upload has no state.
         """
         step = Step(broadcast.task, broadcast.round)
         self.take(broadcast)
@@ -64,16 +65,13 @@ class Client:
         if number != before:
             self._begin(number)
         lesson = self._lesson(step, broadcast, starts=number != before)
-        options = self.commons.config.learner
-        learner = LEARNERS[options.name]
-        self.model.train()
-        learner.learn(lesson, options)
-        if step.round == self.commons.config.training.rounds:
-            learner.close(lesson, options)
+        ends = step.round == self.commons.config.training.rounds
+        diverged = learnt(lesson, self.commons.config.learner, ends)
+        if ends:
             self._remember()
         self.notes = settled(self.notes)
-        self.model.eval()
-        return self._upload(step, before, broadcast.acknowledged)
+        upload = self._upload(step, before, broadcast.acknowledged)
+        return replace(upload, state={}, diverged=diverged) if diverged else upload
 
     def evaluate(self, broadcast: Broadcast) -> Evaluation:
         """Measure every predictor there is on every past task and on the next one."""
@@ -96,7 +94,8 @@ class Client:
                 for protocol, classes in (("class-incremental", seen), ("task-aware", own)):
                     correct = count_correct(score, labels, classes)
                     rows.append((on, predictor, protocol, correct, len(labels)))
-        return Evaluation(self.name, after, tuple(rows), self.accepted)
+        unsolved = int(self.head.behind)
+        return Evaluation(self.name, after, tuple(rows), self.accepted, unsolved)
 
     def sample(self, most: int) -> Sample:
         """Return class ids ``(n,)`` and embeddings ``(n, P)`` of some own test items.
@@ -324,7 +323,10 @@ class Client:
         if large.by_gradient:
             rows = self.private.task(self.task).train
             studies = self.head.studies(self._labels(rows), self._seen(self.task), step)
-            return replace(upload, adapter=self.large.train(rows, studies, step))
+            try:
+                return replace(upload, adapter=self.large.train(rows, studies, step))
+            except DivergedError as error:
+                return replace(upload, diverged=error.step)
         if not large.from_sums:
             return upload
         own = self.private.released(before, self.task, least=1)

@@ -41,6 +41,7 @@ class TailAnchored:
     """Keys, anchors and a classifier for every task: a client's own, of which nothing is sent."""
 
     settled = True
+    behind = False
 
     def __init__(self, commons: Commons) -> None:
         self.commons = commons

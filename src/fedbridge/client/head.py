@@ -12,7 +12,7 @@ from fedbridge.client.pilora import Prototypes
 from fedbridge.client.study import Probe, Study
 from fedbridge.evaluation import sharpened_loss
 from fedbridge.models.commons import Commons
-from fedbridge.models.head import Sums, packed, unpacked
+from fedbridge.models.head import Array, Sums, UnsolvableError, packed, unpacked
 from fedbridge.wire import State, Step
 
 Choice = tuple[int, int]  # places in large.regularisation and large.own
@@ -31,6 +31,10 @@ class Head(Protocol):
     @property
     def settled(self) -> bool:
         """Return whether nothing is left to choose."""
+
+    @property
+    def behind(self) -> bool:
+        """Return whether what the server sent last gave no head, so that the one before stays."""
 
     def take(self, adapter: State) -> None:
         """Take in what the server sent of the large side."""
@@ -58,6 +62,7 @@ class Sent:
     """A head ``(M, C)`` that the server sends with every message; all zero until it does."""
 
     settled = True
+    behind = False
 
     def __init__(
         self,
@@ -109,6 +114,8 @@ class Solved:
     climbing: at first from the best v for the middle lambda, later from the choice in force. v is
     large where clients are domains of their own, 0 where they are shards of one. Columns of
     classes that the client has no sums of are everybody's.
+
+    Sums that give no head, which no items have, are left aside: the ones before stay.
     """
 
     def __init__(self, commons: Commons) -> None:
@@ -116,6 +123,7 @@ class Solved:
         self.device = commons.device
         nothing = Sums.zero(commons.lift.dimension, len(commons.classes))
         self.total, self.own = nothing, nothing
+        self.behind = False
         self.choice = self._first
         self._solved: dict[tuple[int, float], Tensor] = {}
         self.settled = self.settings.head == "nearest-mean"
@@ -135,15 +143,16 @@ class Solved:
         return _filled(self.weights)
 
     def take(self, adapter: State) -> None:
-        """Go on with new sums of everybody's, if there are any."""
+        """Go on with new sums of everybody's, if there are any and they give a head."""
         if adapter:
-            self.total = unpacked(adapter)
-            self._forget()
+            self._go_on(unpacked(adapter), self.total)
 
     def add(self, sums: Sums) -> None:
-        """Add the client's own sums of a new task."""
-        self.own = (self.own + sums).rounded()  # as exact as what a checkpoint keeps
-        self._forget()
+        """Add the client's own sums of a new task, if they are finite."""
+        together = (self.own + sums).rounded()  # as exact as what a checkpoint keeps
+        if together.finite:
+            self.own = together
+            self._forget()
 
     def scores(self, features: Tensor) -> Tensor:
         """Return ``features @ weights``, ``(n, C)``."""
@@ -176,7 +185,7 @@ class Solved:
         return {
             **{f"total/{k}": v for k, v in packed(self.total).items()},
             **{f"own/{k}": v for k, v in packed(self.own).items()},
-            "choice": torch.tensor([*self.choice, int(self.settled)]),
+            "choice": torch.tensor([*self.choice, int(self.settled), int(self.behind)]),
         }
 
     def load(self, state: State) -> None:
@@ -184,8 +193,10 @@ class Solved:
         for name in ("total", "own"):
             parts = {k.partition("/")[2]: v for k, v in state.items() if k.startswith(f"{name}/")}
             setattr(self, name, unpacked(parts))
-        i, j, settled = state["choice"].tolist()
-        self.choice, self.settled, self._solved = (i, j), bool(settled), {}
+        i, j, settled, *behind = state["choice"].tolist()
+        self.choice = i, j
+        self._go_on(self.total, self.own)
+        self.settled, self.behind = bool(settled), self.behind or any(behind)
 
     @property
     def _first(self) -> Choice:
@@ -195,6 +206,17 @@ class Solved:
     def _limits(self) -> Choice:
         own = 1 if self.settings.scope == "client" else len(self.settings.own)
         return len(self.settings.regularisation), own
+
+    def _go_on(self, total: Sums, before: Sums) -> None:
+        """Solve from sums of everybody's, from those ``before`` if these give no head."""
+        self.total, self.behind = total, False
+        self._forget()
+        try:
+            if self.settings.scope == "federation":
+                self._solution(self.choice[0], 0.0)
+        except UnsolvableError:
+            self.total, self.behind = before, True
+            self._forget()
 
     def _forget(self) -> None:
         self._solved, self.settled = {}, self.settings.head == "nearest-mean"
@@ -209,12 +231,25 @@ class Solved:
                 sums = self.own
             elif more and self.settings.head == "analytic":
                 sums = self.total + self.own.scaled(more)
-            if self.settings.head == "nearest-mean":
-                solution = sums.nearest_mean()
-            else:
-                solution = sums.ridge(self.settings.regularisation[strength])
-            self._solved[strength, more] = torch.from_numpy(solution).float().to(self.device)
+            solution = torch.from_numpy(self._solve(sums, strength)).float()
+            self._solved[strength, more] = solution.to(self.device)
         return self._solved[strength, more]
+
+    def _solve(self, sums: Sums, strength: int) -> Array:
+        """Return a head ``(M, C)``; where a ridge is too weak for these sums, a stronger one's."""
+        if self.settings.head == "nearest-mean":
+            return sums.nearest_mean()
+        weakest, *stronger = sorted(
+            one
+            for one in self.settings.regularisation
+            if one >= self.settings.regularisation[strength]
+        )
+        try:
+            return sums.ridge(weakest)
+        except UnsolvableError:
+            if not stronger:
+                raise
+            return self._solve(sums, self.settings.regularisation.index(stronger[0]))
 
 
 HEADS: dict[str, Callable[[Commons], Head]] = {

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from fedbridge.client.private import Indices, Private
 from fedbridge.client.study import Study
+from fedbridge.losses import require_finite
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import Items
 from fedbridge.models.optimiser import Uncompiled
@@ -55,7 +56,8 @@ class LargePart:
         """Carry out studies on own items, one after the other; return what to upload.
 
         With tuning the loss of one that ``tunes`` goes through the FM into the part of it that is
-        trained; the others find the FM as it then is.
+        trained; the others find the FM as it then is. Raises DivergedError if one does not stay
+        finite, of which nothing is kept.
         """
         labels = torch.from_numpy(self.private.labels[rows]).to(self.commons.device)
         seed = seed_for(self.commons.config.seed, "probe", self.private.stream.name, *step)
@@ -81,6 +83,7 @@ class LargePart:
         learnt = {"params": study.learnt, "lr": self.settings.probe_rate}
         tuning = {"params": list(part.values()), "lr": self.settings.tuning_rate}
         optimiser = Uncompiled([learnt, tuning], weight_decay=0.0)
+        steps = 0
         for _ in range(self.settings.probe_epochs):
             order = torch.randperm(len(rows), generator=generator)
             for batch in order.split(self.commons.config.training.batch):
@@ -93,10 +96,14 @@ class LargePart:
                     read = features[batch.to(features.device)]
                 loss = study.loss(read, labels[batch.to(labels.device)], part)
                 loss = loss + self.settings.attract * strain
+                steps += 1
+                require_finite(loss, steps)
                 optimiser.zero_grad()
                 loss.backward()
                 study.hold(labels, part)
                 optimiser.step()
+        for moved in (*study.learnt, *part.values()):
+            require_finite(moved.detach().sum(), steps)
 
     def _all(self, rows: Indices, fm: Tunable | None) -> Tensor:
         """Return features of own items as an FM now is, whatever the server sent last."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedbridge.config import Training
-from fedbridge.losses import cross_entropy
+from fedbridge.losses import cross_entropy, require_finite
 from fedbridge.models.commons import Commons
 from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel
@@ -50,6 +50,13 @@ class Share:
         )
 
 
+@dataclass
+class Steps:
+    """How many steps an optimiser was asked for."""
+
+    count: int = 0
+
+
 @dataclass(frozen=True)
 class Lesson:
     """One client's round of one task."""
@@ -76,6 +83,8 @@ class Lesson:
     """Who learns."""
     number: int = 1
     """The client's own number of the task."""
+    steps: Steps = field(default_factory=Steps, init=False)
+    """The steps of this round so far; a batch of the task is a step."""
 
     @property
     def training(self) -> Training:
@@ -138,7 +147,9 @@ class Lesson:
         """Take one step down the loss, held to the round's start where the fusion is proximal.
 
         The gradient of ``mu / 2 * |w - w_start|^2`` is added (FedProx, MLSys 2020, eq. 2).
+        Raises DivergedError, and takes none, if the loss is not finite.
         """
+        require_finite(loss, self.steps.count)
         optimiser.zero_grad()
         loss.backward()
         proximal = getattr(self.commons.config.fusion, "proximal", 0.0)
@@ -156,6 +167,7 @@ class Lesson:
                 order = order.repeat(2)  # normalisation layers cannot learn from a single item
             for rows in order.split(self.training.batch):
                 if len(rows) > 1:
+                    self.steps.count += 1
                     yield self.task[rows.to(self.task.inputs.device)]
 
     def draw(self, share: Share, size: int) -> Share:

@@ -36,6 +36,10 @@ class Large(Section):
     least: Positive = 1
     """Fewest own items of a class whose sum leaves a client; of fewer it is held back until there
     are more. With 1 the sum of a class's only item is that item's features."""
+    most: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 5.0
+    """How many times more a client's sums of a task may weigh than the median of the others', in
+    items and in squares of features; what is more is scaled down. It bounds what one client that
+    lies can do to everybody's head."""
     projection: Count = 0
     """Units of the random projection with a ReLU before the head; 0 leaves it out."""
     regularisation: Annotated[tuple[Scale, ...], Field(min_length=1)] = (

@@ -196,7 +196,7 @@ class FlowerTransport:
             assert isinstance(message, Upload | Evaluation)
             _require_sender(message.client, name)
         except UserError as error:
-            self._post.refused.append(Refused(name, str(error)))
+            self._post.refused.append(Refused.of(name, str(error)))
             return None
         return message
 

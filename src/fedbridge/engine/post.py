@@ -11,10 +11,11 @@ from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 
 from fedbridge.config import Engine
 from fedbridge.engine.records import to_answer, to_record
-from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roll, trusting
+from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roll, pulled, trusting
 from fedbridge.errors import UserError
+from fedbridge.legible import legible
 from fedbridge.server.admission import Refused
-from fedbridge.wire import Answer, Request, legible
+from fedbridge.wire import Answer, Request
 
 log = logging.getLogger(__name__)
 MIB = 2**20
@@ -175,15 +176,24 @@ class Post:
 
     def _receive(self, letters: dict[str, Letter]) -> bool:
         """Take in what there is; return whether there was anything."""
-        asked = [*self._out, *self._probes]
-        replies = list(self.grid.pull_messages(asked)) if asked else []
+        replies, broken = pulled(self.grid, [*self._out, *self._probes])
+        for number in broken:
+            self._give_up(letters, number)
         for reply in replies:
             if reply.metadata.reply_to_message_id not in self._probes:
                 self._take(letters, reply)
         for reply in replies:  # when the answers that came with them are taken
             if reply.metadata.reply_to_message_id in self._probes:
                 self._miss(letters, reply)
-        return bool(replies)
+        return bool(replies or broken)
+
+    def _give_up(self, letters: dict[str, Letter], number: str) -> None:
+        """Refuse a reply of which Flower can make nothing."""
+        self._probes.pop(number, None)
+        name, exchange = self._out.pop(number, ("", 0))
+        letter = letters.get(name)
+        if letter is not None and not letter.closed and letter.request.number == exchange:
+            self._refuse(name, letter, "message: not a readable Answer: no message of Flower's")
 
     def _take(self, letters: dict[str, Letter], reply: Message) -> None:
         name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
@@ -195,7 +205,7 @@ class Post:
         elif reply.has_error():
             self._fail(name, letter, reply.error.code, reply.error.reason or "no reason given")
         else:
-            self._open(name, letter, reply.content)
+            self._open(name, letter, reply.content if reply.has_content() else RecordDict())
 
     def _miss(self, letters: dict[str, Letter], reply: Message) -> None:
         """Ask again what an idle node was asked and has not answered."""
@@ -231,7 +241,7 @@ class Post:
         return None
 
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
-        self.refused.append(Refused(name, legible(reason)))
+        self.refused.append(Refused.of(name, reason))
         self._answered[name] = letter.request.number
         letter.close(reason, taken=True)
 

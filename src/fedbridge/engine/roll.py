@@ -4,9 +4,9 @@ from collections.abc import Callable, Iterable
 from typing import Protocol
 
 from flwr.app import ConfigRecord, Message, MessageType, RecordDict
+from google.protobuf.message import DecodeError
 
 from fedbridge.server.admission import Refused
-from fedbridge.wire import legible
 
 WHO = "who"
 Doubts = Callable[[int, str, bytes], list[str]]
@@ -18,6 +18,14 @@ AGAIN = 30.0
 """Seconds until a node that was refused is asked again: its site may have set things right."""
 LOST = 60.0
 """Seconds until a node that has not answered is asked again: it may have been killed over it."""
+
+
+UNREADABLE = (
+    *(ValueError, KeyError, TypeError, IndexError, AttributeError, RecursionError),
+    DecodeError,
+)
+"""What Flower raises for a reply that a node did not make with Flower; of these it loses all that
+it was about to give."""
 
 
 class Clock(Protocol):
@@ -83,11 +91,15 @@ class Roll:
             message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
             self._asked |= {number: node for number in self.grid.push_messages([message]) if number}
             self._due[node] = now + LOST
-        for reply in self.grid.pull_messages(list(self._asked)) if self._asked else ():
+        replies, broken = pulled(self.grid, self._asked)
+        for number in broken:
+            node = self._asked.pop(number)
+            self._turn_away(node, f"node {node}", "its answer cannot be read")
+        for reply in replies:
             node = self._asked.pop(reply.metadata.reply_to_message_id)
-            if not reply.has_error():
+            if reply.has_content():
                 self._admit(node, *_said_in(reply.content))
-            elif reply.error.code in RAISED:
+            elif reply.has_error() and reply.error.code in RAISED:
                 self._turn_away(node, f"node {node}", f"its program fails: {reply.error.reason}")
             else:
                 self._due.pop(node, None)
@@ -107,10 +119,24 @@ class Roll:
             self._names[node] = name
 
     def _turn_away(self, node: int, name: str, reason: str) -> None:
-        refused = Refused(legible(name), legible(reason))
+        refused = Refused.of(name, reason)
         if self._refused.get(node) != refused:
             self.refuse(refused)
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN
+
+
+def pulled(grid: Grid, asked: Iterable[str]) -> tuple[list[Message], list[str]]:
+    """Return the replies to some messages, and the messages whose replies cannot be read."""
+    numbers = list(asked)
+    if not numbers:
+        return [], []
+    try:
+        return list(grid.pull_messages(numbers)), []
+    except UNREADABLE:
+        if len(numbers) == 1:
+            return [], numbers
+    parts = [pulled(grid, [number]) for number in numbers]
+    return [one for replies, _ in parts for one in replies], [n for _, bad in parts for n in bad]
 
 
 def trusting(node: int, name: str, presented: bytes) -> list[str]:

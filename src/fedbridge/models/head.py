@@ -2,16 +2,26 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg import LinAlgError, cho_factor, cho_solve, get_blas_funcs, get_lapack_funcs
 from torch import Tensor
 
 from fedbridge.rng import rng_for
 
 Array = NDArray[np.float64]
+ROUNDED = 16 * 2.0**-24
+"""A bound on what rounding to float32 does to sums, in parts of their trace: 3 units of it are
+enough for sums that were computed in float64, and 16 for most that were not."""
+LOST = 1e-37
+"""Squares below this are lost in float32."""
+
+
+class UnsolvableError(ArithmeticError):
+    """Sums give no head."""
 
 
 @dataclass(frozen=True)
@@ -83,22 +93,42 @@ class Sums:
         parts = (self.gram, self.cross, self.counts)
         return Sums(*(part.astype(np.float32).astype(np.float64) for part in parts))
 
+    @property
+    def finite(self) -> bool:
+        """Return whether all of them are numbers."""
+        return bool(np.isfinite(self.gram.sum() + self.cross.sum() + self.counts.sum()))
+
     def ridge(self, strength: float) -> Array:
-        """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue."""
+        """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda = strength * mean eigenvalue.
+
+        Raises UnsolvableError if there is no such W, as of sums that are of no items.
+        """
         size = len(self.gram)
         penalty = strength * np.trace(self.gram) / size
         if penalty == 0.0:
             return np.zeros_like(self.cross)
         system = self.gram.T.copy(order="F")  # symmetric: LAPACK factors this copy in place
         system[np.diag_indices(size)] += penalty
-        factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
-        return np.asarray(cho_solve(factor, self.cross, check_finite=False))
+        try:
+            factor = cho_factor(system, lower=True, overwrite_a=True, check_finite=False)
+        except LinAlgError as error:
+            raise UnsolvableError from error
+        return _finite(np.asarray(cho_solve(factor, self.cross, check_finite=False)))
 
     def nearest_mean(self) -> Array:
-        """Return ``W (M, C)`` of unit class means, 0 for a class without data."""
+        """Return ``W (M, C)`` of unit class means, 0 for a class without data.
+
+        Raises UnsolvableError if sums are not finite.
+        """
         means = self.cross / np.maximum(self.counts, 1.0)
         lengths: Array = np.maximum(np.linalg.norm(means, axis=0), 1e-12)
-        return means / lengths
+        return _finite(means / lengths)
+
+
+def _finite(weights: Array) -> Array:
+    if not np.isfinite(weights).all():
+        raise UnsolvableError
+    return weights
 
 
 def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
@@ -120,6 +150,32 @@ def unpacked(parts: Mapping[str, Tensor]) -> Sums:
         upper = _upper(len(cross))
         gram[upper] = gram.T[upper] = parts["gram"].cpu().numpy()
     return Sums(gram, cross, counts)
+
+
+def possible(parts: Mapping[str, Tensor]) -> bool:
+    """Say whether there can be items with these sums, which ``packed`` made.
+
+    ``[[G, H], [H', N]]``, N the counts, is positive semidefinite whatever the items are; it is as
+    soon as ``G - H N^-1 H'`` is. What rounding changes of that matrix is less than ``ROUNDED`` of
+    its trace, and a thousandth of its mean eigenvalue is less than any ridge.
+    """
+    # float32 is quicker, and what it finds to be positive is
+    return any(_positive(parts, kind) for kind in (np.float32, np.float64))
+
+
+def _positive(parts: Mapping[str, Tensor], kind: type[np.floating[Any]]) -> bool:
+    upper, cross, counts = (parts[name].numpy() for name in ("gram", "cross", "counts"))
+    size, met = len(cross), counts > 0
+    unpack, factor = get_lapack_funcs(("tpttr", "potrf"), dtype=kind)
+    update = get_blas_funcs("syrk", dtype=kind)
+    gram, _ = unpack(size, upper.astype(kind), uplo="L")  # to Fortran, rows of U are columns of L
+    ridge = np.trace(gram, dtype=np.float64) * max(ROUNDED, 1e-3 / size) + size * LOST
+    means = (cross[:, met] / np.sqrt(counts[met])).astype(kind)
+    if met.any():
+        gram = update(-1.0, means, beta=1.0, c=gram, lower=1, overwrite_c=1)
+    gram[np.diag_indices(size)] += kind(ridge)
+    _, failed = factor(gram, lower=1, overwrite_a=1, clean=0)
+    return not failed
 
 
 def _upper(size: int) -> NDArray[np.bool_]:

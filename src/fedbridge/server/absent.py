@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from fedbridge.models.commons import Commons
-from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Upload
 
 
@@ -21,8 +21,9 @@ class Absent:
     def absorb(self, upload: Upload) -> None:
         """Take nothing from an upload."""
 
-    def finish_round(self, models: list[Knowledge]) -> None:
+    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
         """Learn nothing."""
+        return []
 
     def save(self, folder: Path) -> None:
         """Write nothing."""

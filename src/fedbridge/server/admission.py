@@ -13,8 +13,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from fedbridge.legible import legible
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded
+from fedbridge.models.head import LOST, possible
 from fedbridge.models.states import misfit, placeholder
 from fedbridge.wire import State, Step, Upload
 
@@ -25,8 +27,6 @@ MOST_ITEMS = 2**24
 """Most items of a client in a task: up to here float32, in which counts travel, is exact."""
 ROUNDING = 1e-3
 """By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
-TINY = 1e-37
-"""Squares below this are lost in float32."""
 BEFORE = Step(0, 0)
 
 
@@ -36,6 +36,11 @@ class Refused(NamedTuple):
     client: str
     """Who it says it is from."""
     reason: str
+
+    @classmethod
+    def of(cls, client: str, reason: str) -> "Refused":
+        """Return a refusal in words that may be repeated anywhere, whoever chose them."""
+        return cls(legible(client), legible(reason))
 
 
 @dataclass(frozen=True)
@@ -149,7 +154,7 @@ def _state(upload: Upload, expected: Expected) -> Iterator[str]:
 
 
 def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
-    if not upload.state and not upload.adapter:
+    if not upload.adapter and (not upload.state or upload.diverged):
         return
     if fault := misfit(upload.adapter, expected.adapter):
         yield f"adapter: {fault}"
@@ -190,6 +195,8 @@ def _sums(upload: Upload, expected: Expected) -> Iterator[str]:
         yield f"cross: must be within counts times {MOST:g}, found {cross[beyond][0].item():g}"
     if len(upload.gram):
         yield from _gram(upload.gram.double(), cross, counts)
+        if not possible({name: getattr(upload, name) for name in SUMS}):
+            yield "gram, cross: must be sums of some items' features, found a negative eigenvalue"
 
 
 def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
@@ -201,7 +208,7 @@ def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
         yield f"gram: its diagonal must be at least 0, found {diagonal.min().item():g}"
     if (diagonal > counts.sum() * MOST**2).any():
         yield f"gram: features must be within {MOST:g}, found {diagonal.max():g}"
-    lengths = (diagonal + TINY).sqrt() * (1 + ROUNDING)
+    lengths = (diagonal + LOST).sqrt() * (1 + ROUNDING)
     for row, start in enumerate(starts):
         products = upper[start : start + size - row].abs()
         if (products > lengths[row] * lengths[row:]).any():

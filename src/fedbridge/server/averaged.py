@@ -11,7 +11,7 @@ from fedbridge.files import file_name
 from fedbridge.models.commons import Commons
 from fedbridge.models.states import read_state
 from fedbridge.models.tuning import tunable
-from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Upload
 
 
@@ -57,11 +57,12 @@ class Averaged:
             sums[name] = sums.get(name, 0) + upload.items * tensor.double()
         self._weights[key] = self._weights.get(key, 0) + upload.items
 
-    def finish_round(self, models: list[Knowledge]) -> None:
+    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
         """Replace every part by the mean of what came in; the small models teach it nothing."""
         for key, sums in self._sums.items():
             self.parts[key] = {k: (v / self._weights[key]).float() for k, v in sums.items()}
         self._sums, self._weights = {}, {}
+        return []
 
     def save(self, folder: Path) -> None:
         """Write all parts into the folder."""

@@ -44,7 +44,8 @@ def enlarge(
     options: FedET,
     generator: torch.Generator,
 ) -> Tensor:
-    """Return the head ``(M, C)`` after its training on U towards the ensemble.
+    """Return the head ``(M, C)`` after its training on U towards the ensemble; if that diverges,
+    the one before.
 
     Cross entropy with the ensemble's class, plus ``diversity`` times the divergence from what the
     models say that are of another opinion, where there are any.
@@ -62,7 +63,7 @@ def enlarge(
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    return head.detach()
+    return head.detach() if head.isfinite().all() else start
 
 
 def opinions(models: list[Knowledge], commons: Commons) -> tuple[Tensor, Tensor, Tensor]:

@@ -23,10 +23,11 @@ from torch.nn import functional as F
 from fedbridge.models.commons import Commons
 from fedbridge.models.foundation import picked
 from fedbridge.models.optimiser import Uncompiled
+from fedbridge.models.states import infinity
 from fedbridge.models.tuning import tunable
 from fedbridge.rng import seed_for
 from fedbridge.server.averaged import Averaged
-from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Step, Upload
 
 
@@ -60,7 +61,7 @@ class Selected(Averaged):
             sent = Step(upload.task, upload.round), upload.adapter
             self._sent.setdefault(self._key(upload.client), []).append(sent)
 
-    def finish_round(self, models: list[Knowledge]) -> None:
+    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
         """Select the prototypes, and fuse the prompts."""
         for key, sent in self._sent.items():
             part, (step, _) = self.parts[key], sent[0]
@@ -72,6 +73,7 @@ class Selected(Averaged):
             if prompts[0]:
                 part |= fused(self.commons, prompts, step)
         self._sent = {}
+        return []
 
 
 def selected(
@@ -122,4 +124,5 @@ def fused(commons: Commons, prompts: list[State], step: Step) -> State:
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
-    return fm.state()
+    state = fm.state()
+    return prompts[chosen] if infinity(state) else state

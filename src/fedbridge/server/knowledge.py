@@ -38,6 +38,17 @@ class Student:
     """Sums of its embeddings by class and their numbers ``(C, P + 1)``, if the fusion asks."""
 
 
+class Noted(NamedTuple):
+    """What is wrong with one client, though not so that its upload must be refused."""
+
+    kind: str
+    """``diverged`` or ``capped``."""
+    client: str
+    reason: str
+    about: dict[str, float] = {}  # noqa: RUF012 - nobody changes it
+    """Numbers by name: the step and the rate of a training that diverged, say."""
+
+
 class Taught(NamedTuple):
     """Who taught whom in a round, and how much."""
 

@@ -9,7 +9,7 @@ from fedbridge.server.absent import Absent
 from fedbridge.server.analytic import Analytic
 from fedbridge.server.averaged import Averaged
 from fedbridge.server.fedta import Selected
-from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.server.pilora import Reweighted
 from fedbridge.wire import State, Upload
 
@@ -27,8 +27,12 @@ class LargeSide(Protocol):
     def absorb(self, upload: Upload) -> None:
         """Take in what one client sends for the large side."""
 
-    def finish_round(self, models: list[Knowledge]) -> None:
-        """Learn from everything that was absorbed and from the small models' answers on U."""
+    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+        """Learn from everything that was absorbed and from the small models' answers on U.
+
+        Returns what was not taken as it came.
+        """
+        ...
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""

@@ -35,7 +35,7 @@ class Measurements:
         refused = []
         for one in evaluations:
             if reason := next(self._faults(one, slot), None):
-                refused.append(Refused(shortened(one.client)[1:-1], reason))
+                refused.append(Refused.of(shortened(one.client)[1:-1], reason))
                 continue
             place = one.client, one.after_task
             kept = [row for row in self.rows if (row.client, row.after_task) != place]

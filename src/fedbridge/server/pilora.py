@@ -18,7 +18,7 @@ from torch.nn import functional as F
 
 from fedbridge.models.commons import Commons
 from fedbridge.server.averaged import Averaged
-from fedbridge.server.knowledge import Knowledge
+from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Upload
 
 TEMPERATURE = 0.2
@@ -49,7 +49,7 @@ class Reweighted(Averaged):
         rest = {k: v for k, v in upload.adapter.items() if k not in ("head", "means")}
         super().absorb(replace(upload, adapter=rest))
 
-    def finish_round(self, models: list[Knowledge]) -> None:
+    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
         """Weigh the prototypes, and average the trained part of the FM."""
         before = {key: part["head"] for key, part in self.parts.items()}
         super().finish_round(models)
@@ -57,6 +57,7 @@ class Reweighted(Averaged):
             heads, means = (torch.stack([s[name] for s in sent]) for name in ("head", "means"))
             self.parts[key]["head"] = reweighted(before[key], heads, means)
         self._sent = {}
+        return []
 
 
 def reweighted(before: Tensor, heads: Tensor, means: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.files import file_name, read_json
-from fedbridge.models.commons import Commons
+from fedbridge.models.commons import NOT_FINITE, Commons
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.models.states import owned, read_state, settled
 from fedbridge.server.admission import Refused, expectation, refusal
+from fedbridge.server.diverging import astray, require_one
 from fedbridge.server.fusions import FUSIONS, Gathered, Spread
-from fedbridge.server.knowledge import Knowledge, Student, Taught
+from fedbridge.server.knowledge import Knowledge, Noted, Student, Taught
 from fedbridge.server.large import LARGE_SIDES, LargeSide
 from fedbridge.wire import Broadcast, State, Step, Upload
 
@@ -55,6 +56,10 @@ class Server:
         self._students: list[Student] = []
         self.refused: list[Refused] = []
         """What was not taken in since the last broadcast."""
+        self.noted: list[Noted] = []
+        """What else was wrong with clients since then."""
+        self._asked: frozenset[str] = frozenset()
+        self._took = False  # whether anything came in this round
 
     def broadcast(self, step: Step) -> dict[str, Broadcast]:
         """Return what each client that takes part gets: its own fused model and the large side.
@@ -63,6 +68,7 @@ class Server:
         """
         asked = [name for name in self.models if self._present(name, step)]
         self._expected, self.refused = self._expected.of_step(step, asked, self.acknowledged), []
+        self._asked, self.noted = frozenset(asked), []
         return {
             name: Broadcast(
                 *step,
@@ -83,11 +89,12 @@ class Server:
         """
         name = upload.client
         reason = refusal(upload, self._expected)
-        embedding = torch.zeros(0) if reason else self._embed(name, upload.state)
-        if not embedding.isfinite().all():
-            reason = f"{name!r}: state: its answers on the public set must be finite, found others"
+        embedding = torch.zeros(0, self.commons.config.small.dimension)
+        if not reason and upload.state:  # else the client had nothing new to learn
+            embedding, fault = self._answers(name, upload.state)
+            reason = f"{name!r}: state: {fault}" if fault else None
         if reason:
-            self.refused.append(Refused(name[:LONGEST], reason))
+            self.refused.append(Refused.of(name[:LONGEST], reason))
             return
         self._expected = self._expected.without(name)
         if upload.own > self.acknowledged[name]:
@@ -95,6 +102,9 @@ class Server:
         else:
             upload = _without_sums(upload)
         self.large.absorb(upload)
+        self._took = self._took or bool(upload.state or upload.adapter or len(upload.cross))
+        if upload.diverged:
+            self.noted.append(astray(self.commons.config, upload))
         if not upload.state:  # the client had nothing new to learn
             return
         knowledge = Knowledge(name, upload.seen, embedding)
@@ -103,18 +113,24 @@ class Server:
         self._students.append(Student(name, model, upload.state, knowledge, snapshots, *extras))
 
     def finish_round(self, step: Step) -> None:
-        """Let the large side learn from every small model, then fuse for each client."""
+        """Let the large side learn from every small model, then fuse for each client.
+
+        Raises UserError if the small models of all clients that were asked diverged.
+        """
+        require_one(self._asked, self.noted, step)
         arrived = {student.name: student for student in self._students}
         students, self._students = [arrived[n] for n in self.models if n in arrived], []
+        if self._took:  # whose model diverged may have sent what is the large side's
+            self.noted += self.large.finish_round([student.knowledge for student in students])
+        self._took = False
         if not students:  # everybody was absent
             self.taught = []
             return
-        self.large.finish_round([student.knowledge for student in students])
         fusion = self.commons.config.fusion
         gathered = Gathered(step, students, self.notes, self.models)
         fused = self._fusion.fuse(gathered, self.commons, fusion, self._spread)
         self.taught, self.shared = fused.taught, fused.shared
-        self.states |= fused.states
+        self.states |= self._usable(fused.states, arrived)
         self.notes = settled(self.notes)
         last = step.round == self.commons.config.training.rounds
         if last and getattr(fusion, "snapshots", False):
@@ -173,12 +189,36 @@ class Server:
         new = replace(student.knowledge, name=f"{student.name}@task-{task}")
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
-    def _embed(self, client: str, state: State) -> Tensor:
-        if not self._asks or not state:  # nobody would ask for its answers
-            return torch.zeros(0, self.commons.config.small.dimension)
-        model: SmallModel = self.commons.small_model(self.models[client], client)
-        model.load_state_dict(state)
-        return embed(model, self.commons.public_inputs)
+    def _usable(self, states: dict[str, State], arrived: dict[str, Student]) -> dict[str, State]:
+        """Return fused states; in the place of one that is of no use, what the client sent."""
+        faults: dict[int, str | None] = {}  # many clients may get one state
+        usable = {}
+        for name, state in states.items():
+            if id(state) not in faults:
+                faults[id(state)] = self.commons.fault(self._model(name, state))
+            if not (fault := faults[id(state)]):
+                usable[name] = state
+                continue
+            if name in arrived:
+                usable[name] = {key: arrived[name].state[key] for key in state}
+            self.noted.append(Noted("diverged", name, f"fusion: {fault}; it keeps what it had"))
+        return usable
+
+    def _answers(self, client: str, state: State) -> tuple[Tensor, str | None]:
+        """Return embeddings of U, none where nobody asks for them, and what is wrong if any is."""
+        nothing = torch.zeros(0, self.commons.config.small.dimension)
+        model = self._model(client, state)
+        if fault := self.commons.fault(model):
+            return nothing, fault
+        if not self._asks:
+            return nothing, None
+        answers = embed(model, self.commons.public_inputs)
+        return answers, None if answers.isfinite().all() else NOT_FINITE
+
+    def _model(self, client: str, state: State) -> SmallModel:
+        model = self.commons.small_model(self.models[client], client)
+        model.load_state_dict({key: state[key] for key in model.state_dict()})
+        return model
 
 
 def _without_sums(upload: Upload) -> Upload:

@@ -8,7 +8,7 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from fedbridge.losses import distance
+from fedbridge.losses import DivergedError, distance, require_finite
 from fedbridge.models.commons import Commons
 from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel, as_input
@@ -24,7 +24,8 @@ def warm_start(commons: Commons, model: str) -> State:
 
     The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
     on the unit sphere. The rate rises and falls once (1cycle, arXiv 1708.07120). The outcome is
-    kept in the cache: it is the same for all methods and clients.
+    kept in the cache: it is the same for all methods and clients. Raises DivergedError if it does
+    not stay finite.
     """
     student = commons.small_model(model, model)
     source = inspect.getsource(sys.modules[__name__])
@@ -36,6 +37,14 @@ def warm_start(commons: Commons, model: str) -> State:
     return state
 
 
+def tried_warm_start(commons: Commons, model: str) -> tuple[State, int]:
+    """Return the state after a warm start; or none, and the step at which it diverged."""
+    try:
+        return warm_start(commons, model), 0
+    except DivergedError as error:
+        return {}, error.step
+
+
 def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
     settings = commons.config
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
@@ -43,6 +52,7 @@ def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
     steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
     course = OneCycleLR(optimiser, settings.small.warm_rate, total_steps=steps)
     generator = torch.Generator().manual_seed(seed_for(settings.seed, "warm", model))
+    step = 0
     for _ in range(settings.small.warm_epochs):
         order = torch.randperm(len(targets), generator=generator)
         for rows in order.split(settings.training.batch):
@@ -50,10 +60,14 @@ def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
                 continue
             u = rows.to(commons.device)
             loss = distance(targets[u], student(as_input(commons.public_inputs[u]))).mean()
+            step += 1
+            require_finite(loss, step)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             course.step()
+    if commons.fault(student):
+        raise DivergedError(step)
     return {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
 
 

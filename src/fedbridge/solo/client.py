@@ -1,5 +1,6 @@
 """The client by itself, as it is used: learn, predict, save."""
 
+import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +21,7 @@ from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
 from fedbridge.experiment import commons_of, plan
 from fedbridge.finished import predictor_of
+from fedbridge.losses import DivergedError
 from fedbridge.models.device import device_of, precision_of
 from fedbridge.models.foundation import Items
 from fedbridge.models.trial import check_models
@@ -29,6 +31,8 @@ from fedbridge.server.warm import warm_start
 from fedbridge.solo.settings import NAME, Choice, settings_of
 from fedbridge.solo.shelf import Given, Shelf
 from fedbridge.wire import Broadcast
+
+log = logging.getLogger(__name__)
 
 
 class Client:
@@ -56,7 +60,17 @@ class Client:
         inputs, items = _public(config, public)
         self._build(config, inputs, _encoded(config, items))
         if config.starts_warm:
+            self._warm(model)
+
+    def _warm(self, model: str) -> None:
+        rate = self.config.small.warm_rate
+        try:
             self._learner.model.load_state_dict(warm_start(self._learner.commons, model))
+        except DivergedError as error:
+            raise UserError(
+                f"small.warm_rate: the warm start of {model} diverged at step {error.step} with "
+                f"the rate {rate:g}; choose a lower one, or small.warm_epochs = 0"
+            ) from error
 
     @classmethod
     def from_parts(
@@ -107,7 +121,12 @@ class Client:
         self._stream.known.append(self._task(rows, labels))
         number, rounds = len(self._stream.known), self.config.training.rounds
         for round_ in range(1, rounds + 1):
-            self._learner.learn(Broadcast(number, round_))
+            if step := self._learner.learn(Broadcast(number, round_)).diverged:
+                log.warning(
+                    "task %d, round %d: the small model diverged at step %d with training.rate = "
+                    "%g; it is as it was before",
+                    *(number, round_, step, self.config.training.rate),
+                )
         self._learner.take(Broadcast(number, rounds))  # settles the head with the new sums
         exemplars = [*self._learner.memory.values(), np.zeros(0, np.int64)]
         validation = self._learner.private.validation(number)

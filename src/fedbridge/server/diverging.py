@@ -1,0 +1,41 @@
+"""What is said of models that diverged, and when that is the end of a run."""
+
+from collections.abc import Collection, Iterable
+
+from fedbridge.config import Config
+from fedbridge.errors import UserError
+from fedbridge.server.knowledge import Noted
+from fedbridge.wire import Step, Upload
+
+SMALL, LARGE = "training.rate", "large.probe_rate"
+
+
+def astray(config: Config, upload: Upload) -> Noted:
+    """Return what is noted of an upload whose client says that its training diverged."""
+    large = bool(upload.state)  # the small model is there, what was trained of the large side not
+    setting, rate = (LARGE, config.large.probe_rate) if large else (SMALL, config.training.rate)
+    what = "what it trains of the large side" if large else "its small model"
+    reason = f"{what} diverged at step {upload.diverged} with {setting} = {rate:g}; the last good "
+    about = {"step": upload.diverged, "rate": rate}
+    return Noted("diverged", upload.client, reason + "one stays", about)
+
+
+def cold(config: Config, client: str, model: str, step: int) -> Noted:
+    """Return what is noted of a client whose architecture's warm start diverged at a step."""
+    rate = config.small.warm_rate
+    reason = f"the warm start of {model} diverged at step {step} with small.warm_rate = {rate:g}; "
+    about = {"step": step, "rate": rate}
+    return Noted("diverged", client, reason + "it begins without one", about)
+
+
+def require_one(asked: Collection[str], noted: Iterable[Noted], step: Step) -> None:
+    """Raise UserError if the small models of all clients that were asked diverged in a round."""
+    gone = {one.client: one for one in noted if one.kind == "diverged" and SMALL in one.reason}
+    if asked and len(gone) == len(asked):
+        steps = ", ".join(f"{name} at step {one.about['step']:g}" for name, one in gone.items())
+        rate = next(iter(gone.values())).about["rate"]
+        raise UserError(
+            f"{SMALL}: the small models of all clients diverged in task {step.task}, round "
+            f"{step.round} with the rate {rate:g}: {steps}; choose a lower one, or other small "
+            "models"
+        )
