@@ -144,12 +144,12 @@ def compare(
     """Compare runs; seeds of one method are averaged."""
     from rich.console import Console
 
-    from fedbridge.report import compare_markdown, compare_table
+    from fedbridge.report import Comparison, compare_markdown
 
     if markdown:
         typer.echo(compare_markdown(folders))
     else:
-        Console().print(compare_table(folders))
+        Console().print(Comparison(folders))
 
 
 app.command()(dashboard)

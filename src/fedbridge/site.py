@@ -18,8 +18,9 @@ from fedbridge.data.scenario import ClientStream
 from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Admit, Holding
 from fedbridge.data.site.preparing import Frame
+from fedbridge.engine.loop import Tell
 from fedbridge.errors import CommonConfigError, UserError
-from fedbridge.experiment import Tell, models_of, plan, prepare, private_of
+from fedbridge.experiment import models_of, plan, prepare, private_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings
 from fedbridge.models.foundation import FoundationModel, foundation_of

@@ -1,5 +1,5 @@
 """A run as the terminal shows it while it goes."""
 
-from fedbridge.live.display import display, logged
+from fedbridge.live.display import display, logged, saying, told
 
-__all__ = ["display", "logged"]
+__all__ = ["display", "logged", "saying", "told"]
