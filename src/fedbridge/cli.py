@@ -111,8 +111,11 @@ def check(
 
     from fedbridge.config import load_config
     from fedbridge.estimate import estimate
+    from fedbridge.live import patient, saying
 
-    Console().print(estimate(load_config(config, overrides), download).table())
+    with patient(saying(Console(stderr=True))):
+        found = estimate(load_config(config, overrides), download)
+    Console().print(found.table())
 
 
 @app.command("list")

@@ -1,5 +1,6 @@
 """A run in lines, for where no terminal can move: what is new, and not more often than need be."""
 
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -27,11 +28,11 @@ class Lines:
         self._share: float | None = None  # of the phase that was done when it was last told
 
     def look(
-        self, phase: object, counted: tuple[int, int], words: str, patience: float = SHORT
+        self, phase: object, counted: tuple[int, int], words: str, patience: float | None = None
     ) -> None:
         """Take in how things stand; ``counted`` is how much of the phase is done, of how much.
 
-        ``words`` are said first when the phase has lasted ``patience`` seconds.
+        ``words`` are said first when the phase has lasted ``patience`` seconds, SHORT by default.
         """
         now = self._clock()
         if phase != self._phase:
@@ -39,7 +40,7 @@ class Lines:
         share = counted[0] / counted[1] if counted[1] else 0.0
         gone = now - self._began
         if self._share is None:
-            due = gone >= patience
+            due = gone >= (SHORT if patience is None else patience)
         else:
             further = share >= self._share + 0.1
             due = now - self._told >= (EVERY if further else LONG)
@@ -52,18 +53,52 @@ class Lines:
 @contextmanager
 def spoken(standing: Standing, say: Say) -> Iterator[Callable[[Progress], None]]:
     """Say in lines how a run stands, meanwhile; give what is to be told every step."""
-    lines, over = Lines(say), threading.Event()
+    lines = Lines(say)
+
+    def look() -> None:
+        patience = None if standing.step is None else EVERY  # steps are told as they end
+        phase = standing.phase, standing.step
+        lines.look(phase, standing.counted, standing.doing, patience)
+
+    with _looking(look):
+        yield lambda progress: say(_step(standing, progress))
+
+
+@contextmanager
+def patient(say: Say) -> Iterator[None]:
+    """Say what the package is at, as it logs it, only where that takes a while."""
+    lines, log, newest = Lines(say), logging.getLogger("fedbridge"), _Newest()
+    log.addHandler(newest)
+    log.setLevel(logging.INFO)
+    try:
+        with _looking(lambda: lines.look(newest.words, (0, 0), newest.words or "at work")):
+            yield
+    finally:
+        log.removeHandler(newest)
+
+
+class _Newest(logging.Handler):
+    """Keeps what was logged last."""
+
+    words = ""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.words = self.format(record)
+
+
+@contextmanager
+def _looking(look: Callable[[], None]) -> Iterator[None]:
+    """Look again and again, beside what is done meanwhile."""
+    over = threading.Event()
 
     def watch() -> None:
         while not over.wait(LOOK):
-            patience = SHORT if standing.step is None else EVERY  # steps are told as they end
-            phase = standing.phase, standing.step
-            lines.look(phase, standing.counted, standing.doing, patience)
+            look()
 
     watcher = threading.Thread(target=watch, daemon=True)
     watcher.start()
     try:
-        yield lambda progress: say(_step(standing, progress))
+        yield
     finally:
         over.set()
         watcher.join()
