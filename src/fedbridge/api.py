@@ -1,5 +1,6 @@
 """What the command line does, as functions: a run is started, gone on with, read and compared."""
 
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,6 +12,7 @@ from fedbridge.experiment import Experiment
 from fedbridge.files import file_name, read_json
 from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
 from fedbridge.inspection import Inspection, inspect_config, inspect_file
+from fedbridge.live import told
 from fedbridge.metrics import AccuracyRow
 from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
@@ -25,6 +27,7 @@ from fedbridge.starting import resuming, starting
 if TYPE_CHECKING:
     from rich.table import Table
 
+log = logging.getLogger(__name__)
 Settings = Config | dict[str, Any] | str | Path
 Tell = Callable[[Progress], None]
 """Is told after every round; ``progress.accuracy()`` says in words how good it is by then."""
@@ -156,7 +159,9 @@ def config_of(config: Settings, settings: dict[str, Any]) -> Config:
 
 
 def _conducted(experiment: Experiment, tell: Tell | None) -> Result:
-    for progress in experiment.conduct():
-        if tell is not None:
-            tell(progress)
+    with told(experiment, log.info) as say:
+        for progress in experiment.conduct():
+            say(progress)
+            if tell is not None:
+                tell(progress)
     return Result(experiment.run.folder)

@@ -111,8 +111,11 @@ def check(
 
     from fedbridge.config import load_config
     from fedbridge.estimate import estimate
+    from fedbridge.live import patient, saying
 
-    Console().print(estimate(load_config(config, overrides), download).table())
+    with patient(saying(Console(stderr=True))):
+        found = estimate(load_config(config, overrides), download)
+    Console().print(found.table())
 
 
 @app.command("list")
@@ -144,12 +147,12 @@ def compare(
     """Compare runs; seeds of one method are averaged."""
     from rich.console import Console
 
-    from fedbridge.report import compare_markdown, compare_table
+    from fedbridge.report import Comparison, compare_markdown
 
     if markdown:
         typer.echo(compare_markdown(folders))
     else:
-        Console().print(compare_table(folders))
+        Console().print(Comparison(folders))
 
 
 app.command()(dashboard)

@@ -39,9 +39,11 @@ def inspect(
     from rich.console import Console
 
     from fedbridge.inspection import inspect_file, show, write_inspection
+    from fedbridge.live import patient, saying
 
     try:
-        found = inspect_file(path, common, overrides)
+        with patient(saying(Console(stderr=True))):
+            found = inspect_file(path, common, overrides)
     except KeyboardInterrupt:
         again = "stopped; nothing half-read was kept, and the same command begins again"
         typer.echo(again, err=True)

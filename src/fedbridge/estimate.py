@@ -1,5 +1,6 @@
 """What a run will cost, told before it is run: bytes from real messages, the rest extrapolated."""
 
+import logging
 import resource
 import sys
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from fedbridge.config import SITE, TARGET, Config, Data, FedProto, kind_of
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.noting import tasks_of
 from fedbridge.data.public import PublicSet, check_public, name_here, public_set
 from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
@@ -31,11 +33,13 @@ from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
 from fedbridge.server.fusions import FUSIONS, require_pictures
 from fedbridge.server.large import LARGE_SIDES
+from fedbridge.tasks import tasks_in_words
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+log = logging.getLogger(__name__)
 MIB = 2**20
 LEFT_OUT = "starting processes, loading the data, saving checkpoints"
 SLACK = 1.25  # what the allocator keeps back in a long run, as measured
@@ -46,6 +50,8 @@ class Estimate:
     """What a run will cost."""
 
     clients: int
+    tasks: str
+    """What tasks each client has, in words."""
     rounds: int
     """Exchanges with the server in all."""
     items: int
@@ -67,6 +73,7 @@ class Estimate:
         from rich.table import Table
 
         table = Table("what", "how much", title="valid; nothing was run")
+        table.add_row("clients", f"{self.clients}, each {self.tasks}")
         for name, count in self.parameters.items():
             table.add_row(f"small model {name}", f"{count:,} parameters")
         table.add_row("items", f"{self.items:,}, of which {self.to_encode:,} to be encoded")
@@ -97,9 +104,11 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     large = config.large
     fm = None
     if large.head != "none":
+        log.info("loading the foundation model %s", large.model)
         fm = foundation_of(config)
     if not download:
         _require_cached(config)
+    log.info("reading and dividing the data")
     dataset, streams = plan(config)
     check_models(config.small.models, dataset.inputs.shape[1:])
     public = public_set(config.data, dataset, streams, config.seed)
@@ -112,6 +121,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     dimension = (fm.dimension if fm else None) or 1
     commons = _stand_in(config, dataset, public, dimension)
     names = dict.fromkeys(model_of(config, k) for k in range(config.scenario.clients))
+    log.info("timing %s, on a few batches each", ", ".join(names))
     with _threads(config.engine.threads):
         paces = {m: pace_of(commons, dataset, streams.clients[0], m) for m in names}
         encode_s = sum(count * per_item for count, per_item in tried)
@@ -119,7 +129,8 @@ def estimate(config: Config, download: bool = False) -> Estimate:
         seconds = {"encode": encode_s, **phases(commons, streams, paces, large_pace)}
     bytes_up, bytes_down = _traffic(commons, streams)
     return Estimate(
-        clients=config.scenario.clients,
+        clients=len(streams.clients),
+        tasks=tasks_in_words(tasks_of(streams, config.scenario.slots), config),
         rounds=len(steps(config)),
         items=len(used) + (0 if same else len(public.rows)),
         to_encode=sum(count for count, _ in tried),

@@ -26,7 +26,7 @@ from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
-from fedbridge.engine.loop import Transport, federate, steps
+from fedbridge.engine.loop import Tell, Transport, federate, steps
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
 from fedbridge.locks import Lock
@@ -54,8 +54,6 @@ from fedbridge.wire import State, Step
 
 DRAWN = 600
 """Test items whose embeddings are drawn at a run's end, shared out among the clients."""
-Tell = Callable[[int, int], None]
-"""Is told (done, wanted) while the FM encodes items."""
 
 
 @dataclass(frozen=True)
@@ -270,7 +268,8 @@ class Experiment:
 
     def _conduct(self) -> Iterator[Progress]:
         site = prepare(self.config, tell=self.tell)
-        note_data(self.run, site.dataset, site.commons.public_inputs.cpu().numpy())
+        public = site.commons.public_inputs.cpu().numpy()
+        note_data(self.run, site.dataset, site.streams, public)
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)

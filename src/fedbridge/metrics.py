@@ -139,6 +139,17 @@ def sort_rows(rows: Sequence[AccuracyRow]) -> list[AccuracyRow]:
     return sorted(rows, key=key)
 
 
+def so_far(rows: Sequence[AccuracyRow]) -> list[AccuracyRow]:
+    """Return the rows of an unfinished run as if each client's newest task were its last.
+
+    So the metrics are of the tasks learnt so far: what was measured one task ahead is left out.
+    """
+    newest: dict[str, int] = {}
+    for row in rows:
+        newest[row.client] = max(row.after_task, newest.get(row.client, 0))
+    return [row for row in rows if row.on_task <= newest[row.client]]
+
+
 def summarise(rows: Sequence[AccuracyRow]) -> Summary:
     """Return ``{predictor: {protocol: {metric: value}}}``, None where a metric is undefined.
 

@@ -112,6 +112,7 @@ def test_a_real_run_shows_all_that_it_has_to_show(real: Path, visit: Visit) -> N
         "Bytes per round",
         "Time by phase",
         "Clients and models",
+        "Knowledge retention",
         "What went wrong",
     ]
     assert page.locator("table.heat").count() == 3 * (1 + 3)

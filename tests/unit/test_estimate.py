@@ -339,6 +339,7 @@ def test_model_is_checked_before_the_data():
 def test_table_says_what_is_exact_and_what_is_not():
     found = Estimate(
         clients=2,
+        tasks="3 tasks of 1 to 4 classes",
         rounds=5,
         items=12_345,
         to_encode=678,
@@ -353,6 +354,7 @@ def test_table_says_what_is_exact_and_what_is_not():
         console.print(found.table())
     text = capture.get()
     for line in (
+        "2, each 3 tasks of 1 to 4 classes",
         "90,000 parameters",
         "12,345, of which 678 to be encoded",
         "30.0 MiB; 3.0 MiB per client and round",
@@ -364,7 +366,7 @@ def test_table_says_what_is_exact_and_what_is_not():
         "starting processes, loading the data, saving checkpoints",
     ):
         assert line in text
-    assert len(fields(Estimate)) == 9
+    assert len(fields(Estimate)) == 10
 
 
 # -- pace

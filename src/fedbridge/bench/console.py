@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from fedbridge.bench.pool import Standing, carry_out, note_failure, tidy
 from fedbridge.bench.ready import make_ready
 from fedbridge.bench.timing import Durations
 from fedbridge.errors import UserError
+from fedbridge.live.lines import EVERY, Lines
 from fedbridge.metrics import PREDICTORS
 from fedbridge.report.wording import duration, percent
 
@@ -54,11 +56,15 @@ def conduct(
             tidy(job)  # we may have been killed before we could
     counts = Counter(states.values())
     _say(console, "; ".join(f"{counts[s]} {word}" for s, word in WORDS.items() if counts[s]))
+    lines = Lines(partial(_say, console) if not console.is_terminal else lambda text: None)
     with _progress(console) as bar:
         line = bar.add_task("preparing", total=None, rest="")
 
         def encoding(scenario: str, done: int, wanted: int) -> None:
-            bar.update(line, description=f"the FM encodes {scenario}", completed=done, total=wanted)
+            what = f"the FM encodes {scenario}"
+            bar.update(line, description=what, completed=done, total=wanted)
+            share = f"{done} of {wanted} items, {100 * done // max(1, wanted)} %"
+            lines.look(what, (done, wanted), f"{what}: {share}")
 
         lacking = make_ready(path, todo, encoding)
         for job, reason in lacking:
@@ -75,6 +81,7 @@ def conduct(
                     _say(console, _brought(job, seconds))
                 told = len(standing.done)
                 _move(bar, standing, known.left(standing, slots))
+                lines.look("runs", (told, len(todo)), _at_work(standing, len(todo)), EVERY)
     return lacking + standing.failed
 
 
@@ -108,6 +115,12 @@ def _move(bar: "Progress", standing: Standing, left: float | None) -> None:
         completed=len(standing.done) + len(standing.failed),
         rest="" if left is None else f"{duration(left)} left",
     )
+
+
+def _at_work(standing: Standing, wanted: int) -> str:
+    """Return in words how far the runs are."""
+    done = len(standing.done) + len(standing.failed)
+    return f"{done} of {wanted} runs have ended; at work: {', '.join(standing.running) or 'none'}"
 
 
 def _brought(job: Job, seconds: float) -> str:

@@ -169,6 +169,8 @@ def _words(event: dict[str, Any]) -> str:
         up, down = size(event["bytes_up"]), size(event["bytes_down"])
         took = duration(event.get("seconds"))
         return f"task {event['task']}, round {event['round']}: {took}, {up} up, {down} down"
+    if event["kind"] == "data":
+        return f"data: {event['items']} items of {event['classes']} classes of {event['name']}"
     rest = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("time", "kind"))
     return f"{event['kind']}: {rest}"
 

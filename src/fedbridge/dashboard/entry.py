@@ -5,17 +5,19 @@ import stat
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from fedbridge import runs
 from fedbridge.dashboard.discovery import FILES, name_of
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report.folder import Run, read_run
-from fedbridge.report.series import curve, last, select
+from fedbridge.report.reached import State as RunState
+from fedbridge.report.reached import reached, state_of
+from fedbridge.tasks import tasks_in_words
 
-State = Literal["running", "finished", "failed", "stopped", "broken"]
-STATES: tuple[State, ...] = ("running", "finished", "failed", "stopped", "broken")
+State = Literal[RunState, "broken"]
+STATES: tuple[State, ...] = get_args(State)
 LARGEST = 64 * 2**20  # bytes of a file that is still read
 Stamp = tuple[tuple[int, int], ...]
 
@@ -59,15 +61,24 @@ class Entry:
         """Each predictor's class-incremental accuracy: final, or on the tasks so far."""
         if self.run is None:
             return dict.fromkeys(PREDICTORS)
-        if summary := self.run.summary:
-            return {p: summary.measures(p, PROTOCOLS[0]).final_accuracy for p in PREDICTORS}
-        return {p: last(curve(select(self.run.scores, p, PROTOCOLS[0]))) for p in PREDICTORS}
+        return {p: self.run.measures(p, PROTOCOLS[0]).final_accuracy for p in PREDICTORS}
 
     @property
     def forgetting(self) -> float | None:
-        """The small models' forgetting, once it is known."""
-        summary = self.run.summary if self.run else None
-        return summary.measures("small", PROTOCOLS[0]).forgetting if summary else None
+        """The small models' forgetting, of an unfinished run on the tasks so far."""
+        return self.run.measures("small", PROTOCOLS[0]).forgetting if self.run else None
+
+    @property
+    def reached(self) -> str:
+        """How far an unfinished run has come, in words."""
+        if self.run is None or self.state == "broken":
+            return ""
+        return reached(self.run, self.state).words if self.state != "finished" else ""
+
+    @property
+    def tasks(self) -> str:
+        """What tasks its clients have, in words."""
+        return tasks_in_words(self.run.tasks, self.run.config) if self.run else ""
 
     @property
     def traffic(self) -> tuple[int, int]:
@@ -117,25 +128,11 @@ def _standing(entry: Entry) -> Entry:
     """Return the entry with the state that it is in now."""
     if entry.run is None:
         return entry
-    last_event = entry.events[-1] if entry.events else {}
-    state: State = "stopped"
-    if entry.run.summary:
-        state = "finished"
-    elif _is_held(entry.folder):
-        state = "running"
-    elif last_event.get("kind") == "aborted":
-        state = "failed"
+    state = state_of(entry.run)
     if state == entry.state:
         return entry
     facts = entry.folder, entry.label, entry.stamp
     return Entry(*facts, state, entry.run, entry.events)
-
-
-def _is_held(folder: Path) -> bool:
-    try:
-        return runs.is_held(folder)
-    except OSError:  # it vanished meanwhile
-        return False
 
 
 def _stamp(folder: Path) -> tuple[Stamp, str]:

@@ -9,16 +9,21 @@ from numpy.typing import NDArray
 
 from fedbridge.config import title_of
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.scenario import Streams
 from fedbridge.errors import UserError
 from fedbridge.runs import Run
+from fedbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
 
 
-def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> None:
+def note_data(
+    run: Run, dataset: Dataset, streams: Streams, public: NDArray[np.integer[Any]]
+) -> None:
     """Note a run's data as its event ``data``, or compare them with those that it began with.
 
-    ``public`` is what small models read of the public set. Raises UserError if either has
+    What tasks the clients have is noted with them. ``public`` is what small models read of the
+    public set. Raises UserError if either has
     changed, since what clients remember are numbers of items. Nothing is noted of data that lie
     at sites.
     """
@@ -46,7 +51,20 @@ def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> N
         fingerprint=dataset.fingerprint,
         public=seen,
         left_out=[*dataset.broken, *dataset.small],
+        tasks=tasks_of(streams, run.config.scenario.slots),
     )
+
+
+def tasks_of(streams: Streams, slots: int) -> Tasks:
+    """Return by client and slot the number of classes of the task that it has then."""
+    return {
+        stream.name: {
+            slot: len(stream.tasks[stream.own_task(slot) - 1].classes)
+            for slot in range(1, slots + 1)
+            if stream.takes_part(slot, 1, 1)
+        }
+        for stream in streams.clients
+    }
 
 
 def _left_out(dataset: Dataset) -> list[str]:

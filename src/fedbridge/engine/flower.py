@@ -17,7 +17,7 @@ import torch
 
 from fedbridge.config import Engine
 from fedbridge.engine.hosts import Hosts
-from fedbridge.engine.loop import Samples
+from fedbridge.engine.loop import Samples, Tell
 from fedbridge.engine.post import Post
 from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
@@ -117,9 +117,11 @@ class FlowerTransport:
         taken, self._traffic = self._traffic, (0, 0, 0.0)
         return taken
 
-    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+    def spread(
+        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+    ) -> list[R]:
         """Run a pure function on every job, in the server's own processes, and keep the order."""
-        return self.hosts.spread(function, jobs)
+        return self.hosts.spread(function, jobs, tell)
 
     def save(self, folder: Path) -> None:
         """Write what is still to be measured; clients keep their state themselves."""

@@ -65,13 +65,26 @@ class Hosts:
         host = self._hosts[self.names.index(name) % len(self._hosts)]
         return host.submit(function, *args)
 
-    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
-        """Run a pure function on every job, shared out among the hosts, and keep the order."""
+    def spread(
+        self,
+        function: Callable[[Commons, J], R],
+        jobs: list[J],
+        tell: Callable[[int, int], None] | None = None,
+    ) -> list[R]:
+        """Run a pure function on every job, shared out among the hosts, and keep the order.
+
+        ``tell`` is told how many are done, and of how many.
+        """
         hosts = self._hosts
         pending = [
             hosts[i % len(hosts)].submit(_apply, function, job) for i, job in enumerate(jobs)
         ]
-        return [result(one) for one in pending]
+        found: list[R] = []
+        for one in pending:
+            if tell is not None:
+                tell(len(found), len(jobs))
+            found.append(result(one))
+        return found
 
     def peak_memory_mib(self) -> float:
         """Return the sum of all processes' largest resident sizes."""

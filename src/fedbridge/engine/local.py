@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Self, TypeVar
 
 from fedbridge.engine.hosts import Build, Crew, Hosts, result
-from fedbridge.engine.loop import Samples
+from fedbridge.engine.loop import Samples, Tell
 from fedbridge.models.commons import Commons
 from fedbridge.plane import Sample
 from fedbridge.server.admission import Refused
@@ -66,9 +66,11 @@ class LocalTransport:
         """Return nothing: whatever comes from here can be read."""
         return []
 
-    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+    def spread(
+        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+    ) -> list[R]:
         """Run a pure function on every job, shared out among the hosts, and keep the order."""
-        return self.hosts.spread(function, jobs)
+        return self.hosts.spread(function, jobs, tell)
 
     def save(self, folder: Path) -> None:
         """Let every client write its state into the folder."""

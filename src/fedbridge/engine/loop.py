@@ -13,6 +13,8 @@ from fedbridge.wire import Broadcast, Evaluation, Step, Upload
 
 J = TypeVar("J")
 R = TypeVar("R")
+Tell = Callable[[int, int], None]
+"""Is told (done, wanted) while something lasts."""
 Samples = dict[str, Sample]
 """Class ids and embeddings in the shared space, by client."""
 
@@ -42,7 +44,9 @@ class Transport(Protocol):
         """Return bytes up, bytes down and seconds of learning since the last call."""
         ...
 
-    def spread(self, function: Callable[[Commons, J], R], jobs: list[J], /) -> list[R]:
+    def spread(
+        self, function: Callable[[Commons, J], R], jobs: list[J], /, tell: Tell | None = None
+    ) -> list[R]:
         """Run a pure function on every job, in one or more processes, and keep the order."""
         ...
 

@@ -1,11 +1,13 @@
-"""Shows a run while it goes: a picture where the terminal can move, else line by line."""
+"""Shows a run while it goes: a picture where the terminal can move, else lines."""
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 from fedbridge.experiment import Experiment
+from fedbridge.live.lines import spoken
 from fedbridge.live.picture import picture
 from fedbridge.live.standing import Standing
 from fedbridge.live.watching import watched
@@ -20,32 +22,66 @@ Show = Callable[[Progress], None]
 @contextmanager
 def display(experiment: Experiment, console: "Console") -> Iterator[Show]:
     """Give what is to be told every step; meanwhile the console shows how the run stands."""
+    standing = _followed(experiment)
+    with logged(console), _shown(standing, console) as show:
+        yield _advancing(experiment, standing, show)
+
+
+@contextmanager
+def told(experiment: Experiment, say: Callable[[str], None]) -> Iterator[Show]:
+    """Give what is to be told every step; meanwhile it is said in lines how the run stands."""
+    standing = _followed(experiment)
+    with spoken(standing, say) as show:
+        yield _advancing(experiment, standing, show)
+
+
+def _followed(experiment: Experiment) -> Standing:
     standing = Standing(experiment.config)
     experiment.tell = standing.encode
     experiment.connect = watched(experiment.connect, standing)
-    moving = console.is_terminal and not console.is_dumb_terminal and not console.quiet
-    with logged(console), _moving(standing, console) if moving else _lines(console) as show:
+    return standing
 
-        def advance(progress: Progress) -> None:
-            standing.advance(progress, experiment.run.events())
-            show(progress)
 
-        yield advance
+def _advancing(experiment: Experiment, standing: Standing, show: Show) -> Show:
+    def advance(progress: Progress) -> None:
+        standing.advance(progress, experiment.run.events())
+        show(progress)
+
+    return advance
 
 
 @contextmanager
 def logged(console: "Console") -> Iterator[None]:
     """Show what the package says meanwhile, such as which download is under way."""
-    from rich.logging import RichHandler
-
-    log = logging.getLogger("fedbridge")
-    handler = RichHandler(console=console, show_time=False, show_level=False, show_path=False)
+    log, handler = logging.getLogger("fedbridge"), _Spoken(console)
     log.addHandler(handler)
     log.setLevel(logging.INFO)
     try:
         yield
     finally:
         log.removeHandler(handler)
+
+
+class _Spoken(logging.Handler):
+    """Prints what is logged as lines, which nothing breaks."""
+
+    def __init__(self, console: "Console") -> None:
+        super().__init__()
+        self._say = saying(console)
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._say(self.format(record))
+
+
+def saying(console: "Console") -> Callable[[str], None]:
+    """Return what prints a text as it is on a console."""
+    return partial(console.print, markup=False, highlight=False, soft_wrap=True)
+
+
+def _shown(standing: Standing, console: "Console") -> AbstractContextManager[Show]:
+    if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
+        return _moving(standing, console)
+    return spoken(standing, saying(console))
 
 
 @contextmanager
@@ -57,14 +93,3 @@ def _moving(standing: Standing, console: "Console") -> Iterator[Show]:
 
     with Live(console=console, get_renderable=now, refresh_per_second=4) as live:  # type: ignore[arg-type]
         yield lambda progress: live.refresh()
-
-
-@contextmanager
-def _lines(console: "Console") -> Iterator[Show]:
-    def line(progress: Progress) -> None:
-        step = progress.step
-        accuracy = progress.accuracy()  # before the first measurement there is none
-        place = f"task {step.task} round {step.round}"
-        console.print(f"{place}: {accuracy}" if accuracy else place)
-
-    yield line

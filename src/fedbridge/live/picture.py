@@ -21,7 +21,11 @@ REST = 8  # lines that are no clients'
 
 def picture(standing: Standing, height: int) -> "RenderableType":
     """Return what the terminal shows of a standing, at most about ``height`` lines."""
-    parts: list[RenderableType] = [_heading(standing), _bar(standing), _phase(standing)]
+    parts: list[RenderableType] = [
+        _heading(standing),
+        _bar(standing),
+        Text(f"now: {standing.doing}"),
+    ]
     if standing.seats:
         faults = min(FAULTS, len(standing.faults))
         parts.append(_clients(standing, max(3, height - REST - faults)))
@@ -51,15 +55,6 @@ def _bar(standing: Standing) -> Table:
     times = f"{duration(standing.elapsed)} gone, {rest} left"
     grid.add_row(place, ProgressBar(total=total, completed=done), times)
     return grid
-
-
-def _phase(standing: Standing) -> Text:
-    done, wanted = standing.counted
-    count = ""
-    if wanted:
-        what = "clients have answered" if standing.phase == "learn" else "items"
-        count = f": {done} of {wanted} {what}"
-    return Text(f"now: {standing.phase}{count}")
 
 
 def _clients(standing: Standing, most: int) -> Table:

@@ -31,6 +31,7 @@ class Standing:
     phase: str = "preparing"
     counted: tuple[int, int] = (0, 0)
     """How much of the phase is done, and of how much; (0, 0) where that is unknown."""
+    unit: str = "items"
     step: Step | None = None
     seats: dict[str, Seat] = field(default_factory=dict)
     progress: Progress | None = None
@@ -41,6 +42,14 @@ class Standing:
         self._first: float | None = None  # when the first exchange since the start began
         self._before = 0.0  # when the last step ended
         self._steps = 0
+
+    @property
+    def doing(self) -> str:
+        """What is going on, in words: ``the FM encodes: 3 of 9 items, 33 %``."""
+        done, wanted = self.counted
+        if not wanted:
+            return self.phase
+        return f"{self.phase}: {done} of {wanted} {self.unit}, {100 * done // wanted} %"
 
     @property
     def elapsed(self) -> float:
@@ -61,8 +70,12 @@ class Standing:
 
     def encode(self, done: int, wanted: int) -> None:
         """Take in how many items the FM has encoded."""
-        self.phase = "the FM encodes" if done < wanted else "preparing"
+        self.phase, self.unit = "the FM encodes" if done < wanted else "preparing", "items"
         self.counted = (done, wanted) if done < wanted else (0, 0)
+
+    def count(self, done: int, wanted: int) -> None:
+        """Take in how many models of a phase are done; one alone says nothing before its end."""
+        self.counted, self.unit = (done, wanted) if wanted > 1 else (0, 0), "models"
 
     def learn(self, step: Step, clients: Iterable[str]) -> None:
         """Begin an exchange with some of the clients; the others are away."""
@@ -71,7 +84,7 @@ class Standing:
         self.step = step
         for name, seat in self.seats.items():
             seat.doing = "learning" if name in asked else "away"
-        self.phase, self.counted = "learn", (0, len(asked))
+        self.phase, self.counted, self.unit = "learn", (0, len(asked)), "clients"
 
     def uploaded(self, client: str, task: int) -> None:
         """Take in that a client's upload is there."""

@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
-from fedbridge.engine.loop import Samples, Transport
+from fedbridge.engine.loop import Samples, Tell, Transport
 from fedbridge.experiment import Connect, Site
 from fedbridge.live.standing import Seat, Standing
 from fedbridge.models.commons import Commons
@@ -64,9 +64,11 @@ class Watched:
         """Return bytes up, bytes down and seconds of learning since the last call."""
         return self.transport.take_traffic()
 
-    def spread(self, function: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+    def spread(
+        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+    ) -> list[R]:
         """Run a pure function on every job and keep the order."""
-        return self.transport.spread(function, jobs)
+        return self.transport.spread(function, jobs, tell or self.standing.count)
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""

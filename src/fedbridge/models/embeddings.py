@@ -77,7 +77,10 @@ def embed_dataset(
         with _locked(folder):
             _prepare(folder, fm, dataset, shape)
             done = np.array(_open(folder, shape).done)
-            _encode(fm, dataset, wanted[~done[wanted]], batch, _Saver(folder, done, progress))
+            missing = wanted[~done[wanted]]
+            if progress is None and len(missing) > batch:
+                log.info("%s encodes %d items of %s", fm.name, len(missing), dataset.name)
+            _encode(fm, dataset, missing, batch, _Saver(folder, done, progress))
     return _open(folder, shape)
 
 

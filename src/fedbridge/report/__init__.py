@@ -2,6 +2,6 @@
 
 from fedbridge.report.figures import write_picture
 from fedbridge.report.page import write_page
-from fedbridge.report.tables import compare_markdown, compare_table, result_table
+from fedbridge.report.tables import Comparison, compare_markdown, result_table
 
-__all__ = ["compare_markdown", "compare_table", "result_table", "write_page", "write_picture"]
+__all__ = ["Comparison", "compare_markdown", "result_table", "write_page", "write_picture"]

@@ -2,13 +2,16 @@
 
 import json
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fedbridge.config import Config
 from fedbridge.report.folder import Run
-from fedbridge.report.wording import SIGNED, UNKNOWN, metric, percent
+from fedbridge.report.reached import reached
+from fedbridge.report.wording import SIGNED, UNKNOWN, elided, metric, percent
 
+LONGEST = 48  # signs of a setting's value that are shown
 # (predictor, metric) of each column
 COMPARED = (
     ("small", "final_accuracy"),
@@ -20,10 +23,20 @@ COMPARED = (
 )
 
 
+class Label(NamedTuple):
+    """A method's name, and what tells it from others of that name."""
+
+    name: str
+    notes: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
+
+
 class Line(NamedTuple):
     """One line of a comparison: a run, or the mean over a method's seeds."""
 
-    method: str
+    method: Label
     seed: str
     cells: tuple[str, ...]
     is_mean: bool = False
@@ -52,14 +65,14 @@ def mean_and_deviation(values: Sequence[float | None], signed: bool = False) -> 
     return f"{percent(statistics.mean(known), signed)} ± {percent(statistics.stdev(known))}"
 
 
-def _lines(label: str, runs: Sequence[Run], protocol: str) -> list[Line]:
-    lines = [_line(label, run, protocol) for run in runs]
+def _lines(label: Label, runs: Sequence[Run], protocol: str) -> list[Line]:
+    lines = [_line(_named(label, run, runs), run, protocol) for run in runs]
     # a seed that was run twice says nothing about the spread over seeds: it counts once
-    seeds = {run.config.seed: run.summary for run in runs if run.summary}
+    seeds = {run.config.seed: run for run in runs if run.summary}
     if len(seeds) > 1:
         cells = tuple(
             mean_and_deviation(
-                [getattr(s.measures(predictor, protocol), name) for s in seeds.values()],
+                [getattr(run.measures(predictor, protocol), name) for run in seeds.values()],
                 signed=name in SIGNED,
             )
             for predictor, name in COMPARED
@@ -68,15 +81,21 @@ def _lines(label: str, runs: Sequence[Run], protocol: str) -> list[Line]:
     return lines
 
 
-def _line(label: str, run: Run, protocol: str) -> Line:
-    if run.summary is None:
-        return Line(f"{label} (unfinished)", str(run.config.seed), (UNKNOWN,) * len(COMPARED))
-    summary = run.summary
-    cells = tuple(metric(summary.measures(p, protocol), name) for p, name in COMPARED)
+def _line(label: Label, run: Run, protocol: str) -> Line:
+    cells = tuple(metric(run.measures(p, protocol), name) for p, name in COMPARED)
     return Line(label, str(run.config.seed), cells)
 
 
-def _labels(runs: Sequence[Run]) -> list[str]:
+def _named(label: Label, run: Run, runs: Sequence[Run]) -> Label:
+    """Return a method's label with what is to be said of one of its runs."""
+    notes = [reached(run).words] if run.summary is None else []
+    twins = {str(other.folder) for other in runs if other.config.seed == run.config.seed}
+    if len(twins) > 1:
+        notes.insert(0, f"in {telling_part(str(run.folder), twins)}")
+    return Label(label.name, (*label.notes, *notes))
+
+
+def _labels(runs: Sequence[Run]) -> list[Label]:
     """Return each run's method, with the settings that tell it from others of that name."""
     several = len({run.config.data.name for run in runs}) > 1
     labels = []
@@ -86,16 +105,36 @@ def _labels(runs: Sequence[Run]) -> list[str]:
         others = [settings_of(config) for config in namesakes]
         telling = {key for key in own if any(other.get(key) != own[key] for other in others)}
         telling |= {"data.name"} if several else set()
-        notes = ", ".join(f"{key}={own[key]}" for key in own if key in telling)
-        labels.append(f"{run.config.name} ({notes})" if notes else run.config.name)
+        every = [settings_of(other.config) for other in runs]
+        notes = (f"{key}={_told(key, own[key], every)}" for key in own if key in telling)
+        labels.append(Label(run.config.name, tuple(notes)))
     return labels
 
 
+def _told(key: str, value: Any, every: Sequence[Mapping[str, Any]]) -> str:
+    return telling_part(str(value), {str(own[key]) for own in every if key in own})
+
+
+def telling_part(text: str, others: set[str]) -> str:
+    """Return a text, of a path only what tells it from others, cut in its middle if it is long."""
+    steps = zip(*(other.split("/") for other in others | {text}), strict=False)
+    alike = takewhile(lambda parts: len(set(parts)) == 1, steps)
+    common = "".join(f"{parts[0]}/" for parts in alike)
+    if len(others | {text}) > 1 and common:
+        kind, colon, _ = common.partition(":")
+        text = f"{kind + colon if colon else ''}…/{text.removeprefix(common)}"
+    return elided(text, LONGEST)
+
+
 def settings_of(config: Config) -> dict[str, Any]:
-    """Return the settings as ``a.b`` keys, without the seed and what no number depends on."""
+    """Return the settings as ``a.b.c`` keys, without the seed and what no number depends on."""
     tree = config.model_dump(mode="json", exclude={"seed", "engine", "track"})
-    sections = {key: value for key, value in tree.items() if isinstance(value, dict)}
-    flat = {key: value for key, value in tree.items() if key not in sections}
-    for section, values in sections.items():
-        flat |= {f"{section}.{key}": value for key, value in values.items()}
-    return flat
+    return dict(_flat(tree))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value

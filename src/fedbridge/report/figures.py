@@ -10,6 +10,7 @@ import numpy as np
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS
 from fedbridge.report.folder import Run, read_run
+from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, curve, select
 from fedbridge.report.svg import COLOURS, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import percent, short
@@ -85,7 +86,10 @@ def write_picture(run_folder: Path, path: Path) -> Path:
         _draw(axes, curves, limits_of(list(curves.values())))
         _label_ends(axes, curves)
         title = f"{run.config.name} on {run.config.data.title}: accuracy on all classes seen so far"
-        axes.set_title(short(title, 80), loc="left", fontweight="bold", pad=10)
+        title = short(title, 80) if run.summary else f"{short(title, 80)},\n{reached(run).words}"
+        axes.set_title(
+            short(title, 80 if run.summary else 140), loc="left", fontweight="bold", pad=10
+        )
         axes.set_xlabel("after task")
         date = {"Date": None} if ending == ".svg" else {}
         frame: dict[str, Any] = {"bbox_inches": "tight", "pad_inches": 0.15}

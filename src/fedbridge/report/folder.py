@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from pydantic import (
+from pydantic import (, RootModel
     BaseModel,
     ConfigDict,
     Field,
@@ -19,7 +19,8 @@ from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.events import read_events, unread
 from fedbridge.files import read_json
-from fedbridge.metrics import AccuracyRow
+from fedbridge.metrics import AccuracyRow, so_far, summarise
+from fedbridge.tasks import Tasks
 
 Found = TypeVar("Found", bound=BaseModel)
 
@@ -38,6 +39,12 @@ class Measures(Record):
     forgetting: float | None = None
     backward_transfer: float | None = None
     forward_transfer: float | None = None
+    temporal_retention: float | None = None
+    spatial_retention: float | None = None
+
+
+class Results(RootModel[dict[str, dict[str, Measures]]]):
+    """Metrics by predictor and protocol."""
 
 
 class Summary(Record):
@@ -55,10 +62,6 @@ class Summary(Record):
     bytes_down: int | None = None
     seconds: dict[str, float] = {}
     peak_memory_mib: float | None = None
-
-    def measures(self, predictor: str, protocol: str) -> Measures:
-        """Return the metrics of one predictor and protocol, all unknown where not measured."""
-        return self.results.get(predictor, {}).get(protocol, Measures())
 
 
 class Round(Record):
@@ -109,6 +112,12 @@ class Choice(Record):
         return self.taken / self.n
 
 
+class About(Record):
+    """What a run's data are: which tasks each client has, by slot, and of how many classes."""
+
+    tasks: dict[str, dict[int, int]] = {}
+
+
 class Alarm(Record):
     """A warning the run gave."""
 
@@ -155,6 +164,9 @@ class Events(NamedTuple):
     alarms: tuple[Alarm, ...]
     troubles: tuple[Trouble, ...]
     """Whatever was noted of single clients that is none of the above."""
+    about: About = About()
+    ended: str | None = None
+    """Why the run ended, where the last that it said is that it failed."""
 
     @property
     def refusals(self) -> tuple[Trouble, ...]:
@@ -173,6 +185,10 @@ class Run:
     scores: tuple[AccuracyRow, ...]
     events: Events
     summary: Summary | None
+    results: dict[str, dict[str, Measures]]
+    """All metrics by predictor and protocol; of an unfinished run, on the tasks so far."""
+    go_on: str
+    """The command that goes on with it."""
     space: Space | None = None
 
     @property
@@ -180,21 +196,43 @@ class Run:
         """The clients' names in their own order, as far as the run has mentioned them."""
         if self.summary:
             return self.summary.clients
-        return tuple(dict.fromkeys(score.client for score in self.scores))
+        return tuple(self.tasks) or tuple(dict.fromkeys(score.client for score in self.scores))
+
+    @property
+    def models(self) -> dict[str, str]:
+        """The small model of each client, as ``small.models`` names it."""
+        if self.summary:
+            return self.summary.models
+        named, clients = self.config.small.models, tuple(self.tasks) or self.config.data.clients
+        return {client: named[k % len(named)] for k, client in enumerate(clients or ())}
+
+    @property
+    def tasks(self) -> Tasks:
+        """The clients' tasks; empty where their data lie at sites."""
+        return self.events.about.tasks
+
+    def measures(self, predictor: str, protocol: str) -> Measures:
+        """Return the metrics of one predictor and protocol, all unknown where not measured."""
+        return self.results.get(predictor, {}).get(protocol, Measures())
 
 
 def read_run(folder: Path) -> Run:
     """Read a run's folder; raise UserError when it is none or a file in it is damaged."""
     run = runs.Run.open(folder)
-    summary, space = folder / runs.SUMMARY, folder / runs.EMBEDDINGS
+    path, space = folder / runs.SUMMARY, folder / runs.EMBEDDINGS
+    scores = tuple(runs.read_accuracy(folder))
+    summary = _parse(Summary, path) if path.is_file() else None
+    known = summary.results if summary else summarise(so_far(scores))
     return Run(
         folder=folder,
         config=run.config,
         config_text=(folder / runs.CONFIG).read_text(encoding="utf-8"),
         environment=_environment(folder / runs.ENVIRONMENT),
-        scores=tuple(runs.read_accuracy(folder)),
+        scores=scores,
         events=_sort(*read_events(folder / runs.EVENTS)),
-        summary=_parse(Summary, summary) if summary.is_file() else None,
+        summary=summary,
+        results=Results.model_validate(known).root,
+        go_on=run.go_on,
         space=_parse(Space, space) if space.is_file() else None,
     )
 
@@ -222,6 +260,7 @@ def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
     choices: dict[tuple[int, str], Choice] = {}
     troubles: dict[Trouble, None] = {}
     alarms: list[Alarm] = []
+    about = About()
     for event in known:
         try:
             match event["kind"]:
@@ -234,6 +273,8 @@ def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
                 case "accepted":
                     choice = Choice.model_validate(event)
                     choices[choice.task, choice.client] = choice
+                case "data":
+                    about = About.model_validate(event)
                 case "warning":
                     alarms.append(Alarm.model_validate(event))
                 case _ if "client" in event:
@@ -243,7 +284,9 @@ def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
     if unreadable and not any(alarm.message == unread(unreadable) for alarm in alarms):
         alarms.append(Alarm(message=unread(unreadable)))
     kept = tuple(rounds.values()), tuple(lessons.values()), tuple(choices.values())
-    return Events(*kept, tuple(alarms), tuple(troubles))
+    newest = known[-1] if known else {}
+    ended = str(newest.get("message", "")) if newest.get("kind") == "aborted" else None
+    return Events(*kept, tuple(alarms), tuple(troubles), about, ended)
 
 
 def _first_problem(error: ValidationError) -> str:

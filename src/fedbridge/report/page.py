@@ -11,11 +11,23 @@ from fedbridge.report.folder import Run, read_run
 from fedbridge.report.graph import graph
 from fedbridge.report.heat import HeatMap, heat_map
 from fedbridge.report.lessons import fusions, mean_weights, outcomes
-from fedbridge.report.series import Curve, curve, last, select
+from fedbridge.report.meaning import MEANING, RETENTION, retention
+from fedbridge.report.reached import reached
+from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
 from fedbridge.report.troubles import troubles
-from fedbridge.report.wording import METRICS, UNKNOWN, duration, metric, percent, short, size
+from fedbridge.report.wording import (
+    METRICS,
+    UNKNOWN,
+    duration,
+    metric,
+    metrics_of,
+    percent,
+    short,
+    size,
+)
 from fedbridge.report.writing import replacing
+from fedbridge.tasks import own_tasks_in_words, tasks_in_words
 
 MAIN = PROTOCOLS[0]
 GLOSSES = {
@@ -56,6 +68,10 @@ def render(run: Run) -> str:
         run=run,
         summary=run.summary,
         config=run.config,
+        stand=reached(run),
+        tasks=tasks_in_words(run.tasks, run.config),
+        own_tasks=own_tasks_in_words,
+        models=run.models,
         headline=_headline(run),
         gain=_gain(run),
         results=_results(run),
@@ -69,7 +85,10 @@ def render(run: Run) -> str:
         phases=_phases(run),
         alarms=_alarms(run),
         troubles=troubles(run.events.troubles),
-        METRICS=METRICS,
+        retention=retention(run),
+        metrics=metrics_of(run),
+        MEANING=MEANING,
+        RETENTION=RETENTION,
     )
 
 
@@ -80,9 +99,7 @@ def _headline(run: Run) -> list[tuple[str, str, float | None]]:
 
 def _accuracy(run: Run, predictor: str) -> float | None:
     """Return the final accuracy or, while the run is unfinished, that on the tasks so far."""
-    if run.summary:
-        return run.summary.measures(predictor, MAIN).final_accuracy
-    return last(curve(select(run.scores, predictor, MAIN)))
+    return run.measures(predictor, MAIN).final_accuracy
 
 
 def _gain(run: Run) -> float | None:
@@ -94,14 +111,14 @@ def _gain(run: Run) -> float | None:
 
 
 def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
-    """Return (protocol, [(predictor, metrics as text)]) of a finished run."""
-    if not run.summary:
+    """Return (protocol, [(predictor, metrics as text)]), nothing before the first measurement."""
+    if not run.results:
         return []
     return [
         (
             protocol,
             [
-                (p, [metric(run.summary.measures(p, protocol), name) for name in METRICS])
+                (p, [metric(run.measures(p, protocol), name) for name in METRICS])
                 for p in PREDICTORS
             ],
         )

@@ -32,11 +32,6 @@ def curve(scores: Iterable[AccuracyRow]) -> Curve:
     ]
 
 
-def last(points: Curve) -> float | None:
-    """Return the accuracy at the end of a curve, None where nothing was measured."""
-    return points[-1][1] if points else None
-
-
 def heat(scores: Sequence[AccuracyRow]) -> NDArray[np.float64]:
     """Return the mean over clients after task i (row, from 0) on task j (column, from 1).
 

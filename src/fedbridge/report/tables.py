@@ -1,71 +1,108 @@
 """Results in the terminal and as Markdown: one run, or many runs compared."""
 
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
-from fedbridge.report.comparison import COMPARED, Line, compare
-from fedbridge.report.folder import Measures, read_run
-from fedbridge.report.wording import METRICS, metric
+from fedbridge.report.comparison import COMPARED, Label, Line, compare
+from fedbridge.report.folder import read_run
+from fedbridge.report.meaning import remarks
+from fedbridge.report.reached import reached
+from fedbridge.report.wording import METRICS, elided, metric, metrics_of
 
 if TYPE_CHECKING:
+    from rich.console import Console, ConsoleOptions, RenderableType
     from rich.table import Table
 
+LEAST = 8  # signs of a name, however narrow the terminal
+NUMBER = len("58.3 ±1.4")
 HEADERS = ("method", "seed", *(f"{predictor} {METRICS[name]}" for predictor, name in COMPARED))
 
 
 def result_table(run_folder: Path) -> "Table":
     """Return one run's metrics in %, a row per protocol and predictor.
 
-    Raises UserError when the folder is no run; an unfinished run has dashes.
+    Raises UserError when the folder is no run. Of an unfinished run they are on the tasks so far;
+    what is not known yet is a dash.
     """
     from rich.markup import escape
 
     run = read_run(run_folder)
-    state = "" if run.summary else " (unfinished)"
+    stand = reached(run)
+    title = f"{elided(run.config.name, 60)}, seed {run.config.seed}"
+    title += "" if run.summary else f": {stand.words}"
     if refused := len(run.events.refusals):
-        state += f", {refused} {'message' if refused == 1 else 'messages'} refused"
-    table = _table(escape(f"{run.config.name}, seed {run.config.seed}{state}"))
+        title += f", {refused} {'message' if refused == 1 else 'messages'} refused"
+    table = _table(escape(title))
+    table.caption = escape("\n".join(remarks(run, stand)))
+    table.caption_justify = "left"
     table.add_column("in %", no_wrap=True)
-    _add_numbers(table, list(METRICS.values()))
+    _add_numbers(table, list(metrics_of(run).values()))
     for protocol in PROTOCOLS:
         table.add_row(f"[bold]{protocol}[/bold]")
         for predictor in PREDICTORS:
-            found = run.summary.measures(predictor, protocol) if run.summary else Measures()
-            values = [metric(found, name) for name in METRICS]
+            values = [metric(run.measures(predictor, protocol), name) for name in METRICS]
             end = predictor == PREDICTORS[-1]
             table.add_row(f"  {predictor}", *values, end_section=end)
     return table
 
 
-def compare_table(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> "Table":
-    """Return a row per run, by method, and mean ± standard deviation over each method's seeds.
+class Comparison:
+    """A row per run, by method, and mean ± standard deviation over each method's seeds.
 
-    Raises UserError when a folder is no run. The deviation is the sample's (n - 1); runs that
-    differ in more than seed and engine are never averaged.
+    As wide as what shows it has room for: where the methods' names and settings do not fit, they
+    are told below the rows, by numbers. The deviation is the sample's (n - 1); runs that differ
+    in more than seed and engine are never averaged.
     """
-    from rich.markup import escape
 
-    table = _table(_title(protocol))
-    table.add_column(HEADERS[0], overflow="fold")  # on a narrow terminal it alone gives way
-    table.add_column(HEADERS[1], justify="right", no_wrap=True)
-    _add_numbers(table, HEADERS[2:])
-    for lines in _compared(run_folders, protocol):
-        for line in lines:
-            style = "bold" if line.is_mean else None
-            end = line is lines[-1]
-            cells = [cell.replace("± ", "±") for cell in line.cells]
-            table.add_row(escape(line.method), line.seed, *cells, style=style, end_section=end)
-    return table
+    def __init__(self, run_folders: Sequence[Path], protocol: str = PROTOCOLS[0]) -> None:
+        """Raise UserError when a folder is no run."""
+        self.title = _title(protocol)
+        self.groups = _compared(run_folders, protocol)
+
+    def __rich_console__(
+        self, console: "Console", options: "ConsoleOptions"
+    ) -> "Iterator[RenderableType]":
+        """Yield the table and, where there is need, what its names stand for."""
+        from rich.text import Text
+
+        lines = [line for group in self.groups for line in group]
+        room = max(LEAST, options.max_width - _width_of_numbers(lines))
+        names = {line.method: str(line.method) for line in lines}
+        short = any(len(name) > room for name in names.values())
+        if short:
+            names = {label: f"{n} {label.name}" for n, label in enumerate(names, start=1)}
+        yield self._table({label: elided(name, room) for label, name in names.items()})
+        if short:
+            yield Text()
+        for number, label in enumerate(names if short else (), start=1):
+            words = f"{number} {': '.join(filter(None, (label.name, ', '.join(label.notes))))}"
+            yield Text("\n".join(_wrapped(words, options.max_width)))
+
+    def _table(self, names: "Mapping[Label, str]") -> "Table":
+        from rich.markup import escape
+
+        table = _table(self.title)
+        table.add_column(HEADERS[0], no_wrap=True)
+        table.add_column(HEADERS[1], justify="right", no_wrap=True)
+        _add_numbers(table, HEADERS[2:])
+        for lines in self.groups:
+            for line in lines:
+                style = "bold" if line.is_mean else None
+                cells = [cell.replace("± ", "±") for cell in line.cells]
+                name, end = escape(names[line.method]), line is lines[-1]
+                table.add_row(name, line.seed, *cells, style=style, end_section=end)
+        return table
 
 
 def compare_markdown(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> str:
-    """Return the comparison of ``compare_table`` as a Markdown table with its heading."""
+    """Return the same comparison as a Markdown table with its heading."""
     rows = [markdown_row(HEADERS), "|---|" + "---:|" * (len(HEADERS) - 1) + "\n"]
     for lines in _compared(run_folders, protocol):
         for line in lines:
-            cells = (line.method, line.seed, *line.cells)
+            cells = (str(line.method), line.seed, *line.cells)
             rows.append(markdown_row([f"**{c}**" for c in cells] if line.is_mean else cells))
     return f"{_title(protocol)}\n\n{''.join(rows)}"
 
@@ -76,6 +113,22 @@ def _title(protocol: str) -> str:
 
 def _compared(run_folders: Sequence[Path], protocol: str) -> list[list[Line]]:
     return compare([read_run(folder) for folder in run_folders], protocol)
+
+
+def _width_of_numbers(lines: Sequence[Line]) -> int:
+    """Return how many signs all columns but the first take, with what divides them."""
+    rows = [(line.seed, *line.cells) for line in lines]
+    heads = [max(map(len, header.split())) for header in HEADERS[1:]]
+    found = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    least = [0, *[NUMBER] * (len(heads) - 1)]
+    return sum(map(max, heads, found, least)) + len(heads)
+
+
+def _wrapped(words: str, width: int) -> list[str]:
+    """Return lines of a text, broken between words only."""
+    return textwrap.wrap(
+        words, width, subsequent_indent="  ", break_long_words=False, break_on_hyphens=False
+    )
 
 
 def _table(title: str) -> "Table":
@@ -96,7 +149,7 @@ def _add_numbers(table: "Table", headers: Sequence[str]) -> None:
     """Add columns of numbers, never broken; a heading's words stand below each other."""
     for header in headers:
         heading = header.replace(" ", "\n")
-        table.add_column(heading, justify="right", no_wrap=True, min_width=len("58.3 ±1.4"))
+        table.add_column(heading, justify="right", no_wrap=True, min_width=NUMBER)
 
 
 def markdown_row(cells: Sequence[str]) -> str:

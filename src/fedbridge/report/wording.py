@@ -3,7 +3,7 @@
 import math
 from typing import Any
 
-from fedbridge.report.folder import Measures
+from fedbridge.report.folder import Measures, Run
 
 METRICS = {
     "final_accuracy": "final accuracy",
@@ -16,6 +16,11 @@ SIGNED = ("backward_transfer", "forward_transfer")
 UNKNOWN = "–"
 ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""
+
+
+def metrics_of(run: Run) -> dict[str, str]:
+    """Return what the metrics are called: of an unfinished run the first is no final one."""
+    return METRICS if run.summary else METRICS | {"final_accuracy": "accuracy so\u00a0far"}
 
 
 def percent(value: float | None, signed: bool = False) -> str:
@@ -66,6 +71,14 @@ def fault(event: dict[str, Any]) -> str | None:
     who = [str(event["client"])] if "client" in event else []
     reason = str(event.get("reason") or event.get("message") or "no reason given")
     return f"{', '.join([*who, *place, kind])}: {reason}"
+
+
+def elided(text: str, length: int) -> str:
+    """Return a text of at most ``length`` signs, its middle left out where it is longer."""
+    if len(text) <= length:
+        return text
+    end = (length - 1) * 2 // 3  # names differ at their ends more often than at their beginnings
+    return f"{text[: length - 1 - end]}…{text[len(text) - end :]}"
 
 
 def short(name: str, length: int = 16) -> str:

@@ -105,7 +105,8 @@ def test_accuracy_so_far_and_time_left(tmp_path):
     assert entry.accuracy["small"] == pytest.approx(0.8)  # 6 of 10 at the end, 1 more each before
     assert entry.left == 20.0  # two tasks of ten seconds; preparing is no measure
     assert entry.seconds == 60.0
-    assert entry.forgetting is None
+    assert entry.forgetting == pytest.approx(0.1)  # the first task went from 9 to 8
+    assert entry.reached == "after task 2 of 4, being carried out, at step 2 of 4"
 
 
 def test_looking_does_not_keep_a_run_from_beginning(tmp_path):

@@ -7,7 +7,7 @@ from fedbridge.config import Data, load_config, parse_config
 from fedbridge.data import from_arrays, load_data
 from fedbridge.data.noting import note_data
 from fedbridge.data.public import public_set
-from fedbridge.data.scenario import build_scenario
+from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.errors import UserError
 from fedbridge.runs import Run
 from sites import pictures, write_csv
@@ -126,7 +126,7 @@ def test_a_run_whose_public_set_has_changed_is_not_gone_on_with(tmp_path):
     dataset = load_data(Data(name=from_arrays(TEXTS, [n % 2 for n in range(30)]).name))
     run = Run.create(tmp_path / "run", parse_config({"data": {"public": "none"}}, "test"))
     public = np.arange(12, dtype=np.uint16).reshape(3, 4)
-    note_data(run, dataset, public)
-    note_data(run, dataset, public.copy())
+    note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), public)
+    note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), public.copy())
     with pytest.raises(UserError, match=r"began with another public set .* data have changed"):
-        note_data(run, dataset, public + 1)
+        note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), public + 1)

@@ -74,15 +74,15 @@ def test_a_resumed_run_counts_its_own_steps_only(standing, clock):
 
 def test_a_round_as_it_goes(standing):
     standing.encode(3, 9)
-    assert "now: the FM encodes: 3 of 9 items" in lines(standing)
+    assert "now: the FM encodes: 3 of 9 items, 33 %" in lines(standing)
     standing.encode(9, 9)
     assert "now: preparing" in lines(standing)
     standing.learn(Step(1, 2), ["a"])
-    assert "now: learn: 0 of 1 clients have answered" in lines(standing)
+    assert "now: learn: 0 of 1 clients, 0 %" in lines(standing)
     assert any(line.startswith("task 1/2 round 2/2") for line in lines(standing))
     assert [seat.doing for seat in standing.seats.values()] == ["learning", "away"]
     standing.uploaded("a", 1)
-    assert "now: learn: 1 of 1 clients have answered" in lines(standing)
+    assert "now: learn: 1 of 1 clients, 100 %" in lines(standing)
     assert "a 1 uploaded – – –" in lines(standing)
     standing.fuse()
     assert "now: fuse" in lines(standing)

@@ -15,8 +15,8 @@ def test_a_finished_run_is_read_whole(make_run: MakeRun) -> None:
     run = read_run(make_run())
     assert run.summary is not None
     assert run.clients == ("a", "b")
-    assert run.summary.measures("large", "task-aware").forgetting == 0.0
-    assert run.summary.measures("huge", "task-aware").final_accuracy is None
+    assert run.measures("large", "task-aware").forgetting == 0.0
+    assert run.measures("huge", "task-aware").final_accuracy is None
     assert run.environment["seed"] == 0
     assert [(r.task, r.bytes_up) for r in run.events.rounds] == [(1, 2048), (2, 2048), (3, 2048)]
     assert len(run.events.lessons) == 6

@@ -9,7 +9,8 @@ import pytest
 
 from fedbridge.errors import UserError
 from fedbridge.report.page import write_page
-from fedbridge.runs import Run, read_accuracy
+from fedbridge.report.wording import METRICS
+from fedbridge.runs import Run, alone, read_accuracy
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -97,11 +98,22 @@ def test_the_page_has_the_right_numbers(make_run: MakeRun) -> None:
     assert "small 65.0 75.0 30.0 −30.0 0.0" in text
     assert "6.0 KiB and 3.0 KiB in all" in text
     assert "3 min 24 s in all, at most 12.5 MiB" in text
-    assert "75.0 % over time, – % across clients" in text
+    assert "75.0 % over time what the small models still know of the first task" in text
+    assert "– across clients how much the large side knows" in text
     assert "a holds few items (2 times)" in text
     assert "a cnn b cnn" in text
     assert "[scenario]" in text
-    assert "unfinished" not in text
+    assert "not finished" not in text
+
+
+def test_every_number_has_a_sentence_that_stands_on_the_page(make_run: MakeRun) -> None:
+    text = words(read(make_run()))
+    for header in METRICS.values():
+        assert text.count(f"{header} ") > 1  # above the column, and where it is explained
+    assert "forgetting how far a task lies at the end below its best before" in text
+    assert "Below 0, tasks ended better than they had ever been" in text
+    assert "mean over clients of A(T, 1) / A(1, 1), KR_t of arXiv 2312.16475" in text
+    assert "above, the task got better after it had been learnt" in text
 
 
 @pytest.mark.parametrize(
@@ -141,7 +153,19 @@ def test_clients_with_fewer_tasks_stay_in_the_mean_with_their_last_value(make_ru
 def test_the_facts_say_what_kind_of_tasks_there_are(make_run: MakeRun) -> None:
     scenario = {"tasks": 3, "repeats": 1, "kind": "domain-incremental"}
     text = words(read(make_run(settings={"scenario": scenario})))
-    assert "tasks 3 + 1 repeated × 2 classes, by domain" in text
+    assert "each 4 tasks of 2 classes, by domain, 1 of them repeated" in text
+
+
+def test_tasks_are_told_as_the_data_have_them(make_run: MakeRun) -> None:
+    folder = make_run(settings={"scenario": {"tasks": 3, "kind": "given"}})
+    text = words(read(folder))
+    assert "each up to 3 tasks, as the data have them large model" in text
+    assert "2 classes" not in text  # the default is no fact
+    tasks = {"a": {1: 4, 3: 1}, "b": {2: 3, 3: 3}}
+    Run.open(folder).event("data", name="d", items=9, classes=7, fingerprint="f", tasks=tasks)
+    text = words(read(folder))
+    assert "each 2 tasks of 1 to 4 classes large model" in text
+    assert "a cnn 2 tasks of 1 to 4 classes b cnn 2 tasks of 3 classes" in text
 
 
 def test_the_same_run_gives_the_same_page(make_run: MakeRun) -> None:
@@ -157,15 +181,37 @@ def test_names_from_users_are_text(make_run: MakeRun) -> None:
     assert any(label.startswith(EVIL) for label in page.labels)
 
 
-def test_an_unfinished_run_shows_what_is_there(make_run: MakeRun) -> None:
-    page = read(make_run(finished=False))
-    text = words(page)
-    assert "This run is unfinished" in text
-    assert "small 55.0 %" in text
-    assert "Accuracy so far" in text
+def after_two_tasks(folder: Path) -> Path:
+    """Take back what was measured after the third task."""
+    rows = read_accuracy(folder)
+    Run.open(folder).write_accuracy([row for row in rows if row.after_task <= 2])
+    return folder
+
+
+def test_an_unfinished_run_shows_what_is_known(make_run: MakeRun) -> None:
+    text = words(read(after_two_tasks(make_run(finished=False))))
+    assert "This run is not finished" in text
+    assert "Accuracy after task 2 of 3, stopped at step 3 of 6, on the test items" in text
+    assert "small 65.0 %" in text  # a 6, 8 and b 5, 7 of ten
+    assert "small 65.0 70.0 20.0 −20.0 0.0" in text
+    assert "small 75.0 80.0 20.0 −20.0 0.0" in text  # one more right with the task given
+    # the first task: a 6 of 8, b 5 of 7; the newest: large 6 and 5, small 8 and 7
+    assert "73.2 % over time" in text and "73.2 % across clients" in text
+    assert "accuracy so far" in text and "final accuracy" not in text
     assert "Time by phase" not in text
-    assert "average incremental" not in text
     assert "Who taught whom" in text
+    assert "Go on with it: fedbridge resume" in text
+
+
+def test_a_run_that_is_at_work_or_has_failed_says_so(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    Run.open(folder).event("aborted", message="large.model: must be another")
+    text = words(read(folder))
+    assert "This run has ended by an error large.model: must be another Step 3 of 6 is done" in text
+    with alone(folder):
+        text = words(read(folder))
+    assert "This run is being carried out Step 3 of 6 is done" in text
+    assert "Go on with it" not in text and "must be another Step" not in text
 
 
 def test_a_run_that_has_only_begun(make_run: MakeRun) -> None:
@@ -173,7 +219,7 @@ def test_a_run_that_has_only_begun(make_run: MakeRun) -> None:
     (folder / "accuracy.csv").unlink()
     (folder / "events.jsonl").unlink()
     page = read(folder)
-    assert "no accuracy so far" in words(page)
+    assert "no accuracy has been measured yet" in words(page)
     assert "svg" not in page.tags
 
 

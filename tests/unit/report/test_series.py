@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.metrics import AccuracyRow
-from fedbridge.report.series import curve, heat, last, select
+from fedbridge.report.series import curve, heat, select
 
 
 def row(client: str, after: int, on: int, correct: int, predictor: str = "small") -> AccuracyRow:
@@ -25,9 +25,7 @@ ROWS = [
 
 def test_curve_is_the_mean_over_clients_of_the_tasks_so_far() -> None:
     assert curve(ROWS) == [(1, pytest.approx(0.7)), (2, pytest.approx(0.55))]
-    assert last(curve(ROWS)) == pytest.approx(0.55)
     assert curve([]) == []
-    assert last([]) is None
 
 
 def test_every_client_counts_the_same_in_the_curve() -> None:

@@ -2,18 +2,17 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from rich.console import Console
-from rich.table import Table
+from rich.console import Console, RenderableType
 
 from fedbridge.errors import UserError
 from fedbridge.report.comparison import mean_and_deviation
-from fedbridge.report.tables import compare_markdown, compare_table, result_table
-from fedbridge.runs import Run
+from fedbridge.report.tables import Comparison, compare_markdown, result_table
+from fedbridge.runs import Run, read_accuracy
 
 MakeRun = Callable[..., Path]
 
 
-def printed(table: Table, width: int = 120) -> str:
+def printed(table: RenderableType, width: int = 120) -> str:
     console = Console(width=width, color_system=None)
     with console.capture() as capture:
         console.print(table)
@@ -48,10 +47,31 @@ def test_refused_uploads_are_counted_where_there_are_any(make_run: MakeRun) -> N
         assert said in printed(result_table(folder))
 
 
-def test_an_unfinished_run_has_dashes(make_run: MakeRun) -> None:
-    text = printed(result_table(make_run(finished=False)))
-    assert "(unfinished)" in text
-    assert lines_with(text, "together")[0] == ["together", *"–––––"]
+def test_an_unfinished_run_shows_what_is_known_and_why_it_ended(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    rows = read_accuracy(folder)
+    Run.open(folder).write_accuracy([row for row in rows if row.after_task <= 2])
+    text = printed(result_table(folder))
+    assert "fedbridge, seed 0: after task 2 of 3, stopped at step 3 of 6" in text
+    # a 6, 8 and b 5, 7 of ten after two tasks; the task that was only looked at does not count
+    assert lines_with(text, "small")[0] == ["small", "65.0", "70.0", "20.0", "−20.0", "0.0"]
+    Run.open(folder).event("aborted", message="[x] is wrong")
+    text = printed(result_table(folder))
+    assert "ended by an error at step 3 of 6" in text and "error: [x] is wrong" in text
+
+
+def test_before_the_first_measurement_there_are_dashes(make_run: MakeRun) -> None:
+    folder = make_run(finished=False)
+    (folder / "accuracy.csv").unlink()
+    text = " ".join(printed(result_table(folder)).split())
+    assert "before the first task was measured, stopped at step 3 of 6" in text
+    assert "together – – – – – " in text
+
+
+def test_retention_is_explained_below_the_table(make_run: MakeRun) -> None:
+    text = printed(result_table(make_run()))
+    assert "knowledge retention 75.0 % over time" in text
+    assert "over time: first task at the end / when learnt; above 100 % it rose" in text
 
 
 def test_tables_lose_nothing_at_80_columns(make_run: MakeRun) -> None:
@@ -59,19 +79,19 @@ def test_tables_lose_nothing_at_80_columns(make_run: MakeRun) -> None:
         make_run(f"{s}", settings={"seed": s, "name": "a-long-name"}, finals=finals(0.5 + s))
         for s in (0, 1)
     ]
-    for table in (result_table(folders[0]), compare_table(folders)):
+    for table in (result_table(folders[0]), Comparison(folders)):
         text = printed(table, 80)
-        assert "…" not in text
+        assert "a-long-name" in text
         assert text.split().count("transfer") == 2
     # mean and deviation of 0.5 and 1.5: sqrt(2 * 0.5 * 0.5) = 0.7071
     numbers = ["mean", "100.0", "±70.7", "70.0", "±0.0", "80.0", "±0.0", "25.0", "±0.0"]
-    assert lines_with(text, "±70.7")[0][1:] == [*numbers, "−12.5", "±0.0", "–"]
+    assert lines_with(text, "±70.7")[0][2:] == [*numbers, "−12.5", "±0.0", "–"]
 
 
 def test_names_are_not_console_markup(make_run: MakeRun) -> None:
     folder = make_run(settings={"name": "[red]x[/red]"})
     assert "[red]x[/red]" in printed(result_table(folder))
-    assert "[red]x[/red]" in printed(compare_table([folder]))
+    assert "[red]x[/red]" in printed(Comparison([folder]))
 
 
 def test_mean_and_sample_deviation_over_seeds(make_run: MakeRun) -> None:
@@ -87,7 +107,7 @@ def test_mean_and_sample_deviation_over_seeds(make_run: MakeRun) -> None:
     assert rows[-1][3] == "**70.0 ± 0.0**"
     assert rows[-1][6] == "**−12.5 ± 0.0**"
     assert rows[-1][7] == "**–** |"
-    assert "60.0 ±10.0" in printed(compare_table(folders))
+    assert "60.0 ±10.0" in printed(Comparison(folders))
 
 
 def test_methods_stand_apart_and_one_seed_has_no_mean(make_run: MakeRun) -> None:
@@ -132,8 +152,52 @@ def test_data_sets_are_named_where_they_differ(make_run: MakeRun) -> None:
 def test_an_unfinished_run_is_shown_but_not_averaged(make_run: MakeRun) -> None:
     folders = [make_run("a", finals=finals(0.6)), make_run("b", finished=False)]
     text = compare_markdown(folders)
-    assert "| fedbridge (unfinished) | 0 | – |" in text
+    stand = "after task 3 of 3, stopped at step 3 of 6"
+    assert f"| fedbridge (in …/b, {stand}) | 0 | 55.0 |" in text
+    assert "| fedbridge (in …/a) | 0 | 60.0 |" in text
     assert "**mean**" not in text
+
+
+def several(make_run: MakeRun, count: int) -> list[Path]:
+    name, place = "a-long-name-of-an-experiment-with-averages", "/home/somebody/projects/hospital"
+    return [
+        make_run(
+            f"run-{k}",
+            settings={
+                "name": f"{name}-{k // 2}",
+                "data": {
+                    "name": f"csv:{place}/site-{k}/measurements.csv",
+                    "own": {"label": "x", "text": "t"},
+                },
+            },
+        )
+        for k in range(count)
+    ]
+
+
+@pytest.mark.parametrize("width", [80, 160])
+@pytest.mark.parametrize("count", [2, 4, 6])
+def test_long_names_are_shortened_and_never_broken(
+    make_run: MakeRun, count: int, width: int
+) -> None:
+    folders = several(make_run, count)
+    lines = [line.rstrip() for line in printed(Comparison(folders), width).splitlines()]
+    assert max(map(len, lines)) <= width
+    assert sum(" 55.0 " in line for line in lines) == count  # a line for each run
+    for k in range(count):
+        # the folders that all have in common are left out, and what differs is in one piece
+        assert sum(f"data.name=csv:…/site-{k}/measurements.csv" in line for line in lines) == 1
+        assert any(f"a-long-name-of-an-experiment-with-averages-{k // 2}" in line for line in lines)
+
+
+def test_what_is_short_stands_in_the_table(make_run: MakeRun) -> None:
+    one = make_run("one", finals=finals(0.6), settings={"name": "x"})
+    two = make_run("two", finals=finals(0.8), settings={"name": "x", "learner": {"memory": 0}})
+    text = printed(Comparison([one, two]), 120)
+    assert lines_with(text, "(learner.memory=0)")[0][:3] == ["x", "(learner.memory=0)", "0"]
+    assert lines_with(printed(Comparison([one, two]), 80), "learner.memory=0") == [
+        ["2", "x:", "learner.memory=0"]
+    ]
 
 
 def test_markdown_cells_cannot_break_out(make_run: MakeRun) -> None:
@@ -148,7 +212,7 @@ def test_the_other_protocol(make_run: MakeRun) -> None:
 
 
 def test_a_folder_that_is_no_run(tmp_path: Path) -> None:
-    for table in (result_table, lambda folder: compare_table([folder])):
+    for table in (result_table, lambda folder: Comparison([folder])):
         with pytest.raises(UserError, match=r"config\.toml"):
             table(tmp_path)
 
