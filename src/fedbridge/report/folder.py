@@ -4,12 +4,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, Self, TypeVar
 
-from pydantic import (, RootModel
+from pydantic import (
     BaseModel,
     ConfigDict,
     Field,
     FiniteFloat,
     NonNegativeInt,
+    RootModel,
     ValidationError,
     model_validator,
 )
