@@ -46,7 +46,7 @@ def word_of(value: Any) -> str:
         if isinstance(known, kinds):
             return spelled(known)
     found = "no value" if known is None else f"{type(value).__name__} {value!r:.40}"
-    raise UserError(f"must hold words, numbers or dates, found {found}")
+    raise UserError(f"must hold numbers, words or dates, found {found}")
 
 
 def is_missing(value: Any, words: Collection[str] = MISSING) -> bool:
@@ -143,7 +143,7 @@ def _decoded(data: bytes) -> str:
         return _spelled(data.decode())
     except UnicodeDecodeError:
         raise UserError(
-            f"must hold words, numbers or dates, found bytes that are no UTF-8 ({data!r:.40})"
+            f"must hold numbers, words or dates, found bytes that are no UTF-8 ({data!r:.40})"
         ) from None
 
 
