@@ -154,9 +154,7 @@ def _given(items: Any, missing: Collection[str], notice: Notice) -> _Given:
 
 def _texts(values: list[Any], missing: Collection[str]) -> _Given:
     for number, text in enumerate(values):
-        if (
-            is_missing(text, missing) and text != ""
-        ):  # an empty one is told with all that are broken
+        if is_missing(text, missing):
             raise UserError(f"items: must be texts, found none ({text!r}) at item {number}")
         if not isinstance(text, str):
             raise UserError(
