@@ -14,8 +14,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from fedbridge.errors import UserError
 
 RULES = 2
@@ -119,6 +117,8 @@ def _of_number(number: float | Decimal) -> str:
 
 
 def _unwrapped(value: Any) -> Any:
+    import numpy as np  # the command's help needs no arrays
+
     if isinstance(value, np.datetime64 | np.timedelta64):
         return _of_moment(value)
     if isinstance(value, np.floating):
@@ -130,11 +130,10 @@ def _unwrapped(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
-def _of_moment(value: np.datetime64 | np.timedelta64) -> Any:
-    if np.isnat(value):
+def _of_moment(value: Any) -> Any:
+    if str(value) == "NaT":
         return None
-    kind = "datetime64" if isinstance(value, np.datetime64) else "timedelta64"
-    coarse = value.astype(f"{kind}[us]")
+    coarse = value.astype(f"{type(value).__name__}[us]")
     return coarse.item() if coarse == value else str(value).replace("T", " ")
 
 

@@ -157,5 +157,5 @@ def test_classes_of_a_config_are_spelled_as_data_are():
     tree = {"data": data | {"classes": [decomposed, 3, "4.0"], "public_items": 9}}
     config = parse_config(tree | {"scenario": {"clients": 1}}, "test")
     assert config.data.classes == ("B\u00e4r", "3", "4")
-    with pytest.raises(UserError, match="data.classes must name each once"):
+    with pytest.raises(UserError, match=r"data.classes must name each once"):
         parse_config({"data": data | {"classes": ["B\u00e4r", decomposed], "public_items": 9}}, "t")

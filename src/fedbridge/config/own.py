@@ -24,6 +24,10 @@ FIELDS = {
 """The settings that mean something to each kind."""
 
 
+OLDER_DEFAULTS = {"separator": ","}
+"""What runs of older releases have written out."""
+
+
 Side = Annotated[int, Field(ge=32)]
 
 
@@ -113,7 +117,8 @@ def _check_fields(section: Section, where: str, name: str, of: str) -> None:
     """Raise ValueError if something is set that means nothing to data of this name."""
     known, default = FIELDS.get(kind_of(name), ()), type(section)()
     for field in type(section).model_fields:
-        if field not in known and getattr(section, field) != getattr(default, field):
+        unset = getattr(default, field), OLDER_DEFAULTS.get(field)
+        if field not in known and getattr(section, field) not in unset:
             fitting = [f"{kind}:" for kind, fields in FIELDS.items() if field in fields]
             close = difflib.get_close_matches(name.partition(":")[0], FIELDS, n=1)
             raise ValueError(

@@ -67,7 +67,7 @@ EXACT = WHOLE | {
 
 
 @pytest.mark.parametrize(
-    "columns", [WHOLE, FLOATS, TEXTS, EXACT], ids="whole floats texts exact".split()
+    "columns", [WHOLE, FLOATS, TEXTS, EXACT], ids=["whole", "floats", "texts", "exact"]
 )
 @pytest.mark.parametrize("kind", ["csv", "parquet", "huggingface", "sql"])
 def test_whole_numbers_are_the_same_words_however_they_are_held(
@@ -132,8 +132,8 @@ def test_numbers_of_few_bits_have_the_digits_that_a_csv_file_has(tmp_path, make)
 @pytest.mark.parametrize(
     ("values", "found"),
     [
-        (arrow.array([[1], [2], [3]]), r"column 'label' must hold numbers, words or dates, found list"),
-        (arrow.array([{"a": 1}] * 3), r"column 'label' must hold numbers, words or dates, found dict"),
+        (arrow.array([[1], [2], [3]]), r"column 'label' must hold .* or dates, found list"),
+        (arrow.array([{"a": 1}] * 3), r"column 'label' must hold .* or dates, found dict"),
         (arrow.array([b"\xff\xfe"] * 3), r"column 'label' must .* found bytes that are no UTF-8"),
     ],
 )  # fmt: skip

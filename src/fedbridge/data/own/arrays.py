@@ -100,6 +100,8 @@ def _labels(
     if classes is None:
         return named
     known = [word_of(name) for name in classes]
+    if len(set(known)) < len(known):
+        raise UserError(f"classes: must name each class once, found {known}")
     return [_class_name(number, word, known) for number, word in enumerate(named)]
 
 
