@@ -14,8 +14,6 @@ from decimal import Decimal
 from functools import lru_cache
 from typing import Any
 
-import numpy as np
-
 from fedbridge.errors import UserError
 
 RULES = 2
@@ -46,7 +44,7 @@ def word_of(value: Any) -> str:
         if isinstance(known, kinds):
             return spelled(known)
     found = "no value" if known is None else f"{type(value).__name__} {value!r:.40}"
-    raise UserError(f"must hold words, numbers or dates, found {found}")
+    raise UserError(f"must hold numbers, words or dates, found {found}")
 
 
 def is_missing(value: Any, words: Collection[str] = MISSING) -> bool:
@@ -119,6 +117,8 @@ def _of_number(number: float | Decimal) -> str:
 
 
 def _unwrapped(value: Any) -> Any:
+    import numpy as np  # the command's help needs no arrays
+
     if isinstance(value, np.datetime64 | np.timedelta64):
         return _of_moment(value)
     if isinstance(value, np.floating):
@@ -130,11 +130,10 @@ def _unwrapped(value: Any) -> Any:
     return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 
-def _of_moment(value: np.datetime64 | np.timedelta64) -> Any:
-    if np.isnat(value):
+def _of_moment(value: Any) -> Any:
+    if str(value) == "NaT":
         return None
-    kind = "datetime64" if isinstance(value, np.datetime64) else "timedelta64"
-    coarse = value.astype(f"{kind}[us]")
+    coarse = value.astype(f"{type(value).__name__}[us]")
     return coarse.item() if coarse == value else str(value).replace("T", " ")
 
 
@@ -143,7 +142,7 @@ def _decoded(data: bytes) -> str:
         return _spelled(data.decode())
     except UnicodeDecodeError:
         raise UserError(
-            f"must hold words, numbers or dates, found bytes that are no UTF-8 ({data!r:.40})"
+            f"must hold numbers, words or dates, found bytes that are no UTF-8 ({data!r:.40})"
         ) from None
 
 

@@ -66,6 +66,17 @@ def test_a_written_config_means_the_same_anywhere(tmp_path, monkeypatch):
         ),
         (own("digits", broken="skip"), "data.own.broken is only for"),
         (
+            own("parquet:t.parquet", text="a", encoding="cp1252"),
+            "data.own.encoding is only for data.name = csv:...",
+        ),
+        (own("folder:p", decimal=","), "data.own.decimal is only for data.name = csv: or parquet:"),
+        (own("csv:t.csv", text="a", decimal=";"), "data.own.decimal: Input should be '.' or ','"),
+        (
+            own("csv:t.csv", text="a", decimal=",", thousands=","),
+            "decimal and thousands must differ, found ',' as both",
+        ),
+        (own("csv:t.csv", text="a", encoding="hex"), "must be an encoding such as utf-8, utf-16"),
+        (
             own("csv:t.csv", text="a", date="b"),
             "scenario.kind: must be 'given' where data.own.date says which task an item is of",
         ),
@@ -110,3 +121,7 @@ def test_what_does_not_go_together_is_refused(tree, expected):
 )
 def test_a_typo_is_answered_with_what_was_meant(tmp_path, text, expected):
     assert expected in refused(tmp_path, text)
+
+
+def test_what_older_releases_wrote_out_is_still_read():
+    assert parse_config(own("digits", separator=","), "c.toml").data.own.separator == ","

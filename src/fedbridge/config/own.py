@@ -26,6 +26,10 @@ HUB_FIELDS = {"hf": ("levels", "broken"), "set": ("levels", "broken")}
 """The same of a public set that is a Hugging Face data set, by what its name begins with."""
 
 
+OLDER_DEFAULTS = {"separator": ","}
+"""What runs of older releases have written out."""
+
+
 Side = Annotated[int, Field(ge=32)]
 
 
@@ -123,7 +127,8 @@ def _check_fields(
     kind, colon, _ = name.partition(":")
     known, default = fields_of.get(kind if colon else "", ()), type(section)()
     for field in type(section).model_fields:
-        if field not in known and getattr(section, field) != getattr(default, field):
+        unset = getattr(default, field), OLDER_DEFAULTS.get(field)
+        if field not in known and getattr(section, field) not in unset:
             fitting = [f"{kind}:" for kind, fields in fields_of.items() if field in fields]
             close = difflib.get_close_matches(kind, fields_of, n=1)
             raise ValueError(

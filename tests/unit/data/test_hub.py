@@ -463,3 +463,45 @@ def test_deep_pictures_are_asked_about_and_scaled(tmp_path):
     found = load(name, levels=(-1000, 3000))
     assert len(np.unique(found.groups)) == 4
     assert abs(found.inputs.mean() - 127.5) < 5
+
+
+# -- words
+
+
+def test_words_are_spelled_as_everywhere(tmp_path):
+    kinds = {"text": TEXT, "y": TEXT, "place": TEXT, "who": datasets.Value("int64")}
+    columns = {
+        "text": ["a", "b", "c"],
+        "y": ["B\u00e4r", "Ba\u0308r", " 3.0 "],
+        "place": ["x", "x ", "y"],
+        "who": [1, 2, 1],
+    }
+    found = load(
+        saved(tmp_path / "set", table(kinds, **columns)), content="text", label="y",
+        domain="place", group="who",
+    )  # fmt: skip
+    assert (found.classes, found.labels.tolist()) == (("3", "B\u00e4r"), [1, 1, 0])
+    assert found.domain_names == ("x", "y")
+    assert found.groups.tolist() == [0, 1, 0]
+
+
+def test_words_for_nothing_are_no_label(tmp_path):
+    kinds = {"text": TEXT, "label": TEXT}
+    made = table(kinds, text=["a", "b", "c", "d"], label=["x", "NA", "y", "None"])
+    name = saved(tmp_path / "set", made)
+    with pytest.raises(UserError) as caught:
+        load(name, content="text")
+    assert (
+        "'label' is missing in 2 of 4 (all 1, all 3), by the words 'NA', 'None' of "
+        "data.hub.missing; data.hub.splits" in str(caught.value)
+    )
+    assert load(name, content="text", missing=()).classes == ("NA", "None", "x", "y")
+
+
+def test_announced_classes_may_have_any_name_but_not_two_the_same(tmp_path):
+    kinds = {"text": TEXT, "label": classes("None", "B\u00e4r", "Ba\u0308r")}
+    name = saved(tmp_path / "set", table(kinds, text=["a", "b"], label=[0, 1]))
+    assert load(name).classes == ("None", "B\u00e4r")
+    name = saved(tmp_path / "other", table(kinds, text=["a", "b"], label=[2, 1]))
+    with pytest.raises(UserError, match="must not give two classes one name"):
+        load(name)

@@ -136,7 +136,7 @@ def test_a_cache_without_them_is_told(cache, monkeypatch, tmp_path):
         (["p", "q"], [0, 1], {"levels": (0, 1)}, "levels: is only for pictures, found (0.0, 1.0)"),
         (np.zeros((2, 4, 4, 7), np.uint8), [0, 1], {}, "must have 1, 3 or 4 channels, last, or 1"),
         (np.zeros(3), [0, 1, 0], {}, "items: must be pictures"),
-        (["", "b", "c"], [0, 1, 0], {}, "from_arrays: 1 cannot be used: item 0: must have a cont"),
+        (["", "b", "c"], [0, 1, 0], {}, "items: must be texts, found none ('') at item 0"),
         ({"a": [1, 2], "b": [1]}, [0, 1], {}, "must be of one length, found {'a': 2, 'b': 1}"),
         (np.zeros((2, 49)), [0, 1], {}, "must have 1 to 48 columns, found 49"),
         (["p", "q"], [1, 1], {}, "there must be at least two classes, found '1' (2)"),

@@ -130,3 +130,17 @@ def test_a_run_whose_public_set_has_changed_is_not_gone_on_with(tmp_path):
     note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), public.copy())
     with pytest.raises(UserError, match=r"began with another public set .* data have changed"):
         note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), public + 1)
+
+
+def test_a_run_says_what_was_found_out_of_its_tables(tmp_path, caplog):
+    path = tmp_path / "t.csv"
+    path.write_text(
+        "text;label\n" + "".join(f"note {n};{'ab'[n % 2]}\n" for n in range(9)) + "x;NA\n"
+    )
+    own = {"text": "text", "broken": "skip"}
+    dataset = load_data(Data(name=f"csv:{path}", own=own))
+    run = Run.create(tmp_path / "run", parse_config({"data": {"public": "none"}}, "test"))
+    with caplog.at_level("INFO"):
+        note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), np.zeros((1, 1), np.uint16))
+    assert "csv:t.csv: read ';' as what stands between values; data.own.separator" in caplog.text
+    assert "csv:t.csv: missing in column 'label': 1 of 10 ('NA' 1)" in caplog.text

@@ -164,7 +164,7 @@ def test_groups_on_both_sides_are_refused_with_their_places():
     [
         ({"split": ["train", "dev"]}, "split: item 1 must say 'train' or 'test', found 'dev'"),
         ({"split": ["train"]}, "split: must have a value for each of 2 items, found 1"),
-        ({"spilt": ["train", "test"]}, "takes domains, tasks, groups, split, found spilt"),
+        ({"spilt": ["train", "test"]}, "takes domains, tasks, groups, split, missing, found spilt"),
     ],
 )
 def test_arrays_that_say_something_else_are_refused(about, words):

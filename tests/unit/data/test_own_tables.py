@@ -106,7 +106,15 @@ def test_another_separator(tmp_path):
     path = tmp_path / "t.csv"
     path.write_text("text;label\none;a\ntwo;b\n")
     assert load(path, text="text", separator=";").items == ("one", "two")
-    assert "must be one of the columns text;label, found 'label'" in refused(path, text="text")
+    found = load(path, text="text")
+    assert found.items == ("one", "two")
+    assert found.notes.guessed == (
+        "';' as what stands between values; data.own.separator states it",
+    )
+    assert refused(path, text="text", separator=",").endswith(
+        "must be one of the columns text;label, found 'label'; the header reads as one column: did "
+        "you mean data.own.separator = ';'?"
+    )
 
 
 def test_a_typo_in_a_column_is_answered_with_what_was_meant(tmp_path):

@@ -108,3 +108,39 @@ def test_a_refused_task_leaves_nothing_behind(settings):
 def test_what_it_keeps_is_for_its_owner_only(settings):
     whole(settings)
     assert settings.state.stat().st_mode & 0o077 == 0
+
+
+def test_a_client_does_not_go_on_with_items_that_were_read_otherwise(tmp_path, settings):
+    from fedbridge.data.site.arriving import WholeStream
+
+    def stream(of) -> WholeStream:
+        holding = whole(of)
+        return WholeStream("north", holding.tasks, holding=holding)
+
+    first = stream(settings)
+    stream(settings).load(first.state())
+    first.load([])  # pictures are read as they were when nothing was noted
+    task(tmp_path / "p" / "c", ["cat", "dog"])
+    stream(settings).load(first.state())  # a task has come
+    (tmp_path / "p" / "a" / "cat" / "0-0.png").unlink()
+    other = settings.model_copy(update={"data": settings.data.model_copy(update={"seed": 1})})
+    with pytest.raises(UserError, match="has learnt from items that were read otherwise"):
+        stream(other).load(first.state())
+
+
+def test_tables_of_an_older_release_are_not_gone_on_with(tmp_path):
+    from fedbridge.data.site.arriving import WholeStream
+
+    write_csv(tmp_path / "t.csv", rows(80))
+    text = site(tmp_path, kind="csv", path="t.csv", text="text", task="task")
+    holding = whole(text, Frame.of(common("text")))
+    with pytest.raises(UserError, match="or by the rules of an older release"):
+        WholeStream("north", holding.tasks, holding=holding).load([])
+
+
+def test_other_rules_for_tables_are_another_folder(tmp_path, monkeypatch):
+    write_csv(tmp_path / "t.csv", rows(80))
+    text = site(tmp_path, kind="csv", path="t.csv", text="text", task="task")
+    before = whole(text, Frame.of(common("text"))).folder
+    monkeypatch.setattr("fedbridge.data.site.holding.RULES", 99)
+    assert whole(text, Frame.of(common("text"))).folder != before

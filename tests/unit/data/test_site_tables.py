@@ -134,7 +134,7 @@ def test_labels_of_numbers_are_words(tmp_path):
     [
         (b"text,label\na,b,c\n", "line 2: must have a value for each column of the header"),
         (b"text,label\na\n", "line 2: must have a value for each column of the header"),
-        (b"text,label\n\xff,b\n", "must be a CSV file in UTF-8"),
+        (b"text,label\n\x81,b\n", "must be a CSV file in UTF-8, found neither that nor cp1252"),
         (b"text,label\n", "must have rows, found none"),
     ],
 )

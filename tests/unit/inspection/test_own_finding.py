@@ -7,7 +7,7 @@ import tomli_w
 from rich.console import Console
 
 from fedbridge.inspection import inspect_file, show, write_inspection
-from sites import pictures, rows, task, write_csv
+from sites import common, pictures, rows, site_file, task, with_config, write_csv
 
 
 @pytest.fixture
@@ -93,3 +93,42 @@ def test_tasks_have_the_names_that_the_data_give_them(config, tmp_path):
     used = sum(task.counts.sum() for task in found.tasks)
     assert used + found.public == 200
     assert "'patches' reads image, but the data set" in found.skipped
+
+
+GERMAN = "temp;label;who\n" + "".join(
+    f"{30 + n % 7},{n % 10};{('cat', 'dog', 'NA', 'Dog')[n % 4]};p{n}\n" for n in range(80)
+)
+WORDS = [
+    "values that are missing: 1",
+    "  column 'label': 20 of 80 ('NA' 20)",
+    "  label: 'dog' and 'Dog' differ in case, blanks or last zeros alone",
+    'states it, "." says that they are words',
+    "  ';' as what stands between values; data",
+]
+
+
+def test_what_a_table_leaves_open_is_shown_in_the_terminal_and_on_the_page(
+    config, tmp_path, capsys
+):
+    (tmp_path / "t.csv").write_text(GERMAN)
+    path = config(data={"name": "csv:t.csv"}, features=["temp"], group="who", broken="skip")
+    found = inspect_file(path, overrides=["large.head='none'", "small.models=['bag']"])
+    assert found.classes == ("Dog", "cat", "dog")
+    show(found, Console(width=300))
+    told = capsys.readouterr().out
+    assert [word for word in WORDS if word not in told] == []
+    write_inspection(found, tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "<h2>Values that are missing: 1</h2>" in page
+    assert "20 of 80 (&#39;NA&#39; 20)" in page
+
+
+def test_what_a_table_of_a_site_leaves_open_is_shown_too(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text(GERMAN)
+    site_file(tmp_path, kind="csv", path="t.csv", features=["temp"], group="who")
+    found = inspect_file(with_config(tmp_path, common("text")))
+    show(found, Console(width=300))
+    told = capsys.readouterr().out
+    assert [word for word in WORDS if word not in told] == []
+    assert "t.csv: line 4: must have a label, found none" in found.unusable[0]
+    assert any("found 'Dog'; did you mean 'dog'?" in line for line in found.unusable)

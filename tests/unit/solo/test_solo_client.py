@@ -155,3 +155,16 @@ def test_a_damaged_folder_is_refused(tmp_path):
     (forged / "manifest.json").write_text(json.dumps(manifest | {"files": digests(forged)}))
     with pytest.raises(UserError, match="cannot be read as a client"):
         fedbridge.load(forged)
+
+
+def test_classes_are_words_whatever_holds_them():
+    import torch
+
+    one = client()
+    x, y = items(0, 1)
+    numbers = torch.tensor(y)
+    one.learn(x, numbers)
+    assert one.classes == ("0", "1")
+    assert one.score(x, numbers.double()) == one.score(x, y) == one.predictor.score(x, numbers)
+    with pytest.raises(UserError, match=r"hand over y.argmax\(1\)"):
+        one.learn(x, torch.eye(2)[numbers])

@@ -118,6 +118,8 @@ def _labels(
     if classes is None:
         return named
     known = [word_of(name) for name in classes]
+    if len(set(known)) < len(known):
+        raise UserError(f"classes: must name each class once, found {known}")
     return [_class_name(number, word, known) for number, word in enumerate(named)]
 
 
@@ -172,9 +174,7 @@ def _given(items: Any, missing: Collection[str], notice: Notice, levels: Levels)
 
 def _texts(values: list[Any], missing: Collection[str]) -> _Given:
     for number, text in enumerate(values):
-        if (
-            is_missing(text, missing) and text != ""
-        ):  # an empty one is told with all that are broken
+        if is_missing(text, missing):
             raise UserError(f"items: must be texts, found none ({text!r}) at item {number}")
         if not isinstance(text, str):
             raise UserError(

@@ -22,7 +22,7 @@ BLOCK = 20_000  # records that pandas returns at once
 PIECE = 1 << 20  # bytes that are looked at at once
 OTHERS = 1000  # records of which columns that are not read are looked at too
 MANY = 50_000  # different values that are looked at
-ROW, SHORT, LONG, BLANK = range(4)  # what a record may be
+ROW, RAGGED, BLANK = range(3)  # what a record may be
 BOMS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     *((bom, "utf-32") for bom in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
@@ -80,14 +80,15 @@ def csv_records(layout: Layout) -> Iterator[tuple[str, Record | None]]:
     """Yield the place and the values of each row, None where it does not fit the header."""
     with _words(layout.path):
         rows = _rows(layout)
+        next(rows)
         for line, kind in zip(layout.lines, layout.kinds, strict=True):
             place = f"{layout.path}: line {line}"
-            values = () if kind == LONG else next(rows, None)
+            values = next(rows, None)
             if values is None:
                 raise _unlike(place)
             if kind == ROW:
                 yield place, dict(zip(layout.places, values, strict=True))
-            elif kind != BLANK:
+            elif kind == RAGGED:
                 yield place, None
         if next(rows, None) is not None:
             raise _unlike(str(layout.path))
@@ -98,10 +99,10 @@ def _unlike(place: str) -> UserError:
 
 
 def _rows(layout: Layout) -> Iterator[tuple[Any, ...]]:
-    """Yield what pandas reads of each record that is not too long, every value a text."""
+    """Yield what pandas reads of each record, every value a text; of ragged ones what is there."""
     import pandas
 
-    with layout.path.open(encoding=layout.encoding, newline="") as file:
+    with layout.path.open(encoding=layout.encoding) as file:
         try:
             blocks = pandas.read_csv(
                 file,
@@ -110,17 +111,18 @@ def _rows(layout: Layout) -> Iterator[tuple[Any, ...]]:
                 names=range(layout.columns),
                 index_col=False,
                 usecols=sorted(layout.places.values()),
-                skiprows=layout.before,
+                skiprows=layout.before - 1,  # the header tells how wide the table is
                 skip_blank_lines=False,
                 dtype=object,
                 na_filter=False,
-                on_bad_lines="skip",
                 chunksize=BLOCK,
             )
             for block in blocks:
                 yield from zip(*(block[n].tolist() for n in layout.places.values()), strict=True)
         except pandas.errors.EmptyDataError:
             return
+        except pandas.errors.ParserError as error:
+            raise UserError(f"{layout.path}: must be CSV: {error}") from error
 
 
 @dataclass
@@ -211,7 +213,7 @@ def _kind(fields: list[str], columns: int) -> int:
         return ROW
     if not fields or (len(fields) == 1 and not fields[0].strip()):
         return BLANK
-    return SHORT if len(fields) < columns else LONG
+    return RAGGED
 
 
 def _encoding(path: Path, settings: CSVColumns, notice: Notice) -> str:
@@ -261,7 +263,7 @@ def _fault(path: Path, encoding: str) -> UnicodeDecodeError | None:
 
 def _text(path: Path, encoding: str, where: str) -> Iterator[str]:
     """Yield the lines of a file; raise UserError if it holds what no text does."""
-    with path.open(encoding=encoding, newline="") as file:
+    with path.open(encoding=encoding) as file:
         for line in file:
             if "\0" in line:
                 raise UserError(

@@ -21,7 +21,7 @@ from fedbridge.data.store import Images, Origin, Part, Texts
 from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
 from fedbridge.rng import seed_for
-from fedbridge.words import alike
+from fedbridge.words import alike, composed
 
 TRAIN, VALIDATION, TEST = range(3)
 SIDES = ("train", "validation", "test")
@@ -224,7 +224,7 @@ def _content(
     if isinstance(content, Encoded):
         picture = decode_picture(content)
         return draw(picture, frame.side), draw(picture, frame.size), pixels_digest(picture)
-    text = content.text if isinstance(content, Cells) else content.strip()
+    text = content.text if isinstance(content, Cells) else composed(content.strip())
     if not text:
         raise UserError("must have a content, found an empty one")
     tokens = content.tokens if isinstance(content, Cells) else tokenize(text)
