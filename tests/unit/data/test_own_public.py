@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedbridge.config import Data, load_config, parse_config
 from fedbridge.data import from_arrays, load_data
@@ -130,3 +131,16 @@ def test_a_run_whose_public_set_has_changed_is_not_gone_on_with(tmp_path):
     note_data(run, dataset, public.copy())
     with pytest.raises(UserError, match=r"began with another public set .* data have changed"):
         note_data(run, dataset, public + 1)
+
+
+def test_deep_public_pictures_have_levels_of_their_own(tmp_path):
+    (tmp_path / "p").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        scan = rng.random((9, 9)).astype(np.float32) * 3000
+        Image.fromarray(scan).save(tmp_path / "p" / f"{number}.tif")
+    private = rng.integers(0, 256, (60, 40, 40, 3), np.uint8)
+    assert "data.public_own.levels = [" in refused(f"folder:{tmp_path / 'p'}", items=private)
+    levels = {"public_own": {"levels": [0, 3000]}}
+    public = drawn(f"folder:{tmp_path / 'p'}", items=private, **levels)
+    assert abs(public.inputs.mean() - 127.5) < 6

@@ -157,3 +157,24 @@ def test_pictures_within_parquet(tmp_path):
     arrow.parquet.write_table(arrow.Table.from_pylist(made), path)
     for column in "ab":
         assert load(path, image=column).inputs[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_deep_pictures_of_a_table_have_levels(tmp_path):
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(8):
+        values = rng.integers(-1000, 3001, (12, 12)).astype(np.int32)
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, "TIFF")
+        (tmp_path / f"{number}.tif").write_bytes(file.getvalue())
+        made.append({"file": f"{number}.tif", "bytes": file.getvalue(), "label": "xy"[number % 2]})
+    path = tmp_path / "t.parquet"
+    arrow.parquet.write_table(arrow.Table.from_pylist(made), path)
+    named = write_csv(tmp_path / "t.csv", [{k: row[k] for k in ("file", "label")} for row in made])
+    found = []
+    for where, column in ((path, "bytes"), (path, "file"), (named, "file")):
+        message = refused(where, image=column)
+        assert "mode I, values from -9" in message and "data.own.levels = [-9" in message
+        found.append(load(where, image=column, levels=(-1000, 3000)))
+    assert all(np.array_equal(one.inputs, found[0].inputs) for one in found)
+    assert len(np.unique(found[0].groups)) == 8 and abs(found[0].inputs.mean() - 127.5) < 6
