@@ -161,6 +161,8 @@ def _known(values: NDArray[Any], white: int | None, setting: str, kind: str) -> 
 
 def _example(low: float, high: float, kind: str) -> str:
     """Return levels that would show all of a range: those of so many bits, if it is of integers."""
+    if kind == "f" and 1 < high <= WHITE[8] and low >= 0:
+        return f"0, {WHITE[8]}"
     if kind == "f" or low < 0:
         return f"{low:g}, {high:g}"
     return f"0, {(1 << int(high).bit_length()) - 1}"

@@ -138,6 +138,15 @@ def test_pictures_that_a_table_names(tmp_path):
     assert (data.modality, data.labels.tolist()) == ("image", [0, 0, 1, 1])
 
 
+def test_paths_may_be_written_as_on_windows(tmp_path):
+    made = [{"file": f"p\\{c}\\{p.name}", "label": c}
+            for c in ("cat", "dog") for p in pictures(tmp_path / "p", c, 2)]  # fmt: skip
+    path = write_csv(tmp_path / "t.csv", made)
+    assert load(path, image="file").labels.tolist() == [0, 0, 1, 1]
+    path = write_csv(tmp_path / "u.csv", [*made, {"file": "..\\u.csv", "label": "cat"}])
+    assert "picture must lie in the table's folder" in refused(path, image="file")
+
+
 def test_a_picture_that_changes_is_read_anew(tmp_path):
     files = [p for c in ("cat", "dog") for p in pictures(tmp_path / "p", c, 2)]
     made = [{"file": f"p/{p.parent.name}/{p.name}", "label": p.parent.name} for p in files]

@@ -166,6 +166,8 @@ def _picture(folder: Path, value: Any, levels: Levels) -> Encoded:
     if isinstance(data, bytes):
         return Encoded(lambda: data, levels)
     path = folder / str(data)
+    if "\\" in str(data) and not path.exists():  # as Windows writes paths
+        path = folder / str(data).replace("\\", "/")
     if not path.resolve().is_relative_to(folder.resolve()):
         raise UserError(f"picture must lie in the table's folder, found {str(data)!r}")
     if not path.exists():
