@@ -6,8 +6,8 @@ PAGE = "docs/{page}.md"
 """Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
 TOPICS: dict[str, str] = {
     "pictures-of-unknown-depth": (
-        r"black and white cannot be known|the upper 8 are read|\blevels: |that is black and a larger"
-        r"|pages; save each|must be numbers, found|in every pixel|black and a larger white"
+        r"black and white cannot be known|the upper 8 are read|\blevels: "
+        r"|black and a larger|pages; save each|must be numbers, found|in every pixel"
     ),
     "settings-of-a-deployment": (
         r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
@@ -57,7 +57,8 @@ TOPICS: dict[str, str] = {
     "parts-that-share-items": r"in common|official division|must not be on both sides",
     "the-data-set-is-unknown": r"data\.(name|domains):|is not cached",
     "a-label-or-a-value-is-wrong": (
-        r"data\.classes|must have a (label|content|value|text|picture)|must hold (numbers|dates|one)"
+        r"data\.classes|must have a (label|content|value|text|picture)"
+        r"|must hold (numbers|dates|one)"
     ),
     "a-sites-database": r"data\.url_variable|the database refuses|table or query|single SELECT",
     "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",
