@@ -190,6 +190,8 @@ def _values(value: dict[str, Any]) -> str:
         return f"`{json.dumps(value['const'])}`"
     if "enum" in value:
         return ", ".join(f"`{json.dumps(one)}`" for one in value["enum"])
+    if "prefixItems" in value:
+        return f"[{', '.join(map(_values, value['prefixItems']))}]"
     if value["type"] == "array":
         return f"list of: {_values(value['items'])}"
     bounds = [f"{words} {value[key]:g}" for key, words in BOUNDS.items() if key in value]

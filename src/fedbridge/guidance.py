@@ -5,6 +5,10 @@ import re
 PAGE = "docs/{page}.md"
 """Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
 TOPICS: dict[str, str] = {
+    "pictures-of-unknown-depth": (
+        r"black and white cannot be known|the upper 8 are read|\blevels: "
+        r"|black and a larger|pages; save each|must be numbers, found|in every pixel"
+    ),
     "settings-of-a-deployment": (
         r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
     ),
@@ -54,14 +58,15 @@ TOPICS: dict[str, str] = {
         r"data\.own|scenario\.kind|'given'|has the (tasks|domains) .*; found|task or date"
         r"|data have changed|^(items|labels|classes|domains|tasks|groups|split): |must lie in|data itself|at least two classes"
         r"|of a client must have a test|picture must lie|must not end|no such file or folder"
-        r"|say 'train' or 'test'|the folders 'train'"
+        r"|say 'train' or 'test'|the folders 'train'|with folders in them"
     ),
     "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
     "who-is-there-when": r"scenario\.(joins|leaves|repeats|effort|amount)|at most one value",
-    "parts-that-share-items": r"in common|official division",
+    "parts-that-share-items": r"in common|official division|must not be on both sides",
     "the-data-set-is-unknown": r"data\.(name|domains):|is not cached",
     "a-label-or-a-value-is-wrong": (
-        r"data\.classes|must have a (label|content|value)|must hold (numbers|dates|one)"
+        r"data\.classes|must have a (label|content|value|text|picture)"
+        r"|must hold (numbers|dates|one)"
     ),
     "a-sites-database": r"data\.url_variable|the database refuses|table or query|single SELECT",
     "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",

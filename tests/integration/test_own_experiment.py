@@ -4,12 +4,14 @@ import json
 
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_runs import conduct, table, tiny
 
 from fedbridge.data import from_arrays
 from fedbridge.errors import UserError
 from fedbridge.finished import predictor_of_run
 from fedbridge.metrics import PROTOCOLS
+from fedbridge.predictor import load_predictor
 from fedbridge.runs import Run, read_accuracy
 from sites import pictures, rows, write_csv
 
@@ -92,3 +94,30 @@ def test_a_run_whose_data_have_changed_is_not_resumed(tmp_path):
     pictures(tmp_path / "p", "dog", 20)
     conduct(tmp_path / "run")
     assert Run.open(tmp_path / "run").folder.joinpath("summary.json").is_file()
+
+
+def test_deep_pictures_are_learnt_and_new_ones_read_the_same_way(tmp_path):
+    pixels, labels = blocks(240)
+    for number, (picture, label) in enumerate(zip(pixels, labels, strict=True)):
+        path = tmp_path / "scans" / "abcd"[label] / "deep" / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(picture.astype(np.int32) * 16 - 1000).save(path)
+    own = {"levels": [-1000, 3080], "side": 32}
+    config = tiny(
+        data={"name": f"folder:{tmp_path / 'scans'}", "own": own},
+        scenario={"clients": 1, "tasks": 2, "classes_per_task": 2},
+        small={"models": ["mlp"], "dimension": 32},
+        training={"rounds": 1},
+    )
+    conduct(tmp_path / "run", config)
+    predictor = predictor_of_run(tmp_path / "run")
+    assert predictor.reading.levels == (-1000, 3080)
+    predictor.save(tmp_path / "kept")
+    kept = load_predictor(tmp_path / "kept")
+    files = sorted((tmp_path / "scans").rglob("*.tif"))
+    shown = [np.asarray(Image.open(path)) for path in files]
+    bright = [((values + 1000) // 16).astype(np.uint8) for values in shown]
+    answers = kept.predict(files)
+    assert answers == kept.predict(shown) == kept.predict(bright)
+    right = [path.parent.parent.name == answer for path, answer in zip(files, answers, strict=True)]
+    assert np.mean(right) > 0.9

@@ -34,6 +34,12 @@ def test_a_refused_setting_leads_to_its_topic(tmp_path, setting, topic):
     ("message", "topic"),
     [
         (
+            "p: 9 cannot be used: a.tif: cannot be read (ValueError: mode F, values from "
+            "0 to 9: which values are black and white cannot be known; data.own.levels = [0, 255], "
+            "or what they are, says it). data.own.broken = 'skip' leaves them out",
+            "pictures-of-unknown-depth",
+        ),
+        (
             "p: of 9 items 1 cannot be used: a.txt: must be a picture (png), found .txt. "
             "data.own.broken = 'skip' leaves them out",
             "your-own-data-do-not-fit",

@@ -65,6 +65,9 @@ def test_a_written_config_means_the_same_anywhere(tmp_path, monkeypatch):
             "separator is only for data.name = csv",
         ),
         (own("digits", broken="skip"), "data.own.broken is only for"),
+        (own("csv:t.csv", text="a", levels=[0, 9]), "data.own.levels is only for pictures, found"),
+        (own("folder:p", levels=[9, 0]), "data.own.levels: must be the value that is black and a"),
+        (own("hf:a/b", levels=[0, 9]), "data.own.levels is only for data.name = folder: or"),
         (
             own("parquet:t.parquet", text="a", encoding="cp1252"),
             "data.own.encoding is only for data.name = csv:...",

@@ -68,6 +68,7 @@ def decode_picture(encoded: Encoded, most: int = MOST_PIXELS) -> "Image":
     width, height = picture.size
     if width * height > most:
         raise ValueError(f"must have at most {most:,} pixels, found {width} x {height}")
+    _require_one(picture)
     halved = not _is_deep(picture) and any(";16" in str(tile) for tile in picture.tile)
     picture.load()
     ImageOps.exif_transpose(picture, in_place=True)  # a copy would not know its format
@@ -160,6 +161,8 @@ def _known(values: NDArray[Any], white: int | None, setting: str, kind: str) -> 
 
 def _example(low: float, high: float, kind: str) -> str:
     """Return levels that would show all of a range: those of so many bits, if it is of integers."""
+    if kind == "f" and 1 < high <= WHITE[8] and low >= 0:
+        return f"0, {WHITE[8]}"
     if kind == "f" or low < 0:
         return f"{low:g}, {high:g}"
     return f"0, {(1 << int(high).bit_length()) - 1}"
@@ -191,6 +194,19 @@ def _white(picture: "Image", tags: Any) -> int | None:
     if picture.mode == "F" or (picture.mode == "I" and picture.format not in ("PPM", "PNG")):
         return None
     return (1 << 12) - 1 if tags.get(BITS) == (12,) else WHITE[16]
+
+
+def _require_one(picture: "Image") -> None:
+    """Raise ValueError if a TIFF has several pages of one size: a stack, no thumbnails."""
+    pages = getattr(picture, "n_frames", 1) if picture.format == "TIFF" else 1
+    if pages == 1:
+        return
+    first = picture.size
+    picture.seek(1)
+    second = picture.size
+    picture.seek(0)
+    if first == second:
+        raise ValueError(f"must be one picture, found {pages} pages; save each as a file")
 
 
 def _check_colours(picture: "Image", levels: Levels) -> None:

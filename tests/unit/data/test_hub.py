@@ -14,7 +14,7 @@ import pyarrow
 import pytest
 from PIL import Image
 
-from fedbridge.config import Data, Hub, parse_config
+from fedbridge.config import Data, Hub, PublicHub, parse_config
 from fedbridge.data import load_dataset, to_download, verify_dataset
 from fedbridge.data.hub_rows import read_rows
 from fedbridge.data.pixels import draw
@@ -214,7 +214,9 @@ def test_labels_must_be_discrete_and_rows_must_be_there(tmp_path):
     rows = table({"text": TEXT, "y": datasets.Value("float32")}, text=["x"], y=[0.5])
     with pytest.raises(UserError, match=r"data\.hub\.label: .*'y' must hold classes, texts or int"):
         load(saved(tmp_path / "float", rows), label="y")
-    with pytest.raises(UserError, match="data.hub.splits: .* must have rows, found none in 'all'"):
+    with pytest.raises(
+        UserError, match=r"data\.hub\.splits: .* must have rows, found none in 'all'"
+    ):
         read_rows("hf:a/b", {"all": pictures(0).select([])}, Hub())
 
 
@@ -458,7 +460,9 @@ def test_deep_pictures_are_asked_about_and_scaled(tmp_path):
         cells.append({"bytes": file.getvalue(), "path": None})
     rows = table({"img": PICTURE, "y": classes("a", "b")}, img=cells, y=[0, 1, 0, 1])
     name = saved(tmp_path / "set", rows)
-    with pytest.raises(UserError, match=r"all 0: .*mode I, values from -\d+ to .* data\.hub\.levels"):
+    with pytest.raises(
+        UserError, match=r"all 0: .*mode I, values from -\d+ to .* data\.hub\.levels"
+    ):
         load(name)
     found = load(name, levels=(-1000, 3000))
     assert len(np.unique(found.groups)) == 4
@@ -505,3 +509,32 @@ def test_announced_classes_may_have_any_name_but_not_two_the_same(tmp_path):
     name = saved(tmp_path / "other", table(kinds, text=["a", "b"], label=[2, 1]))
     with pytest.raises(UserError, match="must not give two classes one name"):
         load(name)
+
+
+def test_a_public_set_of_the_hub_has_levels_of_its_own(tmp_path):
+    cells = []
+    for number in range(3):
+        file = io.BytesIO()
+        Image.fromarray(np.full((9, 9), 100.0 * number, np.float32)).save(file, "TIFF")
+        cells.append({"bytes": file.getvalue(), "path": None})
+    name = saved(tmp_path / "set", table({"img": PICTURE, "y": classes("a")}, img=cells, y=[0] * 3))
+    with pytest.raises(UserError, match=r"data\.public_own\.levels = \["):
+        load_dataset(name, hub=PublicHub())
+    found = load_dataset(name, hub=PublicHub(levels=(0, 200)))
+    assert found.inputs[:, 0, 0, 0].tolist() == [0, 128, 255]
+    tree = {"data": {"public": name, "public_items": 3, "public_own": {"levels": [0, 200]}}}
+    assert parse_config(tree, "test").data.public_own.levels == (0, 200)
+    tree["data"]["public_own"] = {"side": 64}
+    with pytest.raises(
+        UserError, match=r"data\.public_own\.side is only for data\.public = folder:"
+    ):
+        parse_config(tree, "test")
+
+
+def test_pictures_read_by_other_rules_are_read_anew(tmp_path, monkeypatch):
+    name = saved(tmp_path / "set", pictures(0, 1))
+    load(name)
+    load(name, broken="skip")
+    monkeypatch.setattr("fedbridge.data.hub.PIXELS", 0)
+    load(name)
+    assert len(list((tmp_path / "cache" / "data-v1" / "hf").iterdir())) == 2

@@ -129,8 +129,18 @@ def test_a_cache_without_them_is_told(cache, monkeypatch, tmp_path):
         (PIXELS, LABELS, {"tasks": [1]}, "tasks: must have a value for each of 6 items, found 1"),
         (PIXELS, LABELS, {"classes": "ab"}, "labels: must be numbers from 0 to 1 with classes"),
         (PIXELS * 0.9, LABELS, {}, "items: pictures: float64 from 0 to 229.5: which values are"),
-        (PIXELS.astype(int) * 9, LABELS, {}, "cannot be known; levels = [0, 4095], or what they are, says it"),
-        (PIXELS.astype(int) // 16, LABELS, {}, "int64 from 0 to 15: which values are black and white"),
+        (
+            PIXELS.astype(int) * 9,
+            LABELS,
+            {},
+            "cannot be known; levels = [0, 4095], or what they are, says it",
+        ),
+        (
+            PIXELS.astype(int) // 16,
+            LABELS,
+            {},
+            "int64 from 0 to 15: which values are black and white",
+        ),
         (np.full((2, 4, 4), np.nan), [0, 1], {}, "a number in every pixel, found 32 without (NaN)"),
         (PIXELS, LABELS, {"levels": (5, 5)}, "levels must be the value that is black and a larger"),
         (["p", "q"], [0, 1], {"levels": (0, 1)}, "levels: is only for pictures, found (0.0, 1.0)"),
@@ -148,3 +158,18 @@ def test_what_does_not_fit_is_refused_and_not_kept(cache, items, labels, more, e
     assert expected in str(caught.value)
     arrays = cache / "data-v1" / "own" / "arrays"
     assert not arrays.exists() or not list(arrays.iterdir())
+
+
+def test_levels_scale_arrays_and_stay_with_the_data():
+    scans = PIXELS.astype(np.float32)[..., 0] * 4 - 500
+    made = from_arrays(scans, LABELS, levels=(-500, 520))
+    assert made.own.levels == (-500, 520)
+    assert np.array_equal(load(made).items, load(from_arrays(PIXELS[..., 0], LABELS)).items)
+    assert parse_config({"data": made.model_dump()}, "test").data.levels == (-500, 520)
+
+
+def test_as_many_groups_as_scans_in_an_array():
+    scans = np.random.default_rng(0).integers(0, 65536, (80, 9, 9)).astype(np.uint16)
+    data = load(from_arrays(scans, np.arange(80) % 2))
+    assert len(np.unique(data.groups)) == 80
+    assert abs(data.items.mean() - 127.5) < 2

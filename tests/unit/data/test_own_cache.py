@@ -107,3 +107,20 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder):
     assert "set FEDBRIDGE_CACHE to another folder and run again" in done.stdout
     assert prepared(folder) == []
     assert len(load(folder)) == 40
+
+
+def test_what_systems_leave_in_folders_changes_nothing(folder):
+    load(folder)
+    (kept,) = prepared(folder)
+    (folder / "cat" / "Thumbs.db").touch()
+    (folder / "__MACOSX").mkdir()
+    (folder / "__MACOSX" / "._cat").touch()
+    load(folder)
+    assert prepared(folder) == [kept]
+
+
+def test_pictures_read_by_other_rules_are_read_anew(folder, monkeypatch):
+    load(folder)
+    monkeypatch.setattr("fedbridge.data.own.PIXELS", 0)
+    load(folder)
+    assert len(prepared(folder)) == 2

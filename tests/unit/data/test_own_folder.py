@@ -158,3 +158,123 @@ def test_the_folder_itself_may_be_a_link(folder):
 def test_an_unknown_domain_is_refused_with_those_there_are(folder):
     with pytest.raises(UserError, match="has the domains all, each to be named once; found"):
         load(folder, ("cat",))
+
+
+# -- folders within classes, links, litter
+
+
+def test_a_class_may_have_folders_of_its_own(tmp_path):
+    root = task(tmp_path / "p", ["cat", "dog"], 2)
+    pictures(root / "cat" / "indoors", "cat", 1, seed=1)
+    pictures(root / "cat" / "images", "dog", 1, seed=2)
+    data = load(root)
+    assert data.labels.tolist() == [0, 0, 0, 0, 1, 1]
+    assert {"cat/indoors/cat/1-0.png", "cat/images/dog/2-0.png"} < set(data.places)
+
+
+def test_classes_with_folders_in_every_layout(tmp_path):
+    root = tmp_path / "p"
+    for place in ("train/a/t1", "test/a/t1"):
+        for label in ("cat", "dog"):
+            pictures(root / place / label / "images", label, 1, seed=len(place))
+    data = load(root, layout="split/domain/task/class/file")
+    assert (data.classes, data.domain_names, data.task_names) == (("cat", "dog"), ("a",), ("t1",))
+    assert sorted(data.split.tolist()) == [0, 0, 1, 1]
+
+
+def test_a_division_that_the_layout_forgets_is_told(tmp_path):
+    for part in ("train", "test"):
+        task(tmp_path / "p" / part, ["cat", "dog"], 2, seed=len(part))
+    assert refused(tmp_path / "p") == (
+        f"{tmp_path / 'p'}: must have a folder for each class, found 'test', 'train' with folders "
+        f"in them; layout = 'split/class/file' reads 'train' and 'test' so"
+    )
+
+
+def test_a_level_that_the_layout_forgets_is_warned_of(tmp_path, caplog):
+    for site in ("north", "south"):
+        task(tmp_path / "p" / site, ["cat", "dog"], 2, seed=len(site))
+    load(tmp_path / "p")
+    assert "north, south are read as classes, although each has the folders cat, dog" in caplog.text
+    caplog.clear()
+    load(task(tmp_path / "q", ["cat", "dog"], 2))
+    assert "read as classes" not in caplog.text
+
+
+LITTER = ("__MACOSX", "cat/__MACOSX", ".cache")
+LEFT = ("Thumbs.db", "cat/desktop.ini", "dog/.DS_Store", "dog/thumbs.DB", "._cat")
+
+
+def test_litter_is_no_class_and_no_fault(folder):
+    before = load(folder)
+    for place in LITTER:
+        (folder / place).mkdir()
+        (folder / place / "._0-0.png").write_bytes(b"none")
+    for place in LEFT:
+        (folder / place).touch()
+    after = load(folder)
+    assert (after.fingerprint, after.broken) == (before.fingerprint, ())
+
+
+def test_links_within_the_tree_are_counted_among_the_bad_files(folder):
+    (folder / "cat" / "again.png").symlink_to(folder / "dog" / "0-0.png")
+    (folder / "cat" / "loop").symlink_to(folder / "cat")
+    (folder / "cat" / "up").symlink_to(folder)
+    (folder / "cat" / "ghost.png").symlink_to(folder / "nothing.png")
+    (folder / "cat" / "a.png").symlink_to("b.png")
+    (folder / "cat" / "b.png").symlink_to("a.png")
+    (folder / "eel").symlink_to("/")
+    message = refused(folder)
+    assert "of 13 items 7 cannot be used" in message and "eel: must lie in" in message
+    data = load(folder, broken="skip")
+    assert len(data) == 6 and data.classes == ("cat", "dog")
+    told = {line.partition(": ")[0]: line.partition(": ")[2] for line in data.broken}
+    assert told["cat/again.png"] == (
+        f"must lie in {folder / 'cat'}, but leads to {folder / 'dog' / '0-0.png'}"
+    )
+    assert told["cat/loop"] == f"must lie in {folder / 'cat'}, but leads to {folder / 'cat'}"
+    for name in ("ghost", "a", "b"):
+        assert told[f"cat/{name}.png"] == "is a link that leads nowhere"
+
+
+def test_a_link_within_its_own_folder_is_read(folder):
+    (folder / "cat" / "z.png").symlink_to("0-0.png")
+    (folder / "eel").symlink_to(folder / "dog")
+    data = load(folder)
+    assert data.classes == ("cat", "dog", "eel")
+    assert data.groups[0] == data.groups[3]
+
+
+# -- depth
+
+
+def deep(root, count, kind=np.uint16, white=65535.0):
+    """Write pictures of noise of more than 8 bits, half of each class."""
+    rng = np.random.default_rng(0)
+    for number in range(count):
+        path = root / ("cat", "dog")[number % 2] / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((rng.random((12, 12)) * white).astype(kind)).save(path)
+    return root
+
+
+def test_as_many_groups_as_scans(tmp_path):
+    data = load(deep(tmp_path / "p", 80))
+    assert len(np.unique(data.groups)) == 80
+    assert abs(data.inputs.mean() - 127.5) < 3
+
+
+def test_a_depth_that_cannot_be_known_is_asked_for(tmp_path):
+    root = deep(tmp_path / "p", 80, np.float32, 1500.0)
+    message = refused(root)
+    assert "80 cannot be used: cat/0.tif: cannot be read (ValueError: mode F" in message
+    assert "mode F, values from " in message and "data.own.levels = [" in message
+    data = load(root, levels=(0, 1500))
+    assert len(np.unique(data.groups)) == 80
+    assert abs(data.inputs.mean() - 127.5) < 3
+
+
+def test_other_levels_are_other_pictures(tmp_path):
+    root = deep(tmp_path / "p", 4, white=4000)
+    bright, dim = load(root, levels=(0, 4000)), load(root, levels=(0, 16000))
+    assert abs(bright.inputs.mean() / 4 - dim.inputs.mean()) < 0.5

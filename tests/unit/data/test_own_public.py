@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from fedbridge.config import Data, load_config, parse_config
 from fedbridge.data import from_arrays, load_data
@@ -144,3 +145,16 @@ def test_a_run_says_what_was_found_out_of_its_tables(tmp_path, caplog):
         note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), np.zeros((1, 1), np.uint16))
     assert "csv:t.csv: read ';' as what stands between values; data.own.separator" in caplog.text
     assert "csv:t.csv: missing in column 'label': 1 of 10 ('NA' 1)" in caplog.text
+
+
+def test_deep_public_pictures_have_levels_of_their_own(tmp_path):
+    (tmp_path / "p").mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(12):
+        scan = rng.random((9, 9)).astype(np.float32) * 3000
+        Image.fromarray(scan).save(tmp_path / "p" / f"{number}.tif")
+    private = rng.integers(0, 256, (60, 40, 40, 3), np.uint8)
+    assert "data.public_own.levels = [" in refused(f"folder:{tmp_path / 'p'}", items=private)
+    levels = {"public_own": {"levels": [0, 3000]}}
+    public = drawn(f"folder:{tmp_path / 'p'}", items=private, **levels)
+    assert abs(public.inputs.mean() - 127.5) < 6

@@ -146,6 +146,15 @@ def test_pictures_that_a_table_names(tmp_path):
     assert (data.modality, data.labels.tolist()) == ("image", [0, 0, 1, 1])
 
 
+def test_paths_may_be_written_as_on_windows(tmp_path):
+    made = [{"file": f"p\\{c}\\{p.name}", "label": c}
+            for c in ("cat", "dog") for p in pictures(tmp_path / "p", c, 2)]  # fmt: skip
+    path = write_csv(tmp_path / "t.csv", made)
+    assert load(path, image="file").labels.tolist() == [0, 0, 1, 1]
+    path = write_csv(tmp_path / "u.csv", [*made, {"file": "..\\u.csv", "label": "cat"}])
+    assert "picture must lie in the table's folder" in refused(path, image="file")
+
+
 def test_a_picture_that_changes_is_read_anew(tmp_path):
     files = [p for c in ("cat", "dog") for p in pictures(tmp_path / "p", c, 2)]
     made = [{"file": f"p/{p.parent.name}/{p.name}", "label": p.parent.name} for p in files]
@@ -165,3 +174,24 @@ def test_pictures_within_parquet(tmp_path):
     arrow.parquet.write_table(arrow.Table.from_pylist(made), path)
     for column in "ab":
         assert load(path, image=column).inputs[1, :, 0, 0].tolist() == [255, 0, 0]
+
+
+def test_deep_pictures_of_a_table_have_levels(tmp_path):
+    rng = np.random.default_rng(0)
+    made = []
+    for number in range(8):
+        values = rng.integers(-1000, 3001, (12, 12)).astype(np.int32)
+        file = io.BytesIO()
+        Image.fromarray(values).save(file, "TIFF")
+        (tmp_path / f"{number}.tif").write_bytes(file.getvalue())
+        made.append({"file": f"{number}.tif", "bytes": file.getvalue(), "label": "xy"[number % 2]})
+    path = tmp_path / "t.parquet"
+    arrow.parquet.write_table(arrow.Table.from_pylist(made), path)
+    named = write_csv(tmp_path / "t.csv", [{k: row[k] for k in ("file", "label")} for row in made])
+    found = []
+    for where, column in ((path, "bytes"), (path, "file"), (named, "file")):
+        message = refused(where, image=column)
+        assert "mode I, values from -9" in message and "data.own.levels = [-9" in message
+        found.append(load(where, image=column, levels=(-1000, 3000)))
+    assert all(np.array_equal(one.inputs, found[0].inputs) for one in found)
+    assert len(np.unique(found[0].groups)) == 8 and abs(found[0].inputs.mean() - 127.5) < 6

@@ -1,4 +1,5 @@
 import io
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,7 +86,10 @@ def test_texts_are_cut_as_the_data_sets_are():
         ([b"abc"], r"x\[0\]: cannot be read as a picture: must be a picture of PNG"),
         (["nowhere.png"], "nowhere.png: cannot be read as a picture: No such file"),
         ([GREY[0, 0], 7], r"x\[1\]: must be a path"),
-        (np.full((2, 16, 16), 0.5) * 9, r"x\[0\]: cannot be read as a picture: float64 from 4.5 to"),
+        (
+            np.full((2, 16, 16), 0.5) * 9,
+            r"x\[0\]: cannot be read as a picture: float64 from 4.5 to",
+        ),
         (np.full((2, 16, 16), 1j), r"x\[0\]: cannot be read as a picture: must be numbers, found"),
         (np.zeros((2, 5, 16, 16), np.uint8), r"found uint8 \(5, 16, 16\)"),
         ([coded(GREY[0, 0])[:60]], r"x\[0\]: cannot be read"),
@@ -112,3 +116,45 @@ def test_a_picture_that_unfolds_is_refused_before_it_does():
 def test_what_cannot_be_made_of_an_item_is_not_guessed():
     with pytest.raises(UserError, match="x: cannot be read"):
         Reading("image", (1, 16, 16), (1, 16, 16), known=False)(GREY)
+
+
+# -- more than 8 bits
+
+
+def scan(form="TIFF", kind=np.float32):
+    """Return values from -1000 to 3000 as an array and as a file, and as they are shown."""
+    bytes_ = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    values = (bytes_ / 255 * 4000 - 1000).astype(kind)
+    return values, coded(values, form), bytes_
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.int32])
+def test_new_pictures_are_scaled_as_those_that_were_learnt(kind):
+    values, data, wanted = scan(kind=kind)
+    reading = replace(READING, levels=(-1000, 3000))
+    inputs, items = reading([values, data, Image.fromarray(values), wanted])
+    np.testing.assert_array_equal(inputs, np.stack([wanted[None]] * 4))
+    np.testing.assert_array_equal(items, inputs)
+
+
+def test_without_levels_what_cannot_be_known_is_refused_with_the_way_out():
+    values, data, _ = scan()
+    for one in (values, data, Image.fromarray(values)):
+        with pytest.raises(
+            UserError, match=r"x\[0\]: cannot be read as a picture: .* from -1000 to"
+        ):
+            READING([one])
+        with pytest.raises(UserError, match="bring it to 8 bits, 0 for black and 255 for white, f"):
+            READING([one])
+
+
+def test_depths_that_are_known_need_no_levels():
+    wanted = GREY[0, 0]
+    forms = [wanted.astype(int), wanted / 255.0, wanted.astype(np.uint16) * np.uint16(257)]
+    inputs, _ = READING([*forms, coded(forms[2])])
+    np.testing.assert_array_equal(inputs, np.stack([GREY[0]] * 4))
+
+
+def test_levels_that_are_none_are_refused():
+    with pytest.raises(ValueError, match="levels: must be black and a larger white"):
+        Reading("image", (1, 16, 16), (1, 16, 16), levels=(3, 3))

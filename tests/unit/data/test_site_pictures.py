@@ -2,12 +2,11 @@
 
 import io
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from fedbridge.data.faults import Fault
-from fedbridge.data.pixels import Encoded, decode_picture, pixels_digest
+from fedbridge.data.pixels import Encoded
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.errors import UserError
@@ -87,7 +86,9 @@ def test_a_link_that_leads_out_is_refused(tmp_path):
     (secret,) = pictures(tmp_path / "elsewhere", "cat", 1)
     (tmp_path / "p" / "cat" / "link.png").symlink_to(secret)
     (message,) = faults(tmp_path)
-    assert message.endswith(f"link.png: must lie in {tmp_path / 'p' / 'cat'}, but leads to {secret}")
+    assert message.endswith(
+        f"link.png: must lie in {tmp_path / 'p' / 'cat'}, but leads to {secret}"
+    )
 
 
 def test_a_class_may_have_folders_of_its_own_and_litter_is_nothing(tmp_path):

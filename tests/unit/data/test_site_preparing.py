@@ -1,5 +1,6 @@
 """A task is read whole or refused with all that is wrong; contents alone decide on its division."""
 
+import datasets
 import numpy as np
 import pytest
 from PIL import Image
@@ -169,3 +170,43 @@ def test_rows_of_one_group_stay_together():
     rows = [Row(f"row {n}", "cat", f"text {n}", f"owner {n % 5}") for n in range(50)]
     items, _ = read_items(Partition("a", True, lambda: rows), TEXTS)
     assert len({item.group for item in items}) == 5
+
+
+def test_a_picture_of_a_group_that_is_tested_is_not_trained_on_in_another(tmp_path):
+    tested = next(f"owner {n}" for n in range(99) if side_of(f"owner {n}") == TEST)
+    learnt = next(f"owner {n}" for n in range(99) if side_of(f"owner {n}") == TRAIN)
+    rows = [Row(f"row {n}", "cat", f"cat {n}", f"owner {n}") for n in range(60)]
+    rows += [Row("one", "cat", "twice", tested), Row("other", "cat", "twice", learnt)]
+    partition = Partition("a", True, lambda: rows)
+    with pytest.raises(UserError, match="other: must not be on both sides: equals one of the test"):
+        prepared(partition, TEXTS, HELD)
+    part = prepared(partition, TEXTS, HELD.model_copy(update={"broken": "skip"}))
+    assert len(part.labels) == 61
+    assert part.origin.broken == ("other: must not be on both sides: equals one of the test",)
+
+
+def side_of(owner: str) -> int:
+    (item,), _ = read_items(Partition("a", True, lambda: [Row("r", "cat", "x", owner)]), TEXTS)
+    return int(sides_of(np.array([item.group]), HELD)[0])
+
+
+@pytest.mark.parametrize("kind", ["images", "huggingface"])
+def test_deep_pictures_of_a_site_have_levels(tmp_path, kind):
+    rng = np.random.default_rng(0)
+    rows = []
+    for number in range(40):
+        path = tmp_path / "p" / ("cat", "dog")[number % 2] / f"{number}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray((rng.random((16, 16)) * 9 - 3).astype(np.float32)).save(path)
+        rows.append({"img": {"bytes": path.read_bytes(), "path": None}, "y": path.parent.name})
+    kinds = datasets.Features({"img": datasets.Image(), "y": datasets.Value("string")})
+    datasets.Dataset.from_list(rows, features=kinds).save_to_disk(str(tmp_path / "saved"))
+    data = {"images": {"path": "p"}, "huggingface": {"path": "saved", "image": "img", "label": "y"}}
+    settings = site(tmp_path, kind=kind, **data[kind])
+    with pytest.raises(
+        UserError, match=r"mode F, values from -[\d.]+ to [\d.]+: .* data\.levels = "
+    ):
+        prepared(partitions_of(settings)[0], PICTURES, settings.data)
+    settings = site(tmp_path, kind=kind, levels=[-3, 6], **data[kind])
+    part = prepared(partitions_of(settings)[0], PICTURES, settings.data)
+    assert len(np.unique(part.groups)) == 40 and abs(part.inputs.mean() - 127.5) < 3

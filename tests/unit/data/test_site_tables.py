@@ -9,11 +9,12 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
+from fedbridge.data.pixels import Encoded
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.cells import cells
-from fedbridge.data.site.rows import Encoded
+from fedbridge.data.site.preparing import Frame, read_items
 from fedbridge.errors import UserError
-from sites import CLASSES, rows, site, write_csv
+from sites import CLASSES, common, rows, site, write_csv
 
 TABLE = rows(90)
 
@@ -227,3 +228,28 @@ def test_a_word_has_one_token_that_its_column_decides():
 def test_a_value_that_is_no_value_is_refused():
     with pytest.raises(UserError, match="column 'a' must hold numbers, words or dates"):
         cells({"a": [1, 2]})
+
+
+def test_rows_that_cannot_be_used_are_told_together(tmp_path):
+    lines = "text,label,task\none,cat,1\ntwo\nthree,,1\n,cat,1\nfive,dog,1\nsix,cat,\n"
+    (tmp_path / "t.csv").write_text(lines)
+    (found,) = partitions_of(site(tmp_path, kind="csv", path="t.csv", text="text", task="task"))
+    items, faults = read_items(found, Frame.of(common("text")))
+    assert {item.item for item in items} == {"one", "five"}
+    assert [fault.rule for fault in faults] == [
+        "must have a value for each column of the header",
+        "must have a value in column 'task', found none",
+        "must have a label, found none",
+        "must have a content, found an empty one",
+    ]
+
+
+def test_an_empty_split_of_a_saved_set_is_named(tmp_path):
+    whole = datasets.Dataset.from_list([{"text": "a", "label": "cat"}])
+    sets = datasets.DatasetDict(train=whole, test=whole.select([]))
+    sets.save_to_disk(str(tmp_path / "saved"))
+    data = {"kind": "huggingface", "path": "saved", "text": "text"}
+    (found,) = partitions_of(site(tmp_path, **data))
+    assert len(list(found.rows())) == 1
+    with pytest.raises(UserError, match="be one of train, found 'test', which has no rows"):
+        partitions_of(site(tmp_path, **data, split="test"))

@@ -202,6 +202,16 @@ def test_a_picture_that_cannot_be_read_is_told(sites: Path, tmp_path: Path):
     assert finding.what == "site" and "3.png" in finding.words
 
 
+def test_what_a_site_leaves_out_is_told(sites: Path, tmp_path: Path):
+    (tmp_path / "pictures" / "cat" / "3.png").write_bytes(b"rubbish")
+    own = sites / "clients" / "client-1" / "site.toml"
+    own.write_text(own.read_text() + 'broken = "skip"\n')
+    findings = {f.what: f for f in check(sites / "clients" / "client-1", offline=True)}
+    words = "images: 39 items in 1 tasks; left out: 1 cannot be used: "
+    assert findings["site"].ok and findings["site"].words.startswith(words)
+    assert "cat/3.png: cannot be read" in findings["site"].words
+
+
 def test_a_class_that_was_not_agreed_on_is_told(sites: Path, tmp_path: Path):
     (tmp_path / "pictures" / "dog").rename(tmp_path / "pictures" / "wolf")
     (finding,) = (f for f in check(sites / "clients" / "client-1", offline=True) if not f.ok)

@@ -44,3 +44,10 @@ def test_preprocessing_is_told_step_by_step():
     assert told.index("averaging") < told.index("grey") < told.index("black for white")
     assert "Lanczos" in preprocessing(Reading("image", (3, 32, 32), (3, 64, 64)))
     assert "int64 `(B, 96)`" in preprocessing(Reading("text", (96,)))
+
+
+def test_the_card_says_how_deeper_pictures_are_scaled():
+    one = predictor()
+    told = preprocessing(replace(one.reading, levels=(-1000.0, 3000.0)))
+    assert "values of more than 8 bits clipped to -1000, black, and 3000, white; the pic" in told
+    assert "8 bits" not in preprocessing(one.reading)

@@ -4,11 +4,13 @@ import shutil
 import sys
 
 import pytest
+from PIL import Image
 
 from fedbridge import cli
 from fedbridge.config import parse_config
 from fedbridge.errors import UserError
 from fedbridge.inspection import inspect_config, inspect_file
+from fedbridge.inspection.tables import findings
 from sites import common, rows, site_file, task, with_config, write_csv
 
 
@@ -51,12 +53,12 @@ def test_what_is_wrong_with_the_data_is_found(look):
     found = inspect_file(look)
     assert any("broken.png: cannot be read" in line for line in found.unusable)
     assert any("found 'ape'" in line for line in found.unusable)
-    (pair,) = found.equal
-    assert {pair.one, pair.other} == {
+    (cluster,) = found.equal
+    assert set(cluster.places) == {
         str(folder / "cat" / "0-0.png"),
         str(folder / "dog" / "copy.png"),
     }
-    assert "labels" in pair.remark
+    assert "labels" in cluster.remark
     assert [doubt.place for doubt in found.doubts] == [str(folder / "dog" / "copy.png")]
     assert (found.doubts[0].label, found.doubts[0].looks_like) == ("dog", "cat")
 
@@ -68,6 +70,10 @@ def test_without_an_fm_the_rest_is_told(tmp_path):
     assert found.skipped == "the common config has no FM (large.head = 'none')"
     assert len(found.tasks) == 3
     assert found.near == found.doubts == ()
+    told = {finding.title: finding.heading for finding in findings(found)}
+    for title in ("nearly equal items", "labels worth a look"):
+        assert told[title] == f"{title}: not compared, because {found.skipped}"
+    assert told["equal items"] == "equal items: none" and "blank pictures" not in told
 
 
 def test_the_clients_of_an_experiment():
@@ -129,3 +135,19 @@ def test_a_mistake_ends_with_one_line(look, monkeypatch, capsys):
     code, _, error = called(monkeypatch, capsys, "data", "inspect", str(look))
     assert code == 2
     assert error.startswith(f"error: {look.parent / 'config.toml'}: cannot read")
+
+
+def test_what_a_site_leaves_out_and_what_is_blank_is_told(look, monkeypatch, capsys):
+    folder = look.parent / "p" / "a" / "cat"
+    (folder / "broken.png").write_bytes(b"no picture")
+    (look.parent / "p" / "notes.txt").touch()
+    Image.new("RGB", (20, 20), "white").save(folder / "blank.png")
+    look.write_text(look.read_text() + 'broken = "skip"\n')
+    found = inspect_file(look)
+    assert found.unusable == () and len(found.left_out) == 2
+    assert (
+        found.left_out[0] == f"{look.parent / 'p' / 'notes.txt'}: must be a folder, or a file _DONE"
+    )
+    assert found.blank == (str(folder / "blank.png"),)
+    code, out, _ = called(monkeypatch, capsys, "data", "inspect", str(look))
+    assert code == 0 and "left out: 2" in out and "blank pictures: 1" in out

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from fedbridge.inspection.likeness import equal_pairs, near_pairs
+from fedbridge.inspection.likeness import blank_rows, equal_items, near_pairs
 from fedbridge.inspection.result import Pool
 
 CLASSES = ("cat", "dog")
@@ -25,6 +25,10 @@ def pairs(found) -> list[tuple[str, str, str]]:
     return [(pair.one, pair.other, pair.remark) for pair in found]
 
 
+def clusters(found) -> list[tuple[str, str]]:
+    return [("".join(cluster.places), cluster.remark) for cluster in found]
+
+
 def test_equal_items_on_two_sides_or_with_two_labels_are_named():
     items = pool(
         (0, TRAIN, b"a"),
@@ -36,16 +40,24 @@ def test_equal_items_on_two_sides_or_with_two_labels_are_named():
         (0, TRAIN, b"d"),
         (0, TRAIN, b"d"),  # twice, but harmless
     )
-    assert pairs(equal_pairs(items, CLASSES)) == [
-        ("0", "1", "train / test"),
-        ("2", "3", "labels dog / cat"),
-        ("4", "5", "validation / public"),
+    assert clusters(equal_items(items, CLASSES)) == [
+        ("01", "train / test"),
+        ("23", "labels dog / cat"),
+        ("45", "validation / public"),
+    ]
+
+
+def test_a_cluster_is_told_once_with_one_of_each_side_and_label_first():
+    copies = [(0, TRAIN, b"a")] * 6
+    items = pool(*copies, (0, TEST, b"a"), (1, TRAIN, b"a"), (0, TEST, b"a"))
+    assert clusters(equal_items(items, CLASSES)) == [
+        ("067123458", "train / test, labels cat / dog")
     ]
 
 
 def test_both_remarks_stand_together():
     items = pool((0, TRAIN, b"a"), (1, TEST, b"a"))
-    assert pairs(equal_pairs(items, CLASSES)) == [("0", "1", "train / test, labels cat / dog")]
+    assert clusters(equal_items(items, CLASSES)) == [("01", "train / test, labels cat / dog")]
 
 
 def test_near_items_are_those_that_point_the_same_way_from_the_mean():
@@ -72,3 +84,20 @@ def test_equal_items_are_not_near_ones_and_without_an_fm_there_are_none():
 def test_items_of_one_side_are_not_compared():
     items = pool((0, TRAIN, b"a"), (0, TRAIN, b"b"), vectors=[[1, 0], [1, 0]])
     assert near_pairs(items) == ()
+
+
+def test_what_nearly_equals_a_cluster_is_told_once():
+    copies = [(0, TEST, b"a")] * 3
+    items = pool(*copies, (0, TRAIN, b"b"), (0, TRAIN, b"c"),
+                 vectors=[[1, 0]] * 3 + [[1, 0.01], [-4, 0]])  # fmt: skip
+    assert [(one, other) for one, other, _ in pairs(near_pairs(items))] == [("0", "3")]
+
+
+def test_blank_pictures_are_those_without_any_difference():
+    pictures = np.random.default_rng(0).integers(0, 256, (3000, 3, 4, 4)).astype(np.uint8)
+    pictures[7], pictures[2048], pictures[5] = 255, np.array([9, 30, 200])[:, None, None], 3
+    pictures[5, 1, 2, 2] += 2  # as a JPEG of one colour
+    pictures[6] = 3
+    pictures[6, 1, 2, 2] += 3
+    assert blank_rows(pictures).tolist() == [5, 7, 2048]
+    assert blank_rows(pictures[:0]).tolist() == []

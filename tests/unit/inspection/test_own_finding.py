@@ -4,6 +4,7 @@ import shutil
 
 import pytest
 import tomli_w
+from PIL import Image
 from rich.console import Console
 
 from fedbridge.inspection import inspect_file, show, write_inspection
@@ -58,8 +59,8 @@ def test_a_setting_can_be_overridden(config, tmp_path):
 def test_what_is_there_twice_or_labelled_wrongly_has_its_files_name(config, tmp_path):
     shutil.copy(tmp_path / "p" / "cat" / "0-0.png", tmp_path / "p" / "dog" / "copy.png")
     found = inspect_file(config())
-    (pair,) = found.equal
-    assert {pair.one, pair.other} == {"cat/0-0.png", "dog/copy.png"}
+    (cluster,) = found.equal
+    assert set(cluster.places) == {"cat/0-0.png", "dog/copy.png"}
     assert [(doubt.place, doubt.looks_like) for doubt in found.doubts] == [("dog/copy.png", "cat")]
 
 
@@ -75,7 +76,7 @@ def test_a_class_too_small_for_the_scenario_is_shown_beside_the_others(config, t
     assert "leaving out classes of few items (data.own.least)" in reason
     write_inspection(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
-    assert "cannot be divided as the settings say" in page
+    assert "Nearly equal items: not compared, because the data cannot be divided as" in page
     left = inspect_file(config({"tasks": 1}, least=3))
     assert left.left_out == ("class 'fox' has 2 items, fewer than data.own.least = 3",)
 
@@ -132,3 +133,32 @@ def test_what_a_table_of_a_site_leaves_open_is_shown_too(tmp_path, capsys):
     assert [word for word in WORDS if word not in told] == []
     assert "t.csv: line 4: must have a label, found none" in found.unusable[0]
     assert any("found 'Dog'; did you mean 'dog'?" in line for line in found.unusable)
+
+
+def test_blank_pictures_and_a_cluster_of_equals_are_told_once(config, tmp_path, capsys):
+    for number in range(6):
+        colour = "black" if number % 2 else "white"
+        label = ("cat", "dog")[number % 2]
+        Image.new("L", (30, 30 + number), colour).save(tmp_path / "p" / label / f"b{number}.png")
+    for number in range(7):
+        shutil.copy(tmp_path / "p" / "eel" / "0-0.png", tmp_path / "p" / "fox" / f"{number}.png")
+    found = inspect_file(config())
+    assert set(found.blank) == {f"{('cat', 'dog')[n % 2]}/b{n}.png" for n in range(6)}
+    (cluster,) = (one for one in found.equal if "fox/3.png" in one.places)
+    assert len(cluster.places) == 8 and "labels" in cluster.remark
+    show(found, Console(width=200))
+    told = capsys.readouterr().out
+    assert "blank pictures: 6" in told
+    assert told.count("= ... (8 items, ") == 1
+
+
+def test_items_on_both_sides_are_told_before_a_run(config, tmp_path):
+    for part, seed in (("train", 1), ("test", 2)):
+        task(tmp_path / "q" / part, ["cat", "dog", "eel", "fox"], 20, seed=seed)
+    shutil.copy(tmp_path / "q" / "test" / "cat" / "2-0.png", tmp_path / "q" / "train" / "cat")
+    path = config(data={"name": "folder:q"}, layout="split/class/file")
+    found = inspect_file(path)
+    line = "train/cat/2-0.png: must not be on both sides: equals test/cat/2-0.png of the test"
+    assert found.unusable == (line,) and found.tasks
+    path = config(data={"name": "folder:q"}, layout="split/class/file", broken="skip")
+    assert inspect_file(path).left_out == (line,)
