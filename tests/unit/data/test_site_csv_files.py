@@ -192,7 +192,13 @@ def test_what_is_no_csv_is_refused_in_words(tmp_path, content, expected):
 def test_an_encoding_that_is_stated_wrongly_is_told(tmp_path):
     path = file(tmp_path, GERMAN.encode("cp1252"))
     message = refused(path, label="shift", features=["temp"], encoding="utf-8")
-    assert f"{path}: must be in the encoding that is stated: 'utf-8' codec" in message
+    assert f"{path}: must be in one encoding throughout: 'utf-8' codec" in message
+
+
+def test_the_hint_that_excel_writes_for_itself_is_no_header(tmp_path):
+    samples, notes = read(file(tmp_path, "sep=;\ntext;label\na;b\n"), text="text")
+    assert [(one.row.place, one.row.content) for one in samples] == [("t.csv: line 3", "a")]
+    assert notes.guessed[0].startswith("';' as what stands")
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".xls", ".ods"])

@@ -118,6 +118,15 @@ def test_words_for_nothing_are_missing_in_every_kind(tmp_path, monkeypatch, kind
     assert [row.label for row in task.rows()] == ["NA", "x", "None"]
 
 
+@pytest.mark.parametrize("make", [from_csv, parquet, hugging_face])
+@pytest.mark.parametrize("columns", [WHOLE, FLOATS, TEXTS], ids=["whole", "floats", "texts"])
+def test_numbers_may_stand_for_nothing_however_they_are_written(tmp_path, make, columns):
+    own = make(tmp_path, **columns)
+    coded = own.model_copy(update={"data": own.data.model_copy(update={"missing": ("7",)})})
+    rows = [row for one in partitions_of(coded) for row in one.rows()]
+    assert [row.label for row in rows] == ["3", None, "44054006"]
+
+
 @pytest.mark.parametrize("make", [parquet, hugging_face])
 def test_numbers_of_few_bits_have_the_digits_that_a_csv_file_has(tmp_path, make):
     columns = {name: WHOLE[name] for name in ("text", "task", "group")}
