@@ -84,6 +84,17 @@ def test_whole_numbers_with_a_decimal_comma_are_the_same_words(tmp_path):
     assert [one.row.label for one in samples] == ["3", "3", "4"]
 
 
+def test_fractions_with_a_decimal_comma_are_the_same_words_too(tmp_path):
+    path = file(tmp_path, "text;label\na;0,5\nb;1,5\nc;x\n")
+    samples, notes = read(path, text="text")
+    assert [one.row.label for one in samples] == ["0.5", "1.5", "x"]
+    assert "numbers as with a decimal comma (0,5); data.own.decimal" in notes.guessed[1]
+    rows = "".join(f"{n};{n},{n % 10}\n" for n in range(1, 30))
+    path = file(tmp_path, "text;label\n" + rows)
+    with pytest.raises(UserError, match="labels must be names or whole numbers, found 27 diff"):
+        load_dataset(f"csv:{path}", cache=tmp_path / "cache", own=Own(text="text"))
+
+
 def test_one_word_among_numbers_leaves_the_others_numbers(tmp_path):
     path = file(tmp_path, 'age,label\n"9007199254740993",a\n,b\nunknown,b\n007,a\n')
     samples, notes = read(path, features=["age"])

@@ -54,9 +54,8 @@ def csv_tables(
         with _words(path):
             layouts.append(_laid_out(path, settings, notice))
             _look_through(layouts[-1], settings, features, others)
-    found = found_signs(
-        features.evidence, others.evidence, settings.decimal, settings.thousands, settings.where
-    )
+    comma = all(layout.separator == "," for layout in layouts)  # else it may be a decimal sign
+    found = found_signs(features.evidence, others.evidence, settings, "." if comma else "")
     notice.guess(*found.guessed)
     notice.doubt(*found.odd)
     return Sheet(settings, notice, found.signs), layouts

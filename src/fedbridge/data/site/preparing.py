@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -219,6 +219,7 @@ def _number(digest: str) -> int:
     return int(digest[:16], 16) >> 1
 
 
+@lru_cache  # a column of other words would ask for each row
 def _meant(label: str, classes: tuple[str, ...]) -> str:
     """Ask whether a class was meant that differs in case or blanks alone."""
     near = [name for same in alike((label, *classes)) if label in same for name in same]
