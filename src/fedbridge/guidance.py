@@ -51,12 +51,13 @@ TOPICS: dict[str, str] = {
     "a-file-cannot-be-written": r"cannot (be written|write here)|a picture must end",
     "too-few-items": r"one validation and one test item|must have a training item",
     "a-table-is-not-read-as-meant": (
-        r"must be (a )?CSV|NUL bytes|encoding that is stated|quotes leave open|must stand once"
+        r"must be (a )?CSV|NUL bytes|encoding throughout|quotes leave open|must stand once"
         r"|a spreadsheet is|header reads as|must be stated|labels must be names|date_format"
     ),
     "your-own-data-do-not-fit": (
         r"data\.own|scenario\.kind|'given'|has the (tasks|domains) .*; found|task or date"
-        r"|data have changed|^(items|labels|classes|domains|tasks|groups|split): |must lie in|data itself|at least two classes"
+        r"|data have changed|^(items|labels|classes|domains|tasks|groups|split): |must lie in"
+        r"|data itself|at least two classes"
         r"|of a client must have a test|picture must lie|must not end|no such file or folder"
         r"|say 'train' or 'test'|the folders 'train'|with folders in them"
     ),

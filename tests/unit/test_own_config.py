@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.config import dump_config, load_config, parse_config
+from fedbridge.config import Own, dump_config, load_config, parse_config
 from fedbridge.errors import UserError
 
 
@@ -128,3 +128,13 @@ def test_a_typo_is_answered_with_what_was_meant(tmp_path, text, expected):
 
 def test_what_older_releases_wrote_out_is_still_read():
     assert parse_config(own("digits", separator=","), "c.toml").data.own.separator == ","
+
+
+def test_another_file_is_read_by_the_same_settings_and_other_data_are_not(tmp_path):
+    (tmp_path / "c.toml").write_text(
+        '[data]\nname = "csv:t.csv"\n[data.own]\ntext = "a"\nbroken = "skip"\n', encoding="utf-8"
+    )
+    for name in ("csv:other.csv", "parquet:t.parquet"):
+        config = load_config(tmp_path / "c.toml", [f"data.name={name}"])
+        assert (config.data.own.text, config.data.own.broken) == ("a", "skip")
+    assert load_config(tmp_path / "c.toml", ["data.name=emoji"]).data.own == Own()

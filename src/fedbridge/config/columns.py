@@ -22,6 +22,8 @@ def _codec(name: str) -> str:
 class Values(Section):
     """How the values of a table are written; what is not stated is found out, and said."""
 
+    where: ClassVar[str] = "data"
+    """The section in which these settings stand, for errors."""
     missing: tuple[str, ...] = MISSING
     """Words that mean that there is no value; a place that is empty or blank has none either."""
     decimal: Literal[".", ","] | None = None
@@ -50,8 +52,6 @@ class Written(Section):
 class Columns(Values):
     """What is read of a row; each row is an item."""
 
-    where: ClassVar[str] = "data"
-    """The section in which these settings stand, for errors."""
     more: ClassVar[tuple[str, ...]] = ()
     """Further settings that name a column each."""
     labelled: ClassVar[bool] = True

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from fedbridge.config.experiment import DEFAULT_NAMES, Config
 from fedbridge.config.fusions import Fusion
 from fedbridge.config.learners import Learner
-from fedbridge.config.own import placed
+from fedbridge.config.own import TABLES, kind_of, placed
 from fedbridge.errors import UserError
 from fedbridge.files import read_words, require_shallow, too_deep
 
@@ -101,16 +101,24 @@ def _place(tree: dict[str, Any], folder: Path) -> None:
 
 
 def merged(base: dict[str, Any], tree: dict[str, Any]) -> dict[str, Any]:
-    """Lay a tree over a base; another learner or fusion replaces the base's with its options."""
+    """Lay a tree over a base; another learner or fusion replaces the base's with its options.
+
+    So do other data, unless both are tables of one's own, which are read by the same settings.
+    """
     result = dict(base)
     for key, value in tree.items():
-        old, name = result.get(key), DEFAULT_NAMES.get(key)
+        old = result.get(key)
         result[key] = value
         if isinstance(old, dict) and isinstance(value, dict):
-            before = old.get("name", name)
-            if value.get("name", before) == before:
+            before = old.get("name", DEFAULT_NAMES.get(key))
+            after = value.get("name", before)
+            if after == before or (_is_table(before) and _is_table(after)):
                 result[key] = merged(old, value)
     return result
+
+
+def _is_table(name: object) -> bool:
+    return isinstance(name, str) and kind_of(name) in TABLES
 
 
 def parse_config(tree: dict[str, Any], source: str) -> Config:

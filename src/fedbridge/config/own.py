@@ -11,6 +11,8 @@ from fedbridge.config.section import Levels, Positive, Section
 
 PATHS = ("folder", "csv", "parquet")
 """Kinds of own data that a path follows: ``folder:DIR``, ``csv:FILE``, ``parquet:FILE``."""
+TABLES = ("csv", "parquet")
+"""Those that are tables."""
 ARRAYS = "arrays"
 """The kind that ``fedbridge.data.from_arrays`` has put into the cache."""
 ALL = ("broken", "least", "side")
@@ -139,7 +141,7 @@ def _check_fields(
 
 def _check_content(columns: Own, name: str) -> None:
     """Raise ValueError unless a table's content is named once."""
-    if kind_of(name) in ("csv", "parquet"):
+    if kind_of(name) in TABLES:
         try:
             columns.check_columns()
         except ValueError as error:

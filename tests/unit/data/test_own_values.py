@@ -14,6 +14,7 @@ from PIL import Image
 from fedbridge.config import Own
 from fedbridge.data import from_arrays, load_dataset
 from fedbridge.data import own as own_package
+from fedbridge.data.own.lists import shown
 from fedbridge.errors import UserError
 from sites import pictures, rows, write_csv
 
@@ -118,19 +119,26 @@ def test_what_is_missing_is_told_by_its_item(nothing):
         values = [*KINDS[:3], nothing, *KINDS[4:]]
         about = {"labels": KINDS} | {name: values}
         expected = f"{name}: must have a value for each item, found none for 1, the first being "
-        assert expected + f"item 3 ({nothing!r})" in refused(TEXTS, **about)
+        assert expected + f"item 3 ({shown(nothing)})" in refused(TEXTS, **about)
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA, "NA"])
 def test_texts_that_are_missing_are_told_by_their_item(nothing):
     items = [*TEXTS[:5], nothing, *TEXTS[6:]]
-    expected = f"items: must be texts, found none ({nothing!r}) at item 5"
+    expected = f"items: must be texts, found none ({shown(nothing)}) at item 5"
     assert refused(items, KINDS) == refused(pd.Series(items, dtype=object), KINDS) == expected
 
 
 def test_words_for_nothing_can_be_words():
     labels = ["NA", "None"] * 4
     assert load(from_arrays(TEXTS, labels, missing=())).classes == ("NA", "None")
+
+
+def test_long_numbers_beside_missing_ones_keep_their_digits():
+    column = pd.Series([2**53 + 1, pd.NA] * 4, dtype="Int64")
+    items = load(from_arrays({"n": column, "m": NUMBERS}, KINDS)).items
+    assert items[:2] == ("n: 9007199254740993, m: 0", "m: 1")
+    assert "found none for 4, the first being item 1 (<NA>)" in refused(TEXTS, column)
 
 
 def test_dates_that_are_missing_are_told():

@@ -84,6 +84,17 @@ def test_whole_numbers_with_a_decimal_comma_are_the_same_words(tmp_path):
     assert [one.row.label for one in samples] == ["3", "3", "4"]
 
 
+def test_fractions_with_a_decimal_comma_are_the_same_words_too(tmp_path):
+    path = file(tmp_path, "text;label\na;0,5\nb;1,5\nc;x\n")
+    samples, notes = read(path, text="text")
+    assert [one.row.label for one in samples] == ["0.5", "1.5", "x"]
+    assert "numbers as with a decimal comma (0,5); data.own.decimal" in notes.guessed[1]
+    rows = "".join(f"{n};{n},{n % 10}\n" for n in range(1, 30))
+    path = file(tmp_path, "text;label\n" + rows)
+    with pytest.raises(UserError, match="labels must be names or whole numbers, found 27 diff"):
+        load_dataset(f"csv:{path}", cache=tmp_path / "cache", own=Own(text="text"))
+
+
 def test_one_word_among_numbers_leaves_the_others_numbers(tmp_path):
     path = file(tmp_path, 'age,label\n"9007199254740993",a\n,b\nunknown,b\n007,a\n')
     samples, notes = read(path, features=["age"])
@@ -192,7 +203,13 @@ def test_what_is_no_csv_is_refused_in_words(tmp_path, content, expected):
 def test_an_encoding_that_is_stated_wrongly_is_told(tmp_path):
     path = file(tmp_path, GERMAN.encode("cp1252"))
     message = refused(path, label="shift", features=["temp"], encoding="utf-8")
-    assert f"{path}: must be in the encoding that is stated: 'utf-8' codec" in message
+    assert f"{path}: must be in one encoding throughout: 'utf-8' codec" in message
+
+
+def test_the_hint_that_excel_writes_for_itself_is_no_header(tmp_path):
+    samples, notes = read(file(tmp_path, "sep=;\ntext;label\na;b\n"), text="text")
+    assert [(one.row.place, one.row.content) for one in samples] == [("t.csv: line 3", "a")]
+    assert notes.guessed[0].startswith("';' as what stands")
 
 
 @pytest.mark.parametrize("ending", [".xlsx", ".xls", ".ods"])

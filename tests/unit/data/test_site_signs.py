@@ -4,6 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbridge.config import Own
 from fedbridge.data.site.cells import cells
 from fedbridge.data.site.signs import Evidence, Signs, found_signs
 from fedbridge.errors import UserError
@@ -16,8 +17,8 @@ def evidence(*texts: str) -> Evidence:
     return found
 
 
-def signs(*texts, others=(), decimal=None, thousands=None):
-    return found_signs(evidence(*texts), evidence(*others), decimal, thousands, "data.own")
+def signs(*texts, others=(), usual=".", **stated):
+    return found_signs(evidence(*texts), evidence(*others), Own(**stated), usual)
 
 
 @pytest.mark.parametrize(
@@ -81,6 +82,8 @@ def test_a_point_that_may_be_either_is_a_fraction_and_said():
     )  # fmt: skip
     assert signs("12.345", thousands=".").signs == Signs(",", ".")
     assert signs("12.345", "1.5").odd == ()
+    with pytest.raises(UserError, match=r"since '12.345' may be a number with a fraction or one"):
+        signs("12.345", usual="")  # between semicolons, a decimal comma is as likely
 
 
 def test_numbers_of_the_other_sign_are_said_to_be_words():

@@ -18,6 +18,8 @@ from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.check import Finding, check
 from fedbridge.deploy.settings import ServerSettings, read_env
 from fedbridge.errors import UserError
+from sites import common as common_config
+from sites import site_file, with_config
 
 CONFIG = """
 [scenario]
@@ -194,6 +196,18 @@ def test_a_sites_own_pictures_are_read(sites: Path):
     findings = {f.what: f.words for f in check(sites / "clients" / "client-1", offline=True)}
     assert findings["site"] == "images: 40 items in 1 tasks"
     assert "2 classes" in findings["common ground"]
+
+
+def test_what_was_found_out_of_a_sites_table_is_told(tmp_path: Path):
+    rows = "".join(f"{30 + n % 9},{n % 10};{('cat', 'dog')[n % 2]}\n" for n in range(60))
+    (tmp_path / "t.csv").write_text("temp;label\n" + rows)
+    site_file(tmp_path, kind="csv", path="t.csv", features=["temp"])
+    with_config(tmp_path, common_config("text"))
+    told = readiness.site(tmp_path, "north")
+    assert told.startswith(
+        "csv: 60 items in 1 tasks; read ';' as what stands between values; data."
+    )
+    assert "; read numbers as with a decimal comma (30,0); data.decimal" in told
 
 
 def test_a_picture_that_cannot_be_read_is_told(sites: Path, tmp_path: Path):

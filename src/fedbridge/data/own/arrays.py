@@ -17,7 +17,7 @@ from fedbridge.config.columns import Columns
 from fedbridge.data.faults import listed
 from fedbridge.data.notes import Notes
 from fedbridge.data.own import SMALL_SIDE
-from fedbridge.data.own.lists import listed_values, shape_of, words_of
+from fedbridge.data.own.lists import listed_values, shape_of, shown, words_of
 from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import ALL, Sample, side_of
 from fedbridge.data.pixels import Encoded, Levels, as_bytes, white_of
@@ -175,7 +175,7 @@ def _given(items: Any, missing: Collection[str], notice: Notice, levels: Levels)
 def _texts(values: list[Any], missing: Collection[str]) -> _Given:
     for number, text in enumerate(values):
         if is_missing(text, missing):
-            raise UserError(f"items: must be texts, found none ({text!r}) at item {number}")
+            raise UserError(f"items: must be texts, found none ({shown(text)}) at item {number}")
         if not isinstance(text, str):
             raise UserError(
                 f"items: must be pictures (N, H, W[, C]), texts, a matrix (N, F) of numbers or "

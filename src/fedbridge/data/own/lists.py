@@ -20,8 +20,8 @@ def listed_values(name: str, values: Any) -> list[Any]:
         values = (values.float() if short else values).numpy()
     elif hasattr(values, "to_pylist"):  # of Arrow
         values = values.to_pylist()
-    elif hasattr(values, "to_numpy"):  # of pandas
-        values = values.to_numpy()
+    elif hasattr(values, "to_numpy") and isinstance(values.dtype, np.dtype):  # of pandas
+        values = values.to_numpy()  # its own kinds would become floats where a value is missing
     if isinstance(values, np.ndarray) and values.dtype.kind in "fmM":
         return list(values)  # tolist() would write 0.1 of 32 bits with all digits of 64
     if isinstance(values, str | bytes | Mapping) or not hasattr(values, "__iter__"):
@@ -43,9 +43,14 @@ def words_of(name: str, values: Any, count: int, missing: Collection[str]) -> li
     if absent:
         raise UserError(
             f"{name}: must have a value for each item, found none for {len(absent)}, the first "
-            f"being item {absent[0]} ({each[absent[0]]!r})"
+            f"being item {absent[0]} ({shown(each[absent[0]])})"
         )
     return [_word(name, number, value) for number, value in enumerate(each)]
+
+
+def shown(value: Any) -> str:
+    """Return a value that is missing as a message shows it: a word in quotes."""
+    return repr(value) if isinstance(value, str) else str(value)
 
 
 def shape_of(values: Any) -> tuple[int, ...]:

@@ -1,8 +1,6 @@
 """CSV files: how each is written, on which line every record stands, and their values by pandas."""
 
-import codecs
 import csv
-import re
 from array import array
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config.columns import CSVColumns
+from fedbridge.data.site.encodings import encoding_of, lines_of
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.sheet import Record, Sheet, require_columns
 from fedbridge.data.site.signs import Evidence, found_signs
@@ -19,22 +18,9 @@ from fedbridge.words import composed
 
 SEPARATORS = (",", ";", "\t", "|")
 BLOCK = 20_000  # records that pandas returns at once
-PIECE = 1 << 20  # bytes that are looked at at once
 OTHERS = 1000  # records of which columns that are not read are looked at too
 MANY = 50_000  # different values that are looked at
 ROW, RAGGED, BLANK = range(3)  # what a record may be
-BOMS = (
-    (codecs.BOM_UTF8, "utf-8-sig"),
-    *((bom, "utf-32") for bom in (codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)),
-    *((bom, "utf-16") for bom in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)),
-)
-KINDS = {
-    b"PK\x03\x04": "an Excel workbook or another zip file; save it as CSV in UTF-8, or as Parquet",
-    b"\xd0\xcf\x11\xe0": "an old Excel workbook; save it as CSV in UTF-8, or as Parquet",
-    b"\x1f\x8b": "a compressed file; unpack it",
-    b"PAR1": "a Parquet file; name it as such",
-}
-"""What files that are no CSV begin with."""
 
 
 @dataclass(frozen=True)
@@ -68,11 +54,10 @@ def csv_tables(
         with _words(path):
             layouts.append(_laid_out(path, settings, notice))
             _look_through(layouts[-1], settings, features, others)
-    found = found_signs(
-        features.evidence, others.evidence, settings.decimal, settings.thousands, settings.where
-    )
-    notice.guessed |= dict.fromkeys(found.guessed)
-    notice.odd |= dict.fromkeys(found.odd)
+    comma = all(layout.separator == "," for layout in layouts)  # else it may be a decimal sign
+    found = found_signs(features.evidence, others.evidence, settings, "." if comma else "")
+    notice.guess(*found.guessed)
+    notice.doubt(*found.odd)
     return Sheet(settings, notice, found.signs), layouts
 
 
@@ -140,15 +125,15 @@ class _Seen:
 
 
 def _laid_out(path: Path, settings: CSVColumns, notice: Notice) -> Layout:
-    encoding = _encoding(path, settings, notice)
+    encoding = encoding_of(path, settings, notice)
     headers = {sign: _header(path, encoding, sign, settings) for sign in SEPARATORS}
     separator = settings.separator
     if separator is None:
         separator = max(SEPARATORS, key=lambda sign: _fitness(headers[sign][1], settings))
         if separator != ",":
-            notice.guessed[
+            notice.guess(
                 f"{separator!r} as what stands between values; {settings.where}.separator states it"
-            ] = None
+            )
     elif separator not in headers:
         headers[separator] = _header(path, encoding, separator, settings)
     before, header = headers[separator]
@@ -161,9 +146,10 @@ def _header(
     path: Path, encoding: str, separator: str, settings: CSVColumns
 ) -> tuple[int, list[str]]:
     """Return the number of records through the header, and the names in it."""
-    reader = csv.reader(_text(path, encoding, settings.where), delimiter=separator)
+    reader = csv.reader(lines_of(path, encoding, settings.where), delimiter=separator)
     for count, fields in enumerate(reader, start=1):
-        if any(name.strip() for name in fields):
+        hint = bool(fields) and fields[0].lower().startswith("sep=")  # which Excel alone reads
+        if any(name.strip() for name in fields) and not hint:
             return count, [composed(name) for name in fields]
     raise UserError(f"{path}: must have a header, found an empty file")
 
@@ -189,7 +175,7 @@ def _look_through(layout: Layout, settings: CSVColumns, features: _Seen, others:
     """Note the line of every record, and what its numbers tell; raise UserError on stray quotes."""
     wanted = [layout.places[column] for column in settings.features or ()]
     rest = [place for place in range(layout.columns) if place not in wanted]
-    lines = _text(layout.path, layout.encoding, settings.where)
+    lines = lines_of(layout.path, layout.encoding, settings.where)
     reader = csv.reader(lines, delimiter=layout.separator, strict=True)
     last = 0
     try:
@@ -216,70 +202,13 @@ def _kind(fields: list[str], columns: int) -> int:
     return RAGGED
 
 
-def _encoding(path: Path, settings: CSVColumns, notice: Notice) -> str:
-    """Return how a file holds letters; raise UserError if it holds none, or nobody knows how."""
-    where = f"{settings.where}.encoding"
-    with path.open("rb") as file:
-        head = file.read(4)
-    for mark, kind in KINDS.items():
-        if head.startswith(mark):
-            raise UserError(f"{path}: must be a CSV file, found {kind}")
-    if settings.encoding is not None:
-        return (
-            "utf-8-sig" if codecs.lookup(settings.encoding).name == "utf-8" else settings.encoding
-        )
-    for bom, encoding in BOMS:
-        if head.startswith(bom):
-            return encoding
-    fault = _fault(path, "utf-8")
-    if fault is None:
-        return "utf-8"
-    if (worse := _fault(path, "cp1252")) is not None:
-        raise UserError(
-            f"{path}: must be a CSV file in UTF-8, found neither that nor cp1252 (the byte "
-            f"{worse.object[worse.start]:#x}); state {where}"
-        )
-    near = fault.object[max(0, fault.start - 20) : fault.start + 20].decode("cp1252", "replace")
-    word = re.search(r"\w*[^\x00-\x7f]+\w*", near)
-    notice.guessed[
-        f"{path.name} in cp1252, as Windows writes in the west, since it is no UTF-8 "
-        f"({word[0] if word else near!r}); {where} states it"
-    ] = None
-    return "cp1252"
-
-
-def _fault(path: Path, encoding: str) -> UnicodeDecodeError | None:
-    """Return why a file is not in an encoding; None if it is."""
-    decoder = codecs.getincrementaldecoder(encoding)()
-    with path.open("rb") as file:
-        try:
-            while piece := file.read(PIECE):
-                decoder.decode(piece)
-            decoder.decode(b"", True)
-        except UnicodeDecodeError as error:
-            return error
-    return None
-
-
-def _text(path: Path, encoding: str, where: str) -> Iterator[str]:
-    """Yield the lines of a file; raise UserError if it holds what no text does."""
-    with path.open(encoding=encoding) as file:
-        for line in file:
-            if "\0" in line:
-                raise UserError(
-                    f"{path}: must be text, found NUL bytes; if it is UTF-16, state "
-                    f"{where}.encoding = 'utf-16-le' or 'utf-16-be'"
-                )
-            yield line
-
-
 @contextmanager
 def _words(path: Path) -> Iterator[None]:
     """Tell in words why a file cannot be read."""
     try:
         yield
     except UnicodeError as error:
-        raise UserError(f"{path}: must be in the encoding that is stated: {error}") from error
+        raise UserError(f"{path}: must be in one encoding throughout: {error}") from error
     except csv.Error as error:
         raise UserError(f"{path}: must be CSV: {error}") from error
     except OSError as error:

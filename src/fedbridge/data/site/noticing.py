@@ -26,6 +26,14 @@ class Notice:
     named: dict[str, Names] = field(default_factory=dict)
     """Of each column of tasks, groups and so on its words."""
 
+    def guess(self, *lines: str) -> None:
+        """Say what was found out since nobody stated it."""
+        self.guessed |= dict.fromkeys(lines)
+
+    def doubt(self, *lines: str) -> None:
+        """Say what is worth a look."""
+        self.odd |= dict.fromkeys(lines)
+
     def nothing(self, column: str, value: Any) -> None:
         """Count a place without a value."""
         word = value.strip() if isinstance(value, str) else ""

@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 import numpy as np
@@ -231,6 +231,7 @@ def _content(
     return text, tokens, hashlib.sha256(text.encode()).hexdigest()
 
 
+@lru_cache  # a column of other words would ask for each row
 def _meant(label: str, classes: tuple[str, ...]) -> str:
     """Ask whether a class was meant that differs in case or blanks alone."""
     near = [name for same in alike((label, *classes)) if label in same for name in same]

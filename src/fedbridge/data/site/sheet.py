@@ -38,7 +38,7 @@ class Sheet:
         """Return a value, None if it is missing."""
         value = values[column]
         self.notice.looked[column] += 1
-        if is_missing(value, self._missing):
+        if is_missing(value, self._missing) or (self._codes and self._code(value) in self._codes):
             self.notice.nothing(column, value)
             return None
         return value
@@ -89,6 +89,18 @@ class Sheet:
     @cached_property
     def _missing(self) -> frozenset[str]:
         return frozenset(self.settings.missing)
+
+    @cached_property
+    def _codes(self) -> frozenset[float]:
+        """Numbers that stand for nothing, such as -9, however they are written."""
+        numbers = (USUAL.number(word) for word in self.settings.missing)
+        return frozenset(number for number in numbers if number is not None)
+
+    def _code(self, value: Any) -> float | None:
+        known = plain(value)
+        if isinstance(known, str):
+            return self.signs.number(known)
+        return known if isinstance(known, int | float) and not isinstance(known, bool) else None
 
     def _text(self, values: Record, column: str) -> str:
         value = self.known(values, column)

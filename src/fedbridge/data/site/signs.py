@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
+from fedbridge.config.columns import Values
 from fedbridge.errors import UserError
 
 SPACES = "\u00a0\u202f\u2009"  # blanks that do not break lines, as spreadsheets write them
@@ -40,8 +41,8 @@ class Signs:
             return None
 
     def word(self, text: str) -> str:
-        """Return a text; one that is a whole number with a decimal comma has a point instead."""
-        if self.decimal == "." or not re.fullmatch(r"-?\d+,0+", text.strip()):
+        """Return a text; one that is a number with a decimal comma has a point instead."""
+        if self.decimal == "." or not re.fullmatch(r"-?\d+,\d+", text.strip()):
             return text
         return text.replace(",", ".")
 
@@ -91,6 +92,11 @@ class Evidence:
         getattr(self, kind)[sign] += 1
         self.examples.setdefault(f"{kind} {sign}", text.strip())
 
+    def seen(self, decimal: str, group: str) -> str:
+        """Return a number with this decimal sign, or else one that it makes one of thousands."""
+        kinds = (f"decimal {decimal}", f"open {decimal}", f"open {group}")
+        return next((self.examples[kind] for kind in kinds if kind in self.examples), "")
+
     def sure(self) -> str | None:
         """Return the decimal sign if the numbers leave no doubt."""
         found = [sign for sign in SIGNS if self.decimal[sign]]
@@ -107,26 +113,31 @@ class Found:
 
 
 def found_signs(
-    features: Evidence, others: Evidence, decimal: str | None, thousands: str | None, where: str
+    features: Evidence,
+    others: Evidence,
+    stated: Values,
+    usual: str = ".",
 ) -> Found:
     """Return the signs that are stated, and what the values themselves tell of the others.
 
     The columns that are read as numbers decide; if those are open, the others of the file do.
-    Raises UserError, naming the setting, where neither does and no sign is the usual one.
+    ``usual`` are the decimal signs that may be taken then. Raises UserError, naming the setting,
+    where a number needs another one.
     """
-    if decimal is None and thousands in (*SIGNS,):
-        decimal = _other(str(thousands))
-    sign = decimal or features.sure()
-    both = decimal is None and len([s for s in SIGNS if features.decimal[s]]) > 1
+    decimal, thousands, where = stated.decimal, stated.thousands, stated.where
+    sign = decimal or (_other(thousands) if thousands in (*SIGNS,) else features.sure())
+    both = sign is None and all(features.decimal[one] for one in SIGNS)
     if sign is None and not both:
         sign = others.sure()
-    if sign is None and not both and features.open[","]:
+    doubtful = [one for one in SIGNS if features.open[one] and one not in usual]
+    if sign is None and not both and doubtful:
         raise UserError(
-            f"{where}.decimal: must be stated, '.' or ',', since {features.examples['open ,']!r} "
-            f"may be a number with a fraction or one of thousands"
+            f"{where}.decimal: must be stated, '.' or ',', since "
+            f"{features.examples[f'open {doubtful[0]}']!r} may be a number with a fraction or one "
+            f"of thousands"
         )
     signs = Signs(sign or ".", thousands or _grouping(features, sign))
-    told = _told(features, signs, decimal, thousands, where)
+    told = _told(features, others, signs, stated)
     return Found(signs, told, _doubts(features, signs, sign is None, where))
 
 
@@ -148,17 +159,15 @@ def _grouping(evidence: Evidence, sign: str | None) -> str | None:
     return found.most_common(1)[0][0] if found else None
 
 
-def _told(
-    evidence: Evidence, signs: Signs, decimal: str | None, thousands: str | None, where: str
-) -> tuple[str, ...]:
-    told = []
-    if decimal is None and signs.decimal == "," and (evidence.decimal[","] or evidence.open["."]):
-        seen = evidence.examples.get("decimal ,", "")
+def _told(evidence: Evidence, others: Evidence, signs: Signs, stated: Values) -> tuple[str, ...]:
+    told, where = [], stated.where
+    if stated.decimal is None and signs.decimal == ",":
+        seen = evidence.seen(",", ".") or others.seen(",", ".")
         told.append(
-            f"numbers as with a decimal comma{f' ({seen})' if seen else ''}; {where}.decimal = "
-            f'"," states it, "." says that they are words'
+            f'numbers as with a decimal comma ({seen}); {where}.decimal = "," states it, "." says '
+            f"that they are words"
         )
-    if thousands is None and signs.thousands is not None:
+    if stated.thousands is None and signs.thousands is not None:
         kinds = (f"thousands {signs.thousands}", f"open {signs.thousands}")
         seen = next(evidence.examples[kind] for kind in kinds if kind in evidence.examples)
         told.append(
@@ -185,7 +194,7 @@ def _doubts(evidence: Evidence, signs: Signs, undecided: bool, where: str) -> tu
     return ()
 
 
-def _other(sign: str) -> str:
+def _other(sign: str | None) -> str:
     return "," if sign == "." else "."
 
 
