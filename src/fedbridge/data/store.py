@@ -249,7 +249,7 @@ def _read_manifest(folder: Path) -> Manifest:
     try:
         return Manifest.model_validate(read_json(path, "manifest"))
     except UserError as error:
-        raise UserError(f"{error}; delete folder {folder.parent} and run again") from error
+        raise UserError(f"{error}; delete folder {folder} and run again") from error
     except ValidationError as error:
         raise _damaged(path, f"is damaged: {error.errors()[0]['msg']}") from error
 

@@ -136,7 +136,7 @@ def test_verify_accepts_what_is_whole(folder):
 def test_a_missing_manifest_is_named_with_the_remedy(folder):
     (folder / "manifest.json").unlink()
     with pytest.raises(
-        UserError, match=r"manifest\.json: must be readable .*delete folder .*plain"
+        UserError, match=r"manifest\.json: cannot read this manifest: .*; delete folder .*plain and"
     ):
         read_part(folder)
 
@@ -162,7 +162,10 @@ def test_a_changed_manifest_is_refused(folder, change):
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff"])
 def test_a_manifest_that_is_no_json_is_refused(folder, content):
     (folder / "manifest.json").write_bytes(content)
-    with pytest.raises(UserError, match=r"manifest\.json: is damaged"):
+    with pytest.raises(
+        UserError,
+        match=r"manifest\.json: this manifest (is damaged|must be).*; delete folder .*plain and",
+    ):
         read_part(folder)
 
 

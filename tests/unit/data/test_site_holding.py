@@ -119,13 +119,19 @@ def test_a_client_does_not_go_on_with_items_that_were_read_otherwise(tmp_path, s
 
     first = stream(settings)
     stream(settings).load(first.state())
-    first.load([])  # pictures are read as they were when nothing was noted
     task(tmp_path / "p" / "c", ["cat", "dog"])
     stream(settings).load(first.state())  # a task has come
     (tmp_path / "p" / "a" / "cat" / "0-0.png").unlink()
     other = settings.model_copy(update={"data": settings.data.model_copy(update={"seed": 1})})
     with pytest.raises(UserError, match="has learnt from items that were read otherwise"):
         stream(other).load(first.state())
+
+
+def test_a_site_without_a_task_yet_has_nothing_to_compare(settings):
+    from fedbridge.data.site.arriving import WholeStream
+
+    holding = Holding(settings, Frame.of(common()))
+    WholeStream("north", holding.tasks, holding=holding).load([])
 
 
 def test_tables_of_an_older_release_are_not_gone_on_with(tmp_path):

@@ -93,7 +93,7 @@ def test_tasks_have_the_names_that_the_data_give_them(config, tmp_path):
     ]
     used = sum(task.counts.sum() for task in found.tasks)
     assert used + found.public == 200
-    assert "'patches' reads image, but the data set" in found.skipped
+    assert "patches reads pictures, but the data are texts" in found.skipped
 
 
 GERMAN = "temp;label;who\n" + "".join(

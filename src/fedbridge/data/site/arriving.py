@@ -24,12 +24,12 @@ class WholeStream(ClientStream):
     def load(self, state: list[int]) -> None:
         """Raise UserError if it held other items then; further tasks may have come."""
         assert self.holding is not None
-        site = self.holding.site
-        noted = state or site.data.kind == "images"  # as an older release read tables, none does
-        if noted and state == self.state()[: len(state)]:
+        now = self.state()
+        noted = state or not now  # an older release noted nothing, and read otherwise
+        if noted and state == now[: len(state)]:
             return
         raise UserError(
-            f"{site.state}: this client has learnt from items that were read otherwise, with other "
+            f"{self.holding.site.state}: this client has learnt from items that were read otherwise, with other "
             f"settings in its site config or by the rules of an older release, and what it "
             f"remembers are their numbers; bring them back, or delete this folder to begin anew"
         )
