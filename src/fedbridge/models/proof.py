@@ -36,7 +36,9 @@ def prove(fm: FoundationModel, items: Items, batch: int, place: Place) -> None:
     encoded(fm, items, np.array([longest]), place)
     if fm.modality == "text":  # a function may read rows of a table, and no such text
         words = [word for row in rows.tolist() for word in items[row].split()] or ["word"]
-        encoded(fm, [" ".join(np.resize(words, WORDS))], np.array([0]), lambda _: f"of {WORDS} words")
+        encoded(
+            fm, [" ".join(np.resize(words, WORDS))], np.array([0]), lambda _: f"of {WORDS} words"
+        )
 
 
 def encoded(fm: FoundationModel, items: Items, rows: np.ndarray, place: Place) -> Tensor:
