@@ -12,6 +12,7 @@ from fedbridge.config import load_config
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
 from fedbridge.files import DEEPEST, DEVICES, OURS, file_name, read_json
+from fedbridge.runs import read_accuracy
 
 AWKWARD = [
     "",
@@ -125,3 +126,20 @@ def test_numbers_of_thousands_of_digits_and_large_files_are_refused(tmp_path):
     (tmp_path / "c.toml").write_text("#" * (4 * 2**20 + 1))
     with pytest.raises(UserError, match=r"c\.toml: must have at most 4,194,304 bytes"):
         read_toml(tmp_path / "c.toml", "config")
+
+
+def test_of_many_faults_and_long_values_the_beginning_is_told(tmp_path):
+    lines = [f'k{number} = "{"x" * 5000}"' for number in range(500)]
+    (tmp_path / "c.toml").write_text("\n".join([f'seed = "{"y" * 5000}"', *lines]))
+    with pytest.raises(UserError) as caught:
+        load_config(tmp_path / "c.toml")
+    message = str(caught.value)
+    assert "seed: " in message and message.endswith("; and 481 more")
+    assert len(message) < 10_000
+
+
+@pytest.mark.parametrize("fault", [b"\xff\xfe", b'"' + b"x" * 200_000])
+def test_an_accuracy_table_that_is_no_table_is_told(tmp_path, fault):
+    (tmp_path / "accuracy.csv").write_bytes(fault)
+    with pytest.raises(UserError, match=r"accuracy\.csv: this table is damaged"):
+        read_accuracy(tmp_path)
