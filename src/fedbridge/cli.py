@@ -189,7 +189,7 @@ def bench(
         return
     failed = 0 if report_only else _carry_out(grid, jobs)
     if not failed or grid.has_results:
-        console.print(f"summary: {grid.report()}", soft_wrap=True)
+        console.print(f"summary: {grid.report()}", soft_wrap=True, markup=False)
     raise typer.Exit(1 if failed else 0)
 
 
@@ -250,9 +250,9 @@ def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
     console = Console(quiet=quiet)
     page = write_page(folder)
     if remark:
-        console.print(remark, soft_wrap=True)
+        console.print(remark, soft_wrap=True, markup=False)
     console.print(result_table(folder))
-    console.print(f"page: {page}", soft_wrap=True)
+    console.print(f"page: {page}", soft_wrap=True, markup=False)
 
 
 def main() -> None:

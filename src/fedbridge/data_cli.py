@@ -52,5 +52,5 @@ def inspect(
     show(found, console)
     if html is not None:
         write_inspection(found, html)
-        console.print(f"page: {html}", soft_wrap=True)
+        console.print(f"page: {html}", soft_wrap=True, markup=False)
     raise typer.Exit(1 if found.unusable else 0)

@@ -17,6 +17,7 @@ from fedbridge.agreement import agreement, doubts
 from fedbridge.client.client import Client
 from fedbridge.client.disk import Resident
 from fedbridge.config import Config, parse_config
+from fedbridge.config.changes import changes
 from fedbridge.config.files import parse_toml
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, hold_memory, use_threads
@@ -79,7 +80,9 @@ def _run_in(folder: Path, config: Config) -> Run:
     there = (folder / CONFIG).is_file()
     run = Run.open(folder) if there else Run.create(folder, config, deployed=True)
     if run.config != config or not run.deployed:
-        kind = "has other settings" if run.deployed else "was not started by a deployment"
+        found = "; ".join(changes(run.config, config)) or "of the engine, or of what tracks it"
+        kind = f"has other settings ({found})"
+        kind = kind if run.deployed else "was not started by a deployment"
         raise UserError(f"{folder}: this run {kind}; choose another folder: ./run.sh NAME")
     return run
 

@@ -300,8 +300,8 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             lines = list(csv.reader(file))
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: must be a table of measurements, is damaged: {error}") from error
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: this table is damaged: {error}") from error
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]

@@ -168,10 +168,11 @@ def _print_lines(found: Iterable[tuple[str, list[tuple[str, float]]]], using: st
 
 def _print_table(found: Iterable[tuple[str, list[tuple[str, float]]]], using: str) -> None:
     from rich.console import Console
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table("item", "class", "probability", title=f"using {using}")
     for name, best in found:
         for place, (label, share) in enumerate(best):
-            table.add_row(name if place == 0 else "", label, f"{share:.3f}")
+            table.add_row(escape(name) if place == 0 else "", escape(label), f"{share:.3f}")
     Console().print(table)

@@ -1,4 +1,5 @@
 import errno
+import json
 import os
 import subprocess
 import sys
@@ -104,6 +105,41 @@ def test_run_resume_report_and_compare(call, tmp_path):
     assert code == 0 and "page: runs/tiny/report.html" in out
     code, out, _ = call("compare", "runs/tiny", "--markdown")
     assert code == 0 and "tiny" in out
+
+
+@pytest.mark.parametrize(
+    "command",
+    [
+        *(["resume", "r"], ["report", "r"], ["compare", "r"], ["predict", "r", "x.png"]),
+        *(["export", "r", "--client", "client-1"], ["serve", "r"]),
+    ],
+)
+def test_a_finished_run_with_other_settings_is_told_and_not_shown(call, tmp_path, command):
+    code, *_ = call("run", "tiny.toml", "--quiet", "--out", "r")
+    assert code == 0
+    kept = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+    text = (tmp_path / "r/config.toml").read_text()
+    assert "\ntasks = 2" in text
+    (tmp_path / "r/config.toml").write_text(text.replace("\ntasks = 2", "\ntasks = 3"))
+    code, out, err = call(*command)
+    assert (code, out) == (2, "")
+    assert "scenario.tasks: 2 when it was started, 3 now. The run is finished" in only_line(err)
+    (tmp_path / "r/config.toml").write_text(text)
+    assert kept == {path: path.read_bytes() for path in kept}
+
+
+def test_a_checkpoint_of_other_clients_is_told(call, tmp_path):
+    code, *_ = call("run", "tiny.toml", "--quiet", "--out", "r")
+    (tmp_path / "r/summary.json").unlink()
+    told = json.loads((tmp_path / "r/environment.json").read_text())
+    del told["settings"]  # as an earlier version left it
+    (tmp_path / "r/environment.json").write_text(json.dumps(told))
+    text = (tmp_path / "r/config.toml").read_text()
+    (tmp_path / "r/config.toml").write_text(text.replace("\nclients = 2", "\nclients = 3"))
+    code, _, err = call("resume", "r")
+    assert code == 2
+    line = only_line(err)
+    assert "must fit the settings" in line and "found 'client-3' on one side alone" in line
 
 
 def test_quiet_prints_nothing(call):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fedbridge import runs
-from fedbridge.config import Config, Engine
+from fedbridge.config import Config, Engine, parse_config
 from fedbridge.errors import UserError
 from fedbridge.metrics import AccuracyRow
 from fedbridge.runs import Run, alone, environment, read_accuracy
@@ -469,3 +469,107 @@ def test_a_run_whose_clients_are_elsewhere_does_not_go_on_here(tmp_path):
     assert resuming(here).run.folder == here
     with pytest.raises(UserError, match=r"clients are at their sites; go on with: \./run\.sh away"):
         resuming(away)
+
+
+# -- settings that have changed
+
+
+def edited(run, old, new):
+    path = run.folder / "config.toml"
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("seed = 5", "seed = 6", "seed: 5 when it was started, 6 now"),
+        ("clients = ", "clients = 1", r"scenario\.clients: \d+ when it was started, 1\d+ now"),
+        ('model = "', 'model = "x', r"large\.model: '\w+' when it was started, 'x\w+' now"),
+        ('kind = "local"', 'kind = "flower"', r"engine\.kind: 'local' when .*, 'flower' now"),
+        ('precision = "auto"', 'precision = "float16"', r"engine\.precision: 'auto' when"),
+        ("\ntasks = ", "\ntasks = 1", r"scenario\.tasks: \d+ when .*, 1\d+ now"),
+    ],
+)
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_run_whose_settings_have_changed_is_refused(run, old, new, told, finished):
+    if finished:
+        run.write_summary({})
+    before = (run.folder / "environment.json").read_bytes()
+    edited(run, old, new)
+    with pytest.raises(UserError, match=told) as caught:
+        Run.open(run.folder)
+    assert "config.toml: has been changed since this run was started" in str(caught.value)
+    assert ("The run is finished" in str(caught.value)) == finished
+    assert (run.folder / "environment.json").read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ('workers = "auto"', "workers = 3"),
+        ("threads = 1", "threads = 2"),
+        ('device = "auto"', 'device = "cpu"'),
+        ("checkpoints = 2", "checkpoints = 5"),
+        ("checkpoint_seconds = 0.0", "checkpoint_seconds = 9.0"),
+        ("to = []", 'to = ["tensorboard"]'),
+        ("batch = 64", "batch = 32"),
+    ],
+)
+def test_what_no_number_depends_on_may_change(run, old, new):
+    text = (run.folder / "config.toml").read_text()
+    head, section, rest = text.partition("[large]") if old == "batch = 64" else ("", "", text)
+    assert old in rest
+    (run.folder / "config.toml").write_text(head + section + rest.replace(old, new, 1))
+    assert Run.open(run.folder).config != run.config
+
+
+def test_own_files_may_have_moved_but_not_be_others(tmp_path):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+    data = {"name": f"csv:{tmp_path}/one/t.csv", "own": {"text": "text"}}
+    run = Run.create(tmp_path / "run", parse_config({"data": data}, "c"))
+    edited(run, "/one/t.csv", "/two/t.csv")
+    assert Run.open(run.folder).config.data.name.endswith("/two/t.csv")
+    edited(run, "/two/t.csv", "/two/u.csv")
+    with pytest.raises(UserError, match=r"data\.name: 'csv:t.csv' when .*, 'csv:u.csv' now"):
+        Run.open(run.folder)
+
+
+def test_a_run_of_before_is_compared_with_what_it_told(run):
+    path = run.folder / "environment.json"
+    told = json.loads(path.read_text())
+    del told["settings"]
+    path.write_text(json.dumps(told))
+    assert Run.open(run.folder).config == run.config
+    edited(run, "seed = 5", "seed = 6")
+    with pytest.raises(UserError, match="seed: 5 when it was started, 6 now"):
+        Run.open(run.folder)
+    edited(run, "seed = 6", "seed = 5")
+    run.write_summary({"seed": 5, "tasks": 9, "large": run.config.large.model})
+    with pytest.raises(UserError, match=r"tasks: 9 when .*The run is finished"):
+        Run.open(run.folder)
+
+
+@pytest.mark.parametrize(
+    ("text", "rule"),
+    [
+        ('{"seed": 5', "environment.json: .*Invalid JSON"),
+        ("[]", "environment.json: .*must be an object"),
+        ('{"settings": 3}', "environment.json: settings: "),
+        ('{"settings": {"seed": -1}}', "environment.json: settings: seed: "),
+    ],
+)
+def test_an_environment_that_is_damaged_is_told(run, text, rule):
+    (run.folder / "environment.json").write_text(text)
+    with pytest.raises(UserError, match=rule):
+        Run.open(run.folder)
+
+
+@pytest.mark.parametrize("token", [None, 3, "x" * 16, ["a"]])
+def test_a_run_must_have_its_token(run, token):
+    path = run.folder / "environment.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "run": token}))
+    with pytest.raises(UserError, match=r"environment\.json: run: must be 16 hexadecimal digits"):
+        _ = Run.open(run.folder).token

@@ -5,12 +5,13 @@ import re
 import unicodedata
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from fedbridge.config.files import read_toml
+from fedbridge.config.files import found_value, listed, read_toml
 from fedbridge.config.section import Count, Section
 from fedbridge.errors import UserError
 
@@ -114,8 +115,7 @@ def load_suite(path: Path) -> Suite:
     try:
         return Suite.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(tree, dict(item)) for item in error.errors()]
-        raise UserError(f"{path}: " + "; ".join(lines)) from error
+        raise UserError(f"{path}: {listed(partial(_explain, tree), error)}") from error
 
 
 def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
@@ -152,7 +152,7 @@ def _explain(tree: dict[str, Any], item: dict[str, Any]) -> str:
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(str((rest or [kind])[0]), section)}"
     message = str(item["msg"]).removeprefix("Value error, ")
-    return f"{key}: {message}, found {item['input']!r}" if item["loc"] else message
+    return f"{key}: {message}, found {found_value(item['input'])}" if item["loc"] else message
 
 
 def _suggestion(key: str, section: type[Section]) -> str:

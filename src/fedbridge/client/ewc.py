@@ -37,7 +37,7 @@ def penalty(lesson: Lesson) -> Tensor:
     """Return the sum over parameters of ``F * (w - w_former)^2``, a scalar."""
     terms = [
         (lesson.notes[f"fisher/{name}"] * (weight - lesson.former[name]).square()).sum()
-        for name, weight in lesson.model.named_parameters()
+        for name, weight in _trained(lesson).items()
     ]
     return torch.stack(terms).sum()
 
@@ -65,7 +65,7 @@ def fisher(lesson: Lesson, rows: Tensor, classes: Tensor) -> State:
     """
     training = lesson.model.training
     lesson.model.eval()
-    weights = dict(lesson.model.named_parameters())
+    weights = _trained(lesson)
     found = {name: torch.zeros_like(weight) for name, weight in weights.items()}
     for row in rows.split(1):
         item = lesson.task[row]
@@ -78,6 +78,11 @@ def fisher(lesson: Lesson, rows: Tensor, classes: Tensor) -> State:
             found[name] += slope.square() / len(rows)
     lesson.model.train(training)
     return found
+
+
+def _trained(lesson: Lesson) -> dict[str, Tensor]:
+    """Return the parameters that move, by name."""
+    return {name: w for name, w in lesson.model.named_parameters() if w.requires_grad}
 
 
 def _mean(state: State) -> float:

@@ -3,6 +3,7 @@
 import difflib
 import os
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 from reprlib import repr as shortened
 from typing import Any, get_args
@@ -19,6 +20,10 @@ from fedbridge.files import read_words, require_shallow, too_deep
 
 LARGEST = 4 * 2**20
 """Most bytes of a file of settings."""
+TOLD = 20
+"""Most faults of a file that are told."""
+LONGEST = 200
+"""Most letters of a value that are shown."""
 OPTIONS = {
     (part, options.model_fields["name"].default): options
     for part, union in (("learner", Learner), ("fusion", Fusion))
@@ -126,8 +131,20 @@ def parse_config(tree: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
-        raise UserError(f"{source}: " + "; ".join(lines)) from error
+        raise UserError(f"{source}: {listed(_explain, error)}") from error
+
+
+def listed(explain: Callable[[dict[str, Any]], str], error: ValidationError) -> str:
+    """Return what ``explain`` says of each fault that was found, of many the first ones."""
+    items = error.errors()
+    lines = [explain(dict(item)) for item in items[:TOLD]]
+    return "; ".join([*lines, *([f"and {more} more"] if (more := len(items) - TOLD) > 0 else [])])
+
+
+def found_value(value: object) -> str:
+    """Return a value as an error shows it: a long one is cut off."""
+    text = repr(value)
+    return text if len(text) <= LONGEST else f"{text[:LONGEST]}..."
 
 
 def dump_config(config: Config) -> str:
@@ -146,7 +163,7 @@ def _explain(item: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ").replace("a valid tuple", "a list")
     if isinstance(item["input"], dict) and message.startswith(f"{key}."):
         return message  # a rule about several fields, which names them itself
-    return f"{key or 'config'}: {message}, found {item['input']!r}" if key else message
+    return f"{key}: {message}, found {found_value(item['input'])}" if key else message
 
 
 def _choice(part: str, found: str) -> str:

@@ -8,7 +8,7 @@ from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, mod
 
 from fedbridge.config.columns import Column, Columns, CSVColumns
 from fedbridge.config.data import Part
-from fedbridge.config.files import read_toml
+from fedbridge.config.files import found_value, listed, read_toml
 from fedbridge.config.section import Count, Fraction, Levels, Section
 from fedbridge.errors import UserError
 
@@ -225,8 +225,7 @@ def load_site(path: Path) -> SiteConfig:
     try:
         return SiteConfig.model_validate(tree, context={"folder": path.parent.absolute()})
     except ValidationError as error:
-        lines = [_explain(dict(item)) for item in error.errors()]
-        raise UserError(f"{path}: " + "; ".join(lines)) from error
+        raise UserError(f"{path}: {listed(_explain, error)}") from error
 
 
 def _explain(item: dict[str, Any]) -> str:
@@ -243,7 +242,7 @@ def _explain(item: dict[str, Any]) -> str:
     message = str(item["msg"]).removeprefix("Value error, ")
     if isinstance(item["input"], dict):  # a rule about several fields, which names them itself
         return f"{key}: {message}" if key else message
-    return f"{key}: {message}, found {str(item['input'])!r}"
+    return f"{key}: {message}, found {found_value(str(item['input']))}"
 
 
 def _listed(section: type[Section]) -> str:

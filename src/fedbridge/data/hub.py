@@ -2,7 +2,6 @@
 
 import importlib
 import importlib.util
-import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,6 +19,7 @@ from fedbridge.data.store import (
     write_parts,
 )
 from fedbridge.errors import UserError
+from fedbridge.files import read_json
 from fedbridge.words import RULES
 
 PREFIX = "hf:"
@@ -101,14 +101,14 @@ def state_of(folder: Path, name: str) -> list[list[Any]]:
     """Return what tells a folder's content from another: fingerprints, files and their sizes."""
     try:
         listing = folder / "dataset_dict.json"
-        splits = json.loads(listing.read_text())["splits"] if listing.is_file() else ["."]
+        splits = read_json(listing, "data set")["splits"] if listing.is_file() else ["."]
         state = []
         for split in splits:
-            told = json.loads((folder / split / "state.json").read_text(encoding="utf-8"))
+            told = read_json(folder / split / "state.json", "split")
             files = [folder / split / entry["filename"] for entry in told["_data_files"]]
             sizes = [path.stat().st_size for path in files]
             state.append([split, told["_fingerprint"], sizes])
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (UserError, OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(
             f"data.name: {name}: must be a folder that `save_to_disk` of the package datasets "
             f"wrote ({type(error).__name__}: {error})"

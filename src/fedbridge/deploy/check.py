@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
+from rich.markup import escape
 from rich.table import Table
 
 from fedbridge.deploy import reach, readiness, trust
@@ -48,7 +49,7 @@ def table(findings: list[Finding]) -> Table:
     """Return findings as a table."""
     result = Table("where", "what", "", "found", box=None, pad_edge=False)
     for place, what, ok, words in findings:
-        result.add_row(place, what, "ok" if ok else "WRONG", words)
+        result.add_row(place, what, "ok" if ok else "WRONG", escape(words))
     return result
 
 

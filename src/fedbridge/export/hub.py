@@ -1,5 +1,6 @@
 """The small model as the Hugging Face hub knows models: saved, loaded and pushed in its way."""
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -9,7 +10,8 @@ from fedbridge.data.reading import Reading
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.export.card import model_card
-from fedbridge.export.folder import settings_of
+from fedbridge.export.folder import CONFIG, settings_of
+from fedbridge.files import read_json
 from fedbridge.models import import_extra
 from fedbridge.models.classifier import Classifier
 from fedbridge.predictor import Predictor
@@ -53,6 +55,14 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
         model = cls(**settings_of(predictor))
         model.load_state_dict(predictor.small.state_dict())
         return model.eval()
+
+    @classmethod
+    def from_pretrained(cls, *where: Any, **options: Any) -> Any:
+        """Return a model from a folder or the hub; raise UserError if its settings are damaged."""
+        config = Path(str(*where[:1])) / CONFIG
+        if config.is_file():
+            read_json(config, "exported model")
+        return super().from_pretrained(*where, **options)
 
     def predictor(self) -> Predictor:
         """Return what predicts from files, pictures and texts with this model."""

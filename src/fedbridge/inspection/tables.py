@@ -53,6 +53,7 @@ def absent_classes(found: Inspection) -> list[str]:
 
 def show(found: Inspection, console: "Console") -> None:
     """Print an inspection."""
+    from rich.markup import escape
     from rich.table import Table
 
     for title, header, lines in (
@@ -65,9 +66,9 @@ def show(found: Inspection, console: "Console") -> None:
         ),
     ):
         if lines:
-            table = Table(*header, title=title)
+            table = Table(*header, title=escape(title))
             for line in lines:
-                table.add_row(*line)
+                table.add_row(*map(escape, line))
             console.print(table)
     if absent := absent_classes(found):
         console.print(f"classes without any item: {', '.join(absent)}", markup=False)

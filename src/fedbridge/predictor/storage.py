@@ -14,6 +14,7 @@ from fedbridge.data.reading import Reading
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
+from fedbridge.models.foundation import foreign_errors
 from fedbridge.models.head import Lift
 from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.predictor.large import LargeSide
@@ -93,7 +94,8 @@ def load_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / MANIFEST}: about.{place}: {first['msg']}") from error
-    small = Classifier(**dict(about.small), input_shape=about.reading.inputs)
+    with foreign_errors(about.small.model, f"{folder / MANIFEST}: about.small"):
+        small = Classifier(**dict(about.small), input_shape=about.reading.inputs)
     state = _read(folder / SMALL)
     if fault := misfit(state, small.state_dict()):
         raise UserError(f"{folder / SMALL}: {fault}")

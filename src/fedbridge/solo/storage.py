@@ -45,7 +45,7 @@ def load_client(folder: Path) -> Client:
     Raises UserError naming the file if it is damaged or something else.
     """
     about = opened(folder, KIND)
-    config = checked(parse_config(about["config"], str(folder / MANIFEST)))
+    config = checked(parse_config(about.get("config", {}), str(folder / MANIFEST)))
     try:
         arrays: State = read_state(folder / ITEMS)
         client = Client.from_parts(
@@ -60,7 +60,7 @@ def load_client(folder: Path) -> Client:
             nothing = np.zeros(0, np.int64)
             stream.known.append(Task(met, train, train, validation, nothing, met))
         learner.load(folder)
-    except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+    except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: cannot be read as a client: {error}") from error
     return client
 

@@ -50,6 +50,8 @@ def test_a_suite_that_extends_itself(bench):
         ("seeds", "sedes = [1]\nseeds", r"sedes: unknown key \(did you mean 'seeds'\?\)"),
         ('"plain"', '"bridge"', "method: every name must be there once, found bridge, bridge"),
         ('"plain"', '"bridge!"', "method: every name must be there once, found bridge, bridge!"),
+        ('"plain"', '"Bridge"', "method: every name must be there once, found bridge, Bridge"),
+        ('"plain"', f'"{"x" * 101}"', "name: must be at most 100 bytes long"),
         ('"plain"', '"--"', "method '--': name: must have letters or digits"),
         ('name = "plain"\n', "", "method number 2: name: Field required"),
         ('"baseline"', '"ours"', r"at most may have the role 'ours', found \['bridge', 'plain'\]"),

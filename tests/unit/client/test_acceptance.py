@@ -22,6 +22,18 @@ def taken(best: float) -> Accepted:
     return accepted(OWN, FUSED, lambda s: Verdict(abs(float(s["w"][0]) - best), int(s["w"][0])))
 
 
+@pytest.mark.parametrize("best", [0.0, 4.0, 8.0])
+def test_what_is_infinite_is_taken_as_it_is(best: float):
+    mask = torch.tensor([0.0, -torch.inf])
+    found = accepted(
+        OWN | {"mask": mask},
+        FUSED | {"mask": mask},
+        lambda s: Verdict(abs(float(s["w"][0]) - best), 0),
+    )
+    assert torch.equal(found.state["mask"], mask)
+    assert found.state["w"][0] == best
+
+
 @pytest.mark.parametrize(
     ("best", "expected"),
     [

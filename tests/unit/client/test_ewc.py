@@ -118,6 +118,16 @@ def test_no_gradient_at_all_is_no_importance():
     assert all(not note.any() for note in made.notes.values())
 
 
+def test_what_is_not_trained_has_no_importance_and_no_penalty():
+    made = lesson(task=NEW + OLD)
+    made.model.projector.bias.requires_grad_(False)
+    found = fisher(made, torch.arange(2), ALL)
+    assert found.keys() == {WEIGHT} and found[WEIGHT].any()
+    noted = dataclasses.replace(made, notes={f"fisher/{WEIGHT}": found[WEIGHT]}, former=made.start)
+    noted.former.update({WEIGHT: made.model.projector.weight.detach() + 1.0})
+    assert float(penalty(noted)) == pytest.approx(float(found[WEIGHT].sum()))
+
+
 def test_no_more_items_are_read_than_asked_for():
     made = lesson(task=NEW + OLD + OTHER)
     alone = [fisher(made, torch.tensor([k]), ALL)[WEIGHT] for k in range(3)]

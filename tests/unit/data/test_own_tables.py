@@ -146,13 +146,18 @@ def test_pictures_that_a_table_names(tmp_path):
     assert (data.modality, data.labels.tolist()) == ("image", [0, 0, 1, 1])
 
 
-def test_paths_may_be_written_as_on_windows(tmp_path):
-    made = [{"file": f"p\\{c}\\{p.name}", "label": c}
+def test_paths_of_windows_are_paths_and_stay_in_the_tables_folder(tmp_path):
+    made = [{"file": f"p\\{p.parent.name}\\{p.name}", "label": c, "day": "2025-01-01"}
             for c in ("cat", "dog") for p in pictures(tmp_path / "p", c, 2)]  # fmt: skip
-    path = write_csv(tmp_path / "t.csv", made)
-    assert load(path, image="file").labels.tolist() == [0, 0, 1, 1]
-    path = write_csv(tmp_path / "u.csv", [*made, {"file": "..\\u.csv", "label": "cat"}])
-    assert "picture must lie in the table's folder" in refused(path, image="file")
+    (outside,) = pictures(tmp_path.parent / f"{tmp_path.name}-win", "cat", 1)
+    named = "..\\" + str(outside.relative_to(tmp_path.parent)).replace("/", "\\")
+    literal = tmp_path / "p\\cat\\0-0.png"  # a name that systems other than Windows allow
+    Image.new("RGB", (9, 9), "red").save(literal)
+    path = write_csv(tmp_path / "t.csv", [*made, {"file": named, "label": "cat", "day": "x"}])
+    assert "line 6: picture must lie in the table's folder" in refused(path, image="file")
+    data = load(path, image="file", broken="skip")
+    assert data.labels.tolist() == [0, 0, 1, 1]
+    assert data.inputs[0, :, 0, 0].tolist() == [255, 0, 0]  # what bears the very name comes first
 
 
 def test_a_picture_that_changes_is_read_anew(tmp_path):

@@ -36,6 +36,12 @@ def test_doubled_names_are_refused(doubled: list[str]):
         client_names(doubled)
 
 
+@pytest.mark.parametrize("name", ["CON", "nul.north", "com1", "a."])
+def test_names_that_windows_keeps_are_refused(name: str):
+    with pytest.raises(UserError, match=f"must not be a name that Windows keeps, found '{name}'"):
+        client_names(["a", name])
+
+
 def test_there_must_be_a_client():
     with pytest.raises(UserError, match="at least one client"):
         client_names([])

@@ -9,6 +9,7 @@ import torch
 from brought import save_long_bert
 from fedbridge.errors import UserError
 from fedbridge.models import build_backbone
+from fedbridge.models.space import build_small
 from fedbridge.models.trial import check_models
 from tiny_transformers import save_bert, save_vit
 
@@ -81,6 +82,92 @@ def pair(shape):
 
 def alone(shape):
     return Net(8, nn.BatchNorm1d(8))
+
+
+def wide(model):
+    model.features = 8
+    return model
+
+
+def lazy(shape):
+    return wide(nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.LazyBatchNorm1d()))
+
+
+def never(shape):
+    net = Net(8, lambda x: x)
+    net.other = nn.LazyLinear(8)
+    return net
+
+
+def complex(shape):
+    net = Net(8, lambda x: x * net.w.real)
+    net.w = nn.Parameter(torch.ones(8, dtype=torch.cfloat))
+    return net
+
+
+def doubled(shape):
+    return Net(8, lambda x: x).double()
+
+
+def expanded(shape):
+    net = Net(8, lambda x: x + net.b)
+    net.b = nn.Parameter(torch.zeros(1).expand(8))
+    return net
+
+
+def endless(shape):
+    net = Net(8, lambda x: x)
+    nn.init.constant_(net.linear.weight, float("inf"))
+    return net
+
+
+def unknown(shape):
+    net = Net(8, lambda x: x)
+    net.register_buffer("low", torch.full((3,), float("nan")))
+    return net
+
+
+def numpy(shape):
+    import numpy as np
+
+    net = Net(8, lambda x: x)
+    net.linear.weight.data = torch.from_numpy(np.random.rand(8, 256).astype("f4"))
+    return net
+
+
+def former(shape):
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return wide(nn.Sequential(nn.Flatten(), torch.nn.utils.weight_norm(nn.Linear(256, 8))))
+
+
+def in_place(shape):
+    return Net(8, lambda x: x.sigmoid().add_(1).sigmoid_().mul_(2))
+
+
+def masked(shape):
+    net = Net(8, lambda x: x @ (net.mask + x.new_zeros(8, 8)).softmax(1))
+    net.register_buffer("mask", torch.full((8, 8), float("-inf")).triu(1))
+    net.register_buffer("steps", torch.zeros((), dtype=torch.int64))
+    net.register_buffer("on", torch.ones(8, dtype=torch.bool))
+    return net
+
+
+def normed(shape):
+    norm = torch.nn.utils.parametrizations.weight_norm
+    return wide(nn.Sequential(nn.Flatten(), norm(nn.Linear(256, 8))))
+
+
+def still(shape):
+    return Net(8, lambda x: x).requires_grad_(False)
+
+
+def static(shape):
+    norm = nn.BatchNorm2d(2, track_running_stats=False)
+    layers = nn.Conv2d(1, 2, 3), norm, nn.AdaptiveAvgPool2d(2), nn.Flatten()
+    return wide(nn.Sequential(*layers))
 """
 
 
@@ -110,6 +197,15 @@ def _module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         ("faulty_models:raising", "cannot be used: RuntimeError: mat1 and mat2"),
         ("faulty_models:random", "must draw nothing at random while it is trained"),
         ("faulty_models:pair", "found 'linear.weight' and 'other.weight' to be the same"),
+        ("faulty_models:never", "every lazy layer must be used, found 'other.weight' without"),
+        ("faulty_models:complex", "its weights must be float32, found complex64 in 'w'"),
+        ("faulty_models:doubled", "its weights must be float32, found float64 in 'linear.weight'"),
+        ("faulty_models:expanded", "found one number in several places in 'b'"),
+        ("faulty_models:endless", "must be finite, found NaN or infinity in 'linear.weight'"),
+        ("faulty_models:unknown", "its state must be numbers, found NaN in 'low'"),
+        ("faulty_models:numpy", "must begin with the same weights whenever it is built"),
+        ("faulty_models:former", "cannot be used: RuntimeError: Only Tensors created explicitly"),
+        ("faulty_models:in_place", "cannot be used: RuntimeError: one of the variables needed"),
         ("transformers:no-such-type", "must be a type of transformers, such as resnet"),
         ("transformers:t5", "cannot be used: "),
         ("transformers:bert", "reads text, but the data are image"),
@@ -126,6 +222,32 @@ def test_what_cannot_be_used_is_refused_by_field_rule_and_value(spec: str, words
 
 def test_a_module_in_the_working_folder_is_found_and_normalisation_needs_no_second_item():
     check_models(["faulty_models:alone", "mlp"], SHAPE)
+
+
+@pytest.mark.parametrize("name", ["lazy", "masked", "normed", "still", "static"])
+def test_what_is_odd_but_sound_is_taken(name: str):
+    check_models([f"faulty_models:{name}"], SHAPE)
+
+
+def test_lazy_layers_get_the_weights_that_plain_ones_would_have():
+    torch.manual_seed(3)
+    model = build_backbone("faulty_models:lazy", SHAPE)
+    assert model.training
+    assert {key: tuple(value.shape) for key, value in model.state_dict().items()} == {
+        **{"1.weight": (8, 256), "1.bias": (8,)},
+        **{f"2.{key}": (8,) for key in ("weight", "bias", "running_mean", "running_var")},
+        "2.num_batches_tracked": (),
+    }
+    torch.manual_seed(3)
+    plain = torch.nn.Linear(256, 8)
+    assert torch.equal(model[1].weight, plain.weight)
+    assert not model[2].running_mean.any() and int(model[2].num_batches_tracked) == 0
+
+
+def test_what_a_model_raises_later_names_it_and_what_it_was_given():
+    model = build_small("faulty_models:masked", SHAPE, dimension=4, seed=0)
+    with pytest.raises(UserError, match=r"faulty_models:masked, given \(2, 1, 8, 8\), cannot be"):
+        model(torch.zeros(2, 1, 8, 8))
 
 
 def test_the_working_folder_comes_last_where_modules_are_looked_for(tmp_path: Path):

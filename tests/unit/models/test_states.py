@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import fedbridge
-from fedbridge.models.states import infinity, misfit, owned, read_state, settled
+from fedbridge.models.states import infinity, misfit, owned, placeholder, read_state, settled
 
 WANTED = {"weight": torch.empty(2, 3, device="meta"), "count": torch.empty((), dtype=torch.int64)}
 FITTING = {"weight": torch.ones(2, 3), "count": torch.tensor(4)}
@@ -34,6 +34,20 @@ MISFITS: dict[str, tuple[dict[str, Tensor], str]] = {
         "'weight' must be finite, found -inf",
     ),
 }
+
+
+def test_what_begins_infinite_may_be_infinite_but_no_nan():
+    wanted = {"weight": torch.ones(3), "mask": torch.tensor([0.0, -torch.inf, 0.0])}
+    fitting = {"weight": torch.zeros(3), "mask": torch.tensor([-torch.inf, 1.0, torch.inf])}
+    assert misfit(fitting, wanted) is None
+    assert misfit({**fitting, "mask": torch.full((3,), torch.nan)}, wanted) == (
+        "'mask' must be finite, found nan"
+    )
+    assert misfit({**fitting, "weight": torch.full((3,), torch.inf)}, wanted) == (
+        "'weight' must be finite, found inf"
+    )
+    assert placeholder(wanted["mask"]) and not placeholder(wanted["weight"])
+    assert not placeholder(torch.empty(3, device="meta")) and not placeholder(torch.tensor(3))
 
 
 @pytest.mark.parametrize("case", MISFITS)

@@ -34,6 +34,14 @@ def world_of(name: str, clients: int = 2, **changes: Any) -> World:
     return make_world(tiny_config(**{**chosen, **changes}))
 
 
+def test_a_mean_leaves_masks_as_they_are():
+    mask = torch.tensor([0.0, -torch.inf])
+    states = [{"mask": mask, "on": torch.tensor([True, False])} for _ in range(3)]
+    found = mean_state(states, [0, 10, 30])  # nought times infinity is no number
+    assert torch.equal(found["mask"], mask)
+    assert found["on"].tolist() == [True, False] and found["on"].dtype == torch.bool
+
+
 def test_the_mean_by_hand():
     found = mean_state([state(1.0, 2.0, count=4), state(5.0, -2.0, count=7)], [30, 10])
     assert found["weight"].tolist() == [2.0, 1.0]

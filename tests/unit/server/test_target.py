@@ -64,6 +64,13 @@ def test_the_gap_of_statistics_by_hand():
     assert Statistics([nn.Linear(2, 2)]).taken() == 0  # type: ignore[list-item]
 
 
+def test_a_layer_without_running_statistics_has_no_gap():
+    layer = nn.BatchNorm1d(2, track_running_stats=False)
+    statistics = Statistics([layer, nn.BatchNorm1d(2).eval()])  # type: ignore[list-item]
+    layer(torch.tensor([[3.0, 2.0], [5.0, 2.0]]))
+    assert statistics.taken() == 0
+
+
 def test_the_gap_of_pictures_is_over_all_places():
     layer = nn.BatchNorm2d(1).eval()
     statistics = Statistics([layer])  # type: ignore[list-item]

@@ -1,0 +1,25 @@
+"""Names are shown as they are, whatever they would mean to who draws tables."""
+
+import numpy as np
+from rich.console import Console
+
+from fedbridge.inspection import show
+from fedbridge.inspection.result import Doubt, Inspection, TaskFacts
+from fedbridge.ship_cli import _print_table
+
+
+def test_brackets_in_names_are_no_markup():
+    counts = np.array([[3, 1, 1], [2, 1, 1]])
+    doubts = (Doubt("[/i]", "[/u]", "[red]", 0.5),)
+    tasks = (TaskFacts("[/b]", "[bold]", counts),)
+    found = Inspection("[/x]", ("[/u]", "[red]"), tasks, 4, ("[/y]",), (), (), doubts)
+    console = Console(width=120, record=True, quiet=False)
+    show(found, console)
+    text = console.export_text()
+    assert all(name in text for name in ("[/x]", "[/b]", "[bold]", "[/u]", "[red]", "[/i]", "[/y]"))
+
+
+def test_so_it_is_with_what_is_predicted(capsys):
+    _print_table([("[/a].png", [("[/u]", 0.9), ("[red]", 0.1)])], "small")
+    out = capsys.readouterr().out
+    assert "[/a].png" in out and "[/u]" in out and "[red]" in out
