@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedbridge.files import PARTIAL, json_text, write_text, writing
-from fedbridge.saved import MANIFEST, digests
+from fedbridge.saved import MANIFEST, digests, replace_folder
 
 
 class Checkpoints:
@@ -36,7 +36,8 @@ class Checkpoints:
         """
         final = self.folder_of(step)
         partial = final.with_name(final.name + PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
+        for torn in self.folder.glob(f"step-*{PARTIAL}"):  # by a kill, at whatever step
+            shutil.rmtree(torn, ignore_errors=True)
         try:
             with writing(partial):
                 partial.mkdir(parents=True)
@@ -46,8 +47,7 @@ class Checkpoints:
                         shutil.copyfile(path, partial / path.name)
                 listed = {"step": step, "files": digests(partial)}
                 write_text(partial / MANIFEST, json_text(listed))
-                shutil.rmtree(final, ignore_errors=True)  # what is written again is written anew
-                partial.replace(final)
+                replace_folder(partial, final)  # what is written again is written anew
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
