@@ -235,6 +235,7 @@ def main() -> int:
     text = given.config.read_text(encoding="utf-8") if given.config else CONFIG
     (folder / "config.toml").write_text(text, encoding="utf-8")
     os.environ["FEDBRIDGE_CACHE"] = str(cache := folder / "cache")
+    os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # whoever is killed leaves things there
     os.environ["OMP_NUM_THREADS"] = "1"  # whoever forks must have no threads
     import fedbridge.cli
     import fedbridge.experiment

@@ -48,7 +48,8 @@ class Hosts:
         self.names = names
         use_threads(threads)
         hold_memory()
-        get_temp_dir()  # workers then use this process's, which goes even if they are terminated
+        if workers:  # which then use this process's, which goes even if they are terminated
+            get_temp_dir()
         context = multiprocessing.get_context("spawn")
         self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
         self._hosts = self._hosts or [_Here()]
