@@ -13,6 +13,7 @@ from fedbridge.errors import UserError
 from fedbridge.runs import Run
 
 log = logging.getLogger(__name__)
+NOTED = ("name", "items", "fingerprint")
 
 
 def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> None:
@@ -22,7 +23,7 @@ def note_data(run: Run, dataset: Dataset, public: NDArray[np.integer[Any]]) -> N
     changed, since what clients remember are numbers of items. Nothing is noted of data that lie
     at sites.
     """
-    noted = [event for event in run.events() if event["kind"] == "data"]
+    noted = [e for e in run.events() if e["kind"] == "data" and e.keys() >= set(NOTED)]
     seen = hashlib.sha256(np.ascontiguousarray(public).tobytes()).hexdigest()
     if any(event["fingerprint"] != dataset.fingerprint for event in noted):
         _refuse(run, f"{noted[0]['items']} items of {noted[0]['name']}, and the data have")
