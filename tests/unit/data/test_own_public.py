@@ -130,3 +130,11 @@ def test_a_run_whose_public_set_has_changed_is_not_gone_on_with(tmp_path):
     note_data(run, dataset, public.copy())
     with pytest.raises(UserError, match=r"began with another public set .* data have changed"):
         note_data(run, dataset, public + 1)
+
+
+def test_a_note_of_the_data_that_is_none_is_passed_over(tmp_path):
+    dataset = load_data(Data(name=from_arrays(TEXTS, [n % 2 for n in range(30)]).name))
+    run = Run.create(tmp_path / "run", parse_config({"data": {"public": "none"}}, "test"))
+    run.event("data", name="torn")
+    note_data(run, dataset, np.zeros((3, 4), np.uint16))
+    assert [event.get("items") for event in run.events()] == [None, 30]
