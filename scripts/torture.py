@@ -4,8 +4,8 @@
 
 A process that has imported everything forks one for every attempt, so that a hundred kills take
 minutes. Kills are SIGKILL: of the whole process group at a random moment or at a random touch of
-a file, in every fifth attempt of the process alone, whose workers must then end by themselves, and
-in every tenth of the real command. A run that was killed goes on with ``fedbridge resume``, or
+a file; every tenth time of the process alone, whose workers must then end by themselves, and every
+tenth time of the real command. A run that was killed goes on with ``fedbridge resume``, or
 begins anew where it had not begun, until it ends. Then its table, its results, its picture and
 every array of its last checkpoint must be those of the undisturbed run, byte for byte, and nothing
 half-written may be left. Every other run finds an empty cache. What went wrong stays on the disk,
@@ -23,6 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -45,7 +46,7 @@ engine = { device = "cpu", threads = 1 }
 """
 TOUCHES = {"open", "os.mkdir", "os.rename", "os.remove", "os.rmdir", "os.truncate", "shutil.rmtree"}
 PATIENCE = 20.0  # seconds that workers have to end after the process that started them
-Death = Callable[[], None]
+STARTING = 3.0  # seconds that the real command takes to import what it needs
 
 
 @dataclass
@@ -76,21 +77,7 @@ class Torturer:
     def tortured(self, run: Path, most: int) -> bool:
         """Carry out a run until it ends, killed as long as there are kills left; say if it did."""
         while True:
-            moment = self.chance.uniform(0.0, 1.1 * self.seconds)
-            number = self.kills + 1
-            spared = self.kills >= most
-            if not spared and number % 10 == 0:
-                code = killed_command(self._command(run), moment + 3.0, self._log())
-            elif spared or self.chance.random() < 0.5:
-                alone = number % 5 == 0 and self.workers > 0
-                child = self._forked(run)
-                code = self._killed_after(child, 600.0 if spared else moment, alone)
-            else:
-                touch = self.chance.randint(1, self.touches)
-                hook = dying(self.folder, touch)
-                child = self._forked(run, lambda hook=hook: sys.addaudithook(hook))
-                code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-                self._wait_for_group(child)
+            code = self._attempt(run) if self.kills < most else self._killed_after(run, 600.0)
             if code == 0:
                 return True
             if code != -signal.SIGKILL:
@@ -98,9 +85,24 @@ class Torturer:
                 return False
             self.kills += 1
 
-    def _killed_after(self, child: int, seconds: float, alone: bool) -> int:
-        """Kill a process, or its whole group, after some seconds; return its exit code."""
-        end = time.monotonic() + seconds
+    def _attempt(self, run: Path) -> int:
+        """Go on with a run until it is killed, or ends before that; return the exit code."""
+        moment, which = self.chance.uniform(0.0, 1.1 * self.seconds), self.kills % 10
+        if which == 9:
+            return killed_command(self._command(run), moment + STARTING, self._log())
+        if which == 4 and self.workers:
+            return self._killed_after(run, moment, alone=True)
+        if self.chance.random() < 0.5:
+            return self._killed_after(run, moment)
+        hook = dying(self.folder, self.chance.randint(1, self.touches))
+        child = self._forked(run, lambda: sys.addaudithook(hook))
+        code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+        self._wait_for_group(child)
+        return code
+
+    def _killed_after(self, run: Path, seconds: float, alone: bool = False) -> int:
+        """Go on with a run, and kill its process or the group after some seconds."""
+        child, end = self._forked(run), time.monotonic() + seconds
         while time.monotonic() < end:
             done, status = os.waitpid(child, os.WNOHANG)
             if done:
@@ -130,13 +132,14 @@ class Torturer:
     def _log(self) -> int:
         return os.open(self.folder / "log", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
 
-    def _forked(self, run: Path, before: Death = lambda: None) -> int:
+    def _forked(self, run: Path, before: Callable[[], None] = lambda: None) -> int:
         """Have a process of a group of its own carry a run out, from where it is."""
         words = self._command(run)
         child = os.fork()
         if child:
+            os.setpgid(child, child)  # both do: whoever comes first
             return child
-        os.setsid()
+        os.setpgid(0, 0)
         log = self._log()
         os.dup2(log, 1), os.dup2(log, 2)
         sys.argv = ["fedbridge", *words]
@@ -148,6 +151,8 @@ class Torturer:
             main()
         except SystemExit as end:
             code = end.code
+        except BaseException:
+            traceback.print_exc()
         finally:
             sys.stdout.flush(), sys.stderr.flush()
             os._exit(code or 0)
