@@ -4,7 +4,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart test environment lint docs docs-check reference results-page package clean
+.PHONY: help quickstart torture test environment lint docs docs-check reference results-page package clean
 
 PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh
 
@@ -15,6 +15,7 @@ help:
 	@echo "make docs-check   the documents' snippets, links and tables"
 	@echo "make reference    docs/reference and docs/figures, from the code"
 	@echo "make results-page what was measured, into docs/results.md and docs/performance.md"
+	@echo "make torture      tiny runs are killed at random moments; KILLS, WORKERS, SEED"
 	@echo "make package      wheel and source archive, checked and tried, in dist/"
 	@echo "make clean        remove the environment and caches; runs/ stays"
 
@@ -56,6 +57,13 @@ reference: environment
 
 results-page: environment
 	.venv/bin/python scripts/results.py
+
+KILLS := 100
+WORKERS := 0
+SEED := 0
+
+torture: environment
+	.venv/bin/python scripts/torture.py --kills $(KILLS) --workers $(WORKERS) --seed $(SEED)
 
 package: environment
 	OMP_NUM_THREADS=1 .venv/bin/python scripts/package.py

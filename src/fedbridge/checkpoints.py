@@ -9,7 +9,7 @@ from safetensors import SafetensorError
 
 from fedbridge.errors import UserError
 from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
-from fedbridge.saved import MANIFEST, digests
+from fedbridge.saved import MANIFEST, digests, replace_folder
 
 MISFIT = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
@@ -40,7 +40,8 @@ class Checkpoints:
         """
         final = self.folder_of(step)
         partial = final.with_name(final.name + PARTIAL)
-        shutil.rmtree(partial, ignore_errors=True)
+        for torn in self.folder.glob(f"step-*{PARTIAL}"):  # by a kill, at whatever step
+            shutil.rmtree(torn, ignore_errors=True)
         try:
             with writing(partial):
                 partial.mkdir(parents=True)
@@ -50,8 +51,7 @@ class Checkpoints:
                         shutil.copyfile(path, partial / path.name)
                 listed = {"step": step, "files": digests(partial)}
                 write_text(partial / MANIFEST, json_text(listed))
-                shutil.rmtree(final, ignore_errors=True)  # what is written again is written anew
-                partial.replace(final)
+                replace_folder(partial, final)  # what is written again is written anew
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise

@@ -70,8 +70,8 @@ def serve(grid: Grid, context: Context) -> None:
         connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
         with tracking(run) as track:
             for progress in Experiment(run, connect=connect, lock=lock).conduct():
-                print(f"task {progress.step.task} round {progress.step.round}: ", end="")
-                print(progress.accuracy())
+                task, round_ = progress.step
+                print(f"task {task} round {round_}: {progress.accuracy()}")
                 track(progress)
 
 

@@ -257,7 +257,7 @@ def is_finished(folder: Path) -> bool:
     What a power cut has damaged is written anew when the run goes on from its last checkpoint.
     """
     picture = folder / EMBEDDINGS
-    if not has_summary(folder) or (picture.exists() and not _is_object(picture)):
+    if not has_summary(folder) or (picture.exists() and _read_object(picture) is None):
         return False
     try:
         return bool(read_accuracy(folder))
@@ -267,14 +267,20 @@ def is_finished(folder: Path) -> bool:
 
 def has_summary(folder: Path) -> bool:
     """Say whether a run's summary is there and whole."""
-    return _is_object(folder / SUMMARY)
+    return _read_object(folder / SUMMARY) is not None
 
 
-def _is_object(path: Path) -> bool:
+def is_environment(path: Path) -> bool:
+    """Say whether a file is the environment of a run, and no other of that name."""
+    return "run" in (_read_object(path) or {})
+
+
+def _read_object(path: Path) -> dict[str, Any] | None:
     try:
-        return isinstance(json.loads(path.read_bytes()), dict)
+        found = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
-        return False
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def environment(seed: int) -> dict[str, Any]:

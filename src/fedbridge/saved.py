@@ -34,12 +34,12 @@ def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
             yield partial
             listed = {"format": FORMAT, "kind": kind, "files": digests(partial), "about": about}
             write_text(partial / MANIFEST, json_text(listed))
-            _replace(partial, folder)
+            replace_folder(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _replace(partial: Path, folder: Path) -> None:
+def replace_folder(partial: Path, folder: Path) -> None:
     """Let one folder take the place of another: the system can replace empty ones only."""
     former = folder.with_name(folder.name + ".former" + PARTIAL)
     shutil.rmtree(former, ignore_errors=True)

@@ -10,7 +10,17 @@ from fedbridge.errors import UserError
 from fedbridge.experiment import Connect, Experiment, connect_locally
 from fedbridge.files import PARTIAL
 from fedbridge.locks import LOCK
-from fedbridge.runs import CONFIG, ENVIRONMENT, EVENTS, Run, alone, lock_of, names_in, require_free
+from fedbridge.runs import (
+    CONFIG,
+    ENVIRONMENT,
+    EVENTS,
+    Run,
+    alone,
+    is_environment,
+    lock_of,
+    names_in,
+    require_free,
+)
 from fedbridge.tracking import require_trackers
 
 DRAFTS = {ENVIRONMENT + PARTIAL, CONFIG + PARTIAL}
@@ -73,7 +83,7 @@ def _unstarted(folder: Path) -> set[str]:
     Nothing if there is more, or less than a run begins with: settings alone are somebody's own.
     """
     found = names_in(folder) - {LOCK}
-    begun = bool(found & {ENVIRONMENT, *DRAFTS})
+    begun = is_environment(folder / ENVIRONMENT) if ENVIRONMENT in found else found <= DRAFTS
     return found if begun and found <= {CONFIG, ENVIRONMENT, EVENTS, *DRAFTS} else set()
 
 

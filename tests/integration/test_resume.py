@@ -315,3 +315,37 @@ def test_summary_of_a_resumed_run_counts_everything_once(whole, tmp_path):
     for key in ("seconds", "peak_memory_mib"):
         ours.pop(key), theirs.pop(key)
     assert ours == theirs
+
+
+WORKER_ALONE = """
+    import os, signal, threading
+    from concurrent.futures import ProcessPoolExecutor as Pool
+    submit = Pool.submit
+    def dying(self, *work):
+        found = submit(self, *work)
+        print(flush=True)
+        os.kill(os.getpid(), signal.SIGKILL)
+    if __name__ == "__main__":
+        Pool.submit = dying
+"""  # the first worker is started and has heard of nothing that it is to do
+
+
+def test_a_worker_whose_run_is_killed_as_it_starts_ends_by_itself(tmp_path):
+    folder = tmp_path / "run"
+    Run.create(folder, tiny(engine={"workers": 2}))
+    found = process(folder, WORKER_ALONE)
+    found.communicate(timeout=300)
+    assert found.returncode == -signal.SIGKILL
+    group = [
+        int(p.name) for p in Path("/proc").glob("[0-9]*") if group_of(int(p.name)) == found.pid
+    ]
+    assert group
+    assert gone(group, patience=60.0)
+
+
+def group_of(pid: int) -> int:
+    """Return the process group of a process, 0 if it is gone."""
+    try:
+        return os.getpgid(pid)
+    except ProcessLookupError:
+        return 0

@@ -415,6 +415,29 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
     assert call("run", "tiny.toml", "--out", "r", "--quiet")[0] == 0
 
 
+@pytest.mark.parametrize(
+    "left",
+    [
+        ["environment.json.partial"],
+        ["environment.json"],
+        ["environment.json", "config.toml.partial"],
+    ],
+)
+def test_a_folder_whose_run_was_killed_as_it_began_can_be_used(call, tmp_path, left):
+    (tmp_path / "r").mkdir()
+    for name in left:
+        (tmp_path / "r" / name).write_text('{"run": "0123456789abcdef"}')
+    assert call("run", "tiny.toml", "--out", "r", "--quiet")[0] == 0
+
+
+def test_a_file_of_ones_own_is_not_taken_for_what_a_killed_run_has_left(call, tmp_path):
+    (tmp_path / "r").mkdir()
+    (tmp_path / "r" / "environment.json").write_text('{"name": "mine"}')
+    code, _, err = call("run", "tiny.toml", "--out", "r")
+    assert code == 2 and "this one is in use" in only_line(err)
+    assert [path.name for path in (tmp_path / "r").iterdir()] == ["environment.json"]
+
+
 def test_data_that_would_be_downloaded_are_named(call):
     code, _, err = call("check", "tiny.toml", "--set", "data.name=emoji")
     assert code == 2

@@ -326,6 +326,30 @@ def test_damaged_checkpoint_is_passed_over_with_a_warning(run, damage):
     assert event["message"] == f"checkpoint passed over: {newest}: {complaint}"
 
 
+def test_what_kills_have_left_goes_when_the_next_one_is_written(run):
+    keep(run, 1)
+    for name in ("step-0002.partial", "step-0001.former.partial"):
+        (run.folder / "checkpoints" / name).mkdir()
+    keep(run, 3)
+    assert names(run.folder / "checkpoints") == ["step-0001", "step-0003"]
+
+
+def test_killed_while_a_step_is_written_again_the_one_before_is_whole(run, monkeypatch):
+    keep(run, 1, 2)
+    replace = Path.replace
+
+    def dying(self, target):
+        if target.name == "step-0002":
+            raise KeyboardInterrupt  # the former one is away, the new one not yet there
+        return replace(self, target)
+
+    monkeypatch.setattr(Path, "replace", dying)
+    with pytest.raises(KeyboardInterrupt):
+        keep(run, 2)
+    assert run.latest_checkpoint().name == "step-0001"
+    assert run.events() == []
+
+
 @pytest.mark.parametrize("damage", DAMAGES)
 def test_damaged_step_can_be_written_again(run, damage):
     keep(run, 1, 2)

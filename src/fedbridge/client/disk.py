@@ -97,6 +97,13 @@ class Resident:
                 f"{self.name}: exchange {request.number} is too long ago to be answered; the "
                 f"states that are kept here are those after {min(past)} to {max(past)}"
             )
+        damaged = [n for n in checkpoints.steps() if n < request.number and n not in past]
+        if damaged and not earlier:
+            raise UserError(
+                f"{self.name}: exchange {request.number} needs a state that is whole, found that "
+                f"after exchange {max(damaged)} damaged; to begin anew, delete folder "
+                f"{checkpoints.folder}"
+            )
         before = past[max(earlier)] if earlier else None
         client = self._client_after(before)
         evaluation, upload = _measured(client, request.measure, before), b""

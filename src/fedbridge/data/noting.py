@@ -15,6 +15,7 @@ from fedbridge.runs import Run
 from fedbridge.tasks import Tasks
 
 log = logging.getLogger(__name__)
+NOTED = ("name", "items", "fingerprint")
 
 
 def note_data(
@@ -27,7 +28,7 @@ def note_data(
     changed, since what clients remember are numbers of items. Nothing is noted of data that lie
     at sites.
     """
-    noted = [event for event in run.events() if event["kind"] == "data"]
+    noted = [e for e in run.events() if e["kind"] == "data" and e.keys() >= set(NOTED)]
     seen = hashlib.sha256(np.ascontiguousarray(public).tobytes()).hexdigest()
     if any(event["fingerprint"] != dataset.fingerprint for event in noted):
         _refuse(run, f"{noted[0]['items']} items of {noted[0]['name']}, and the data have")

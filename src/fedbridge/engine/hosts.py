@@ -48,7 +48,8 @@ class Hosts:
         self.names = names
         use_threads(threads)
         hold_memory()
-        get_temp_dir()  # workers then use this process's, which goes even if they are terminated
+        if workers:  # which then use this process's, which goes even if they are terminated
+            get_temp_dir()
         context = multiprocessing.get_context("spawn")
         self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
         self._hosts = self._hosts or [_Here()]
@@ -146,7 +147,7 @@ class _Worker:
 
     def __init__(self, context: SpawnContext, threads: int) -> None:
         self._threads = threads
-        self._process = ProcessPoolExecutor(1, context)
+        self._process = ProcessPoolExecutor(1, context, initializer=_watch_parent)
 
     def build(self, build: Build, names: tuple[str, ...]) -> "Future[Any]":
         return self._process.submit(_move_in, build, names, self._threads)
@@ -194,12 +195,16 @@ def _move_in(build: Build, names: tuple[str, ...], threads: int) -> None:
     global _crew  # noqa: PLW0603 - the one thing a worker process owns
     use_threads(threads)
     hold_memory()
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
     _crew = build(names)
 
 
 def _in_worker(task: Callable[..., Any], *args: Any) -> Any:
     return task(_crew, *args)
+
+
+def _watch_parent() -> None:
+    """End with the process that started this one, which would wait for its word for ever."""
+    threading.Thread(target=_leave_with_parent, daemon=True).start()
 
 
 def _leave_with_parent() -> None:

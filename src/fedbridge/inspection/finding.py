@@ -91,7 +91,8 @@ def inspect_config(config: Config, client: str | None = None) -> Inspection:
     )
     tasks = [facts for one in chosen for facts in _facts(one, dataset)]
     found = _inspection(config.name, dataset.classes, tasks, pool, (), skipped)
-    found = replace(found, notes=_of_public(public.dataset))
+    if public.dataset is not dataset:
+        found = replace(found, notes=_of_public(public.dataset))
     return _with_data(found, config, dataset)
 
 

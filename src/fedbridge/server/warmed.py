@@ -61,6 +61,8 @@ def keep(place: Path, state: State) -> None:
         draft = Path(name)
         try:
             save_file({k: v.contiguous() for k, v in state.items()}, draft)
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())  # a power cut could leave zeros, which look like weights
             draft.chmod(0o644)  # a temporary file is private, a cache may be shared
             draft.replace(place)
         finally:

@@ -182,6 +182,17 @@ def test_a_damaged_state_is_passed_over(resident, tmp_path, caplog):
     assert "total has changed" in caplog.text
 
 
+def test_where_no_state_is_whole_the_client_does_not_begin_anew_in_silence(resident, tmp_path):
+    here = resident()
+    for number in (1, 2):
+        here.answer(learn(number, 1))
+    for state in (tmp_path / RUN).iterdir():
+        (state / "total").write_text("99")
+    with pytest.raises(UserError, match=r"a: exchange 3 needs a state .* exchange 2 damaged"):
+        resident().answer(learn(3, 1))
+    assert total(resident().answer(learn(1, 5))) == 5  # before which there was none
+
+
 DYING = """
     import os, signal, sys
     from pathlib import Path

@@ -158,3 +158,11 @@ def test_deep_public_pictures_have_levels_of_their_own(tmp_path):
     levels = {"public_own": {"levels": [0, 3000]}}
     public = drawn(f"folder:{tmp_path / 'p'}", items=private, **levels)
     assert abs(public.inputs.mean() - 127.5) < 6
+
+
+def test_a_note_of_the_data_that_is_none_is_passed_over(tmp_path):
+    dataset = load_data(Data(name=from_arrays(TEXTS, [n % 2 for n in range(30)]).name))
+    run = Run.create(tmp_path / "run", parse_config({"data": {"public": "none"}}, "test"))
+    run.event("data", name="torn")
+    note_data(run, dataset, Streams(np.zeros(0, np.int64), ()), np.zeros((3, 4), np.uint16))
+    assert [event.get("items") for event in run.events()] == [None, 30]

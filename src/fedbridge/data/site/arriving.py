@@ -29,9 +29,10 @@ class WholeStream(ClientStream):
         if noted and state == now[: len(state)]:
             return
         raise UserError(
-            f"{self.holding.site.state}: this client has learnt from items that were read otherwise, with other "
-            f"settings in its site config or by the rules of an older release, and what it "
-            f"remembers are their numbers; bring them back, or delete this folder to begin anew"
+            f"{self.holding.site.state}: this client has learnt from items that were read "
+            f"otherwise, with other settings in its site config or by the rules of an older "
+            f"release, and what it remembers are their numbers; bring them back, or delete this "
+            f"folder to begin anew"
         )
 
 
