@@ -112,13 +112,15 @@ def test_an_answer_may_take_longer_than_a_question(monkeypatch: pytest.MonkeyPat
 
 
 def test_the_one_that_has_waited_longest_makes_room(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(web, "MOST_WAITING", 4)
-    with served(health()) as port, idle(port, 4) as before, idle(port, 2) as after:
-        assert asked(port) == 200
-        assert all(closed(one) for one in before[:2])
-        for one in after:
-            one.sendall(HALF + b"Connection: close\r\n\r\n")
-            assert one.recv(1000).startswith(b"HTTP/1.1 200")
+    monkeypatch.setattr(web, "MOST_WAITING", 5)
+    with served(health()) as port, idle(port, 4) as before:
+        assert asked(port) == 200  # so that those before are there
+        with idle(port, 3) as after:
+            assert asked(port) == 200
+            assert sum(closed(one) for one in before[:3]) == 3
+            for one in after:
+                one.sendall(HALF + b"Connection: close\r\n\r\n")
+                assert one.recv(1000).startswith(b"HTTP/1.1 200")
 
 
 @pytest.mark.parametrize(

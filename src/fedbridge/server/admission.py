@@ -176,9 +176,9 @@ def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
     found = {name: getattr(upload, name) for name in expected.arrays}
     nothing = torch.zeros(0)
     wanted = dict(expected.arrays)
-    if not any(len(found[name]) for name in SUMS):
+    if not any(found[name].numel() for name in SUMS):
         wanted |= dict.fromkeys(SUMS, nothing)
-    if not upload.state and not len(upload.prototypes):
+    if not upload.state and not upload.prototypes.numel():
         wanted["prototypes"] = nothing
     if fault := misfit(found, wanted):
         yield fault
