@@ -62,7 +62,7 @@ def spoilt(data: bytes, deed: str) -> bytes:
         state = {k: v * torch.nan if v.is_floating_point() else v for k, v in upload.state.items()}
         return encode(replace(upload, state=state))
     if deed == "weight":
-        factor = MOST_ITEMS // upload.items
+        factor = int(MOST_ITEMS // upload.counts.sum())  # of all tasks that were not taken in
         sums = {name: getattr(upload, name) * factor for name in ("gram", "cross", "counts")}
         return encode(replace(upload, **sums, items=upload.items * factor))
     return encode(replace(upload, gram=no_gram(upload.gram, len(upload.cross))))

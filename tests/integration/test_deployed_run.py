@@ -204,7 +204,7 @@ def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
     assert {event["client"] for event in refused} == {"client-2"}
     deeds = [deed for deed in hostile_site.UPLOADS.values() if deed != "weight"]
     wanted = sorted(hostile_site.SAID[d] for d in [*deeds, *hostile_site.EVALUATIONS.values()])
-    assert len(refused) == len(wanted)
+    assert len(refused) >= len(wanted)  # what was not measured is asked for again
     assert all(any(said in event["reason"] for event in refused) for said in wanted)
     (capped,) = of_kind(run, "capped")
     assert (capped["client"], capped["task"], capped["round"]) == ("client-2", 2, 1)
