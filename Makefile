@@ -4,13 +4,14 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart torture test environment lint docs docs-check reference results-page package clean
+.PHONY: help quickstart torture fuzz test environment lint docs docs-check reference results-page package clean
 
 PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
 	@echo "make lint         formatting, types, import contracts"
+	@echo "make fuzz         a million messages that nobody should send; INPUTS and SEED"
 	@echo "make docs         the site, in build/site; a warning is an error"
 	@echo "make docs-check   the documents' snippets, links and tables"
 	@echo "make reference    docs/reference and docs/figures, from the code"
@@ -47,6 +48,11 @@ lint: environment
 docs: environment
 	OMP_NUM_THREADS=1 .venv/bin/python scripts/notebooks.py
 	NO_MKDOCS_2_WARNING=1 .venv/bin/python -m mkdocs build --strict --quiet
+
+INPUTS ?= 1000000
+SEED ?= 0
+fuzz: environment
+	OMP_NUM_THREADS=1 .venv/bin/python scripts/fuzz_messages.py --inputs $(INPUTS) --seed $(SEED)
 
 docs-check: environment
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest tests/docs

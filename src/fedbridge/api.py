@@ -1,7 +1,7 @@
 """What the command line does, as functions: a run is started, gone on with, read and compared."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,18 +102,20 @@ def resume(folder: str | Path, tell: Tell | None = None) -> Result:
     return result if result.finished else _conducted(resuming(result.folder), tell)
 
 
-def load(folder: str | Path) -> Result | Predictor | Client:
+def load(folder: str | Path, trust: Collection[str] = ()) -> Result | Predictor | Client:
     """Return what a folder holds: a run, a saved predictor or a saved client.
 
-    Of a site's folder in a deployment it is the predictor of that site's client. Raises UserError
-    if it is none of these, or damaged.
+    What was saved may be somebody else's: a model of it that is a function, whose module would be
+    imported, must be named in ``trust``, as in ``["my_model:tiny"]``. Of a site's folder in a
+    deployment it is the predictor of that site's client. Raises UserError
+    if it is none of these, damaged, or names a function that is not trusted.
     """
     path = Path(folder)
     kind = kind_of(path)
     if kind == CLIENT:
-        return load_client(path)
+        return load_client(path, trust)
     if kind == PREDICTOR:
-        return load_predictor(path)
+        return load_predictor(path, trust=trust)
     if is_site(path):
         return predictor_of_site(path)
     if not (path / CONFIG).is_file():

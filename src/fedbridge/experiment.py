@@ -312,6 +312,7 @@ class Experiment:
             self._refuse(step, self.measured.take(taken, step.task))
             for client, choice in self.measured.take_choices():
                 self.run.event("accepted", client=client, **choice._asdict())
+            self._note(step, self.measured.take_noted())
             self.run.write_accuracy(self.measured.rows)
         self._refuse(step, transport.take_refused())
         self._lap("evaluate")

@@ -1,6 +1,7 @@
 """From a run's folder, or a site's own, to what a client predicts with once learning is over."""
 
 from collections import defaultdict
+from collections.abc import Collection
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,14 +34,16 @@ from fedbridge.wire import Broadcast
 SITE_FILE = "site.toml"
 
 
-def predictor_at(folder: Path, client: str | None = None) -> Predictor:
+def predictor_at(folder: Path, client: str | None = None, trust: Collection[str] = ()) -> Predictor:
     """Return the predictor that was saved in a folder, or of a client of the run or site there.
 
-    Raises UserError as ``load_predictor``, ``predictor_of_run`` and ``predictor_of_site`` do.
+    ``trust`` is for what was saved, perhaps by somebody else: see ``load_predictor``. A run and a
+    site are one's own. Raises UserError as ``load_predictor``, ``predictor_of_run`` and
+    ``predictor_of_site`` do.
     """
     kind = kind_of(folder)
     if kind == KIND:
-        predictor = load_predictor(folder)
+        predictor = load_predictor(folder, trust=trust)
     elif kind is not None:
         raise UserError(
             f"{folder}: must hold a run, a site or a {KIND} to predict with, found: {kind}"

@@ -22,6 +22,8 @@ TOPICS: dict[str, str] = {
         r"|no checkpoint|must be JSON|first line must|must be a measurement|must be an object"
         r"|every row must be there once"
     ),
+    "training-diverges": r"diverged",
+    "a-saved-model-names-a-function": r"allow it by name",
     "a-package-is-missing": r"pip install|needs the (package|extra)",
     "the-hugging-face-hub": r"[hH]ub (cannot be reached|does not give)",
     "columns-of-a-hub-data-set": r"data\.hub|save_to_disk",

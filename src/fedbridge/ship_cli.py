@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
+from fedbridge.arguments import LOOPBACK
+
 if TYPE_CHECKING:
     from fedbridge.predictor import Predictor, Using
 
@@ -15,13 +17,21 @@ AT_ONCE = 64
 Source = Annotated[
     Path, typer.Argument(help="A run's folder, a saved predictor's, or a site's.", metavar="RUN")
 ]
+Trust = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--trust",
+        help="A function, as MODULE:FUNCTION, that a saved predictor may import; may be repeated.",
+        metavar="NAME",
+    ),
+]
 Client = Annotated[
     str | None, typer.Option(help="Whose models; needed if the run has several.", metavar="NAME")
 ]
 
 
 @ship.command()
-def predict(
+def predict(  # noqa: PLR0913, PLR0917 - every option of the command is one
     source: Source,
     files: Annotated[
         list[str],
@@ -37,11 +47,12 @@ def predict(
         Literal["table", "json"] | None,
         typer.Option("--format", help="table or JSON lines; a table where one can be seen."),
     ] = None,
+    trust: Trust = None,
 ) -> None:
     """Predict with a client's models what pictures or texts are."""
     from fedbridge.finished import predictor_at
 
-    predictor = predictor_at(source, client)
+    predictor = predictor_at(source, client, trust or ())
     chosen = predictor.chosen(using)
     found = _predicted(predictor, chosen, _items(predictor, files), top)
     if form == "json" or (form is None and not sys.stdout.isatty()):
@@ -64,6 +75,7 @@ def export(
     out: Annotated[
         Path | None, typer.Option(help="A new folder; below exports/ by default.", metavar="DIR")
     ] = None,
+    trust: Trust = None,
 ) -> None:
     """Write a client's small model for use elsewhere.
 
@@ -74,7 +86,7 @@ def export(
     from fedbridge.finished import predictor_at
     from fedbridge.predictor import save_predictor
 
-    predictor = predictor_at(source, client)
+    predictor = predictor_at(source, client, trust or ())
     name = str(predictor.about.get("client", "client"))
     folder = out or Path("exports") / f"{source.resolve().name}-{file_name(name)}-{form}"
     if form == "predictor":
@@ -87,7 +99,7 @@ def export(
 
 
 @ship.command()
-def serve(
+def serve(  # noqa: PLR0913, PLR0917 - every option of the command is one
     source: Source,
     client: Client = None,
     host: Annotated[str, typer.Option(help="Address to listen at.")] = "127.0.0.1",
@@ -104,6 +116,11 @@ def serve(
             metavar="WHAT=N",
         ),
     ] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Option("--name", help="A name by which it may be called; may be repeated."),
+    ] = None,
+    trust: Trust = None,
 ) -> None:
     """Serve a client's models over HTTP until interrupted.
 
@@ -118,10 +135,10 @@ def serve(
     from fedbridge.serving import serve as start
 
     limits = limits_of(limit or [])
-    predictor = predictor_at(source, client)
-    if host not in ("127.0.0.1", "::1", "localhost"):
+    predictor = predictor_at(source, client, trust or ())
+    if host not in LOOPBACK:
         typer.echo("anybody who reaches this address can ask; docs/shipping.md says what to do")
-    start(predictor.only_small() if small else predictor, host, port, limits)
+    start(predictor.only_small() if small else predictor, host, port, limits, names or ())
 
 
 def _items(predictor: "Predictor", files: list[str]) -> Iterator[tuple[str, Any]]:

@@ -1,21 +1,119 @@
 """Something behind an address of this machine: from the port that it takes until it is stopped."""
 
+import asyncio
+import ipaddress
 import socket
+from collections.abc import Collection
 from typing import Any
 
 import typer
 import uvicorn
+from starlette.datastructures import Headers
+from starlette.responses import PlainTextResponse
+from starlette.types import Scope
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from fedbridge.errors import UserError
 
+EVERYWHERE = ("0.0.0.0", "::")
+PATIENCE = 10.0
+"""Seconds for which a connection may wait before all of a request's head is there."""
+MOST_WAITING = 512
+"""Most connections that may wait at a time; for another, the one that has waited longest goes."""
 
-def serve_until_stopped(what: str, app: Any, bound: socket.socket, **settings: Any) -> None:
-    """Answer at a socket that listens, and say where; ``settings`` are those of uvicorn."""
+
+class Prompt(H11Protocol):
+    """A connection that is closed unless it says soon what it wants.
+
+    Uvicorn waits for ever for the end of a head that has begun, or that never begins.
+    """
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait, and make room if too many do."""
+        super().connection_made(transport)
+        self._wait()
+        if len(self.connections) > MOST_WAITING:
+            found = (one for one in self.connections if isinstance(one, Prompt))
+            waiting = {one: one._timer.when() for one in found if one._timer}
+            if len(waiting) > MOST_WAITING:
+                min(waiting, key=waiting.__getitem__)._give_up()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Wait for nothing more."""
+        self._heard()
+        super().connection_lost(exc)
+
+    def handle_events(self) -> None:
+        """Take in what came; with a whole head the waiting is over."""
+        before = self.cycle
+        super().handle_events()
+        if self.cycle is not before and not self.cycle.response_complete:
+            self._heard()
+
+    def on_response_complete(self) -> None:
+        """Begin to wait for the next request."""
+        self._wait()
+        super().on_response_complete()
+
+    def _wait(self) -> None:
+        self._heard()
+        self._timer = self.loop.call_later(PATIENCE, self._give_up)
+
+    def _heard(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _give_up(self) -> None:
+        self._heard()
+        self.transport.abort()
+
+
+def serve_until_stopped(what: str, app: Any, bound: socket.socket) -> None:
+    """Answer at a socket that listens, and say where."""
     typer.echo(f"{what}: {address_of(bound)}  (Ctrl-C ends it)")
     try:
-        uvicorn.Server(uvicorn.Config(app, log_level="warning", **settings)).run(sockets=[bound])
+        server_of(app).run(sockets=[bound])
     except KeyboardInterrupt:  # uvicorn has ended by then, and raises it again
         typer.echo("stopped", err=True)
+
+
+def server_of(app: Any, **settings: Any) -> uvicorn.Server:
+    """Return what serves an application; ``settings`` are those of uvicorn."""
+    config = uvicorn.Config(app, http=Prompt, ws="none", log_level="warning", **settings)
+    return uvicorn.Server(config)
+
+
+def stranger(scope: Scope, names: Collection[str], what: str) -> PlainTextResponse | None:
+    """Return the refusal of a request that does not call this machine by one of its names.
+
+    A page of somebody else can make a browser ask for a name that points to this machine, but the
+    browser then says that name. It cannot do so with an address: among ``names`` one of
+    ``EVERYWHERE`` stands for all addresses.
+    """
+    said = host_of(Headers(scope=scope).get("host", ""))
+    known = {name.casefold() for name in names}
+    if said in known or (_is_address(said) and not known.isdisjoint(EVERYWHERE)):
+        return None
+    return PlainTextResponse(f"unknown host: start {what} with --name and this name\n", 421)
+
+
+def _is_address(said: str) -> bool:
+    try:
+        ipaddress.ip_address(said)
+    except ValueError:
+        return False
+    return True
+
+
+def host_of(header: str) -> str:
+    """Return the name in a Host header, without its port and without brackets."""
+    text = header.strip().casefold()
+    if text.startswith("["):
+        return text[1:].partition("]")[0]
+    return text.partition(":")[0]
 
 
 def address_of(bound: socket.socket) -> str:

@@ -38,11 +38,22 @@ def attempts(honest: Upload, old: Upload) -> dict[str, Upload]:
         floats = {k: v for k, v in honest.state.items() if v.is_floating_point()}
         return honest.state | {k: v * factor for k, v in floats.items()}
 
+    def counters(value: int) -> dict[str, torch.Tensor]:
+        whole = {k: v for k, v in honest.state.items() if not v.is_floating_point()}
+        return honest.state | {k: torch.full_like(v, value) for k, v in whole.items()}
+
+    def turned(gram: torch.Tensor) -> torch.Tensor:
+        """Keep the diagonal of 16 features' products, and turn the signs of others."""
+        upper = torch.triu_indices(16, 16)
+        return torch.where((upper[0] + upper[1]) % 3 == 1, -gram, gram) if len(gram) else gram
+
     adapter = {k: v * torch.nan for k, v in honest.adapter.items()}
     wider = {k: v[None] for k, v in honest.state.items()}
     sums = {k: getattr(honest, k) for k in ("gram", "cross", "counts", "prototypes")}
     large = {k: 1e30 * (v if len(v) else torch.ones(1)) for k, v in sums.items()}
+    of_none = replace(honest, gram=turned(honest.gram), cross=-3 * honest.cross - 1e-3)
     return {
+        **({"sums of no items": of_none} if len(honest.cross) else {}),
         "no numbers": replace(honest, state=weights(torch.nan)),
         "no numbers in the large side": replace(
             honest, adapter=adapter or {"head": torch.zeros(1)}
@@ -54,6 +65,8 @@ def attempts(honest: Upload, old: Upload) -> dict[str, Upload]:
         "an old upload again": old,
         "more items than there can be": replace(honest, items=10**30),
         "in another's name": replace(honest, client="client-9"),
+        "whole numbers out of range": replace(honest, state=counters(2**62)),
+        "numbers in the place of arrays": replace(honest, **dict.fromkeys(sums, torch.tensor(1.0))),
     }
 
 

@@ -4,16 +4,21 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import hostile_site
 import pytest
 from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.config import Config
+from fedbridge.engine import local
 from fedbridge.errors import UserError
+from fedbridge.report import write_page
 from fedbridge.runs import read_accuracy
 from fedbridge.starting import resuming
+from fedbridge.wire import Message, Upload, encode
 from sites import common, site_file, task
 
 TASKS = {"scenario": {**TREE["scenario"], "tasks": 2}}
@@ -175,6 +180,53 @@ def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
     assert {event["client"] for event in of_kind(run, "failed") + of_kind(run, "lost")} >= {
         "client-2"
     }
+
+
+def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
+    deployment: Deployment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Whatever it does is refused, but sums of too many items: these count as much as may be."""
+    rounds = len(hostile_site.UPLOADS) // 2
+    config = tiny(**{**TASKS, "training": {**TREE["training"], "rounds": rounds}})
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "encode", _as_if_away)
+        alike = _others(conduct(tmp_path / "local", config))
+    deployment.configure(config)
+    deployment.only("client-1", "client-3")
+    shutil.copy(hostile_site.__file__, tmp_path / "sitecustomize.py")
+    hostile = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{deployment.more['PYTHONPATH']}"}
+    deployment.start_clients("client-2", **hostile)
+    run = deployment.start_run("hostile")
+    deployment.wait_for_end(run)
+    deployment.stop_client("client-2")
+    assert _others(table(run)) == alike and len(alike) > 1
+    refused = of_kind(run, "refused")
+    assert {event["client"] for event in refused} == {"client-2"}
+    deeds = [deed for deed in hostile_site.UPLOADS.values() if deed != "weight"]
+    wanted = sorted(hostile_site.SAID[d] for d in [*deeds, *hostile_site.EVALUATIONS.values()])
+    assert len(refused) >= len(wanted)  # what was not measured is asked for again
+    assert all(any(said in event["reason"] for event in refused) for said in wanted)
+    (capped,) = of_kind(run, "capped")
+    assert (capped["client"], capped["task"], capped["round"]) == ("client-2", 2, 1)
+    assert capped["factor"] < 1e-4 and "large.most" in capped["reason"]
+    said = (run / "events.jsonl").read_text(encoding="utf-8") + deployment.processes["run"].said
+    shown = said + write_page(run).read_text(encoding="utf-8")
+    assert not set("\x07\u202e\u200b") & set(shown) and "\x1b]" not in shown
+    assert "?]0;pwned?" in said
+
+
+def _as_if_away(message: Message) -> bytes:
+    """Let one client send nothing that is taken in, but the sums of too many items."""
+    data = encode(message)
+    if isinstance(message, Upload) and message.client == "client-2":
+        if hostile_site.UPLOADS[message.task, message.round] == "weight":
+            return hostile_site.spoilt(data, "weight")
+        return encode(replace(message, seen=()))
+    return data
+
+
+def _others(accuracies: bytes) -> list[bytes]:
+    return [line for line in accuracies.splitlines() if not line.startswith(b"client-2,")]
 
 
 def _installed(folder: Path, side: int) -> str:

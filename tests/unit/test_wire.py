@@ -123,14 +123,14 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 def test_what_may_leave_a_client_is_exactly_this():
     allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts"}
-    allowed |= {"items", "own", "prototypes", "adapter"}
+    allowed |= {"items", "own", "prototypes", "adapter", "diverged"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
 
 
 def test_what_a_client_tells_of_its_evaluation_is_exactly_this():
     fields = {field.name for field in dataclasses.fields(Evaluation)}
-    assert fields == {"client", "after_task", "rows", "accepted"}
+    assert fields == {"client", "after_task", "rows", "accepted", "unsolved"}
 
 
 @pytest.mark.parametrize(
@@ -241,6 +241,43 @@ REFUSED = {
 def test_what_is_no_upload_is_refused(data: bytes):
     with pytest.raises(UserError, match="message"):
         decode(data, "Upload")
+
+
+ODD = {
+    "lists in lists": b'"seen": ' + b"[" * 990 + b"]" * 990,
+    "objects in objects": b'"seen": ' + b'{"a":' * 990 + b"1" + b"}" * 990,
+    "a number without end": b'"task": ' + b"9" * 5000,
+    "a number beyond int64": b'"task": 9223372036854775808',
+    "a count that floats do not hold": b'"task": 9007199254740993',
+    "no number": b'"task": NaN',
+    "infinity": b'"seen": [Infinity]',
+    "a count with a point": b'"task": 1.0',
+    "true for one": b'"seen": [true]',
+    "less than nothing": b'"seen": [-1]',
+    "half a surrogate": b'"client": "\\ud800"',
+    "bytes that are no letters": b'"client": "\xff"',
+}
+
+
+@pytest.mark.parametrize("odd", ODD.values(), ids=ODD.keys())
+def test_scalars_that_nobody_should_send_are_refused(odd: bytes):
+    arrays = load(encode(upload()))
+    whole = bytes(arrays.pop("scalars").numpy())
+    with pytest.raises(UserError, match="message: "):
+        decode(packed(whole[:-1] + b", " + odd + b"}", **arrays), "Upload")
+
+
+@pytest.mark.parametrize("kind", [torch.complex64, torch.float8_e4m3fn, torch.uint16])
+def test_arrays_of_types_that_nothing_here_computes_with_are_refused(kind: torch.dtype):
+    sent = upload(state={"weight": torch.zeros(2).to(kind)})
+    with pytest.raises(UserError, match=f"'state/weight' must not be of {kind}"):
+        decode(encode(sent), "Upload")
+
+
+def test_the_words_of_another_side_come_clean_out_of_a_refusal():
+    with pytest.raises(UserError) as error:
+        decode(packed({"kind": "\x1b]0;x\x07\u202e\u200b"}), "Upload")
+    assert str(error.value) == "message: expected Upload, found ?]0;x???"
 
 
 @given(messages, st.sampled_from(sorted(KINDS)))

@@ -5,7 +5,8 @@ from typing import Annotated
 
 import typer
 
-from fedbridge.dashboard.dashboard import LOOPBACK, PORT, Dashboard
+from fedbridge.arguments import LOOPBACK
+from fedbridge.dashboard.dashboard import PORT, Dashboard
 
 
 def dashboard(

@@ -5,12 +5,12 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
+from fedbridge.arguments import LOOPBACK
 from fedbridge.errors import UserError
 
 if TYPE_CHECKING:
     import uvicorn
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
 PORT = 8137
 
 

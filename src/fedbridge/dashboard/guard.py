@@ -1,10 +1,12 @@
-"""Whom the dashboard answers, and what browsers may do with what they get."""
+"""What browsers may do with what they get of the dashboard, and that nobody may change anything."""
 
 from collections.abc import Collection
 
-from starlette.datastructures import Headers, MutableHeaders
+from starlette.datastructures import MutableHeaders
 from starlette.responses import PlainTextResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from fedbridge.web import stranger
 
 HEADERS = {
     "content-security-policy": (
@@ -21,15 +23,11 @@ HEADERS = {
 
 
 class Guard:
-    """Answers to known names only, and only to be read.
-
-    A page of somebody else can make a browser ask for a name that points to this machine, but the
-    browser then says that name.
-    """
+    """Answers to known names only, and only to be read."""
 
     def __init__(self, app: ASGIApp, names: Collection[str]) -> None:
         self.app = app
-        self.names = {name.casefold() for name in names}
+        self.names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Refuse, or answer with headers that keep everybody else out."""
@@ -45,19 +43,9 @@ class Guard:
                     headers.setdefault(key, value)
             await send(message)
 
-        said = host_of(Headers(scope=scope).get("host", ""))
-        if said not in self.names:
-            refusal = "unknown host: start the dashboard with --name and this name\n"
-            await PlainTextResponse(refusal, 421)(scope, receive, guarded)
+        if refusal := stranger(scope, self.names, "the dashboard"):
+            await refusal(scope, receive, guarded)
         elif scope["method"] not in ("GET", "HEAD"):
             await PlainTextResponse("read only\n", 405)(scope, receive, guarded)
         else:
             await self.app(scope, receive, guarded)
-
-
-def host_of(header: str) -> str:
-    """Return the name in a Host header, without its port and without brackets."""
-    text = header.strip().casefold()
-    if text.startswith("["):
-        return text[1:].partition("]")[0]
-    return text.partition(":")[0]

@@ -25,6 +25,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fedbridge.deploy.settings import SERVER, ServerSettings, read_env
+from fedbridge.web import Prompt
 
 CALLS = frozenset(
     {
@@ -131,6 +132,7 @@ def main(folder: Path) -> None:
         port=settings.port,
         ssl_certfile=folder / "server.pem",
         ssl_keyfile=os.fspath(folder / "server.key"),
+        http=Prompt,
         access_log=False,
         lifespan="off",
         timeout_graceful_shutdown=1,  # who waits for a message would be waited for

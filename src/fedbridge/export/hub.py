@@ -1,5 +1,6 @@
 """The small model as the Hugging Face hub knows models: saved, loaded and pushed in its way."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from fedbridge.export.folder import CONFIG, settings_of
 from fedbridge.files import read_json
 from fedbridge.models import import_extra
 from fedbridge.models.classifier import Classifier
+from fedbridge.models.trust import require_trusted
 from fedbridge.predictor import Predictor
 
 if TYPE_CHECKING:
@@ -48,6 +50,31 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
         except ValidationError as error:
             raise UserError(f"config.json: reading: {error.errors()[0]['msg']}") from error
         self.about = dict(described.get("about") or {})
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        pretrained_model_name_or_path: str | Path,
+        *,
+        trust: Collection[str] = (),
+        **settings: Any,
+    ) -> "HubClassifier":
+        """Return the model in a folder or on the hub; ``trust`` is as for ``load_predictor``."""
+        # given here, and so never taken from the config of whoever made the folder
+        where, allowed = (
+            pretrained_model_name_or_path,
+            (trust,) if isinstance(trust, str) else trust,
+        )
+        found: HubClassifier = super().from_pretrained(where, trust=tuple(allowed), **settings)
+        return found
+
+    @classmethod
+    def _from_pretrained(cls, *, trust: Collection[str] = (), **settings: Any) -> "HubClassifier":
+        """Build what was found; raise UserError if its model is a function that is not trusted."""
+        path = Path(str(settings["model_id"])) / "config.json"
+        require_trusted(path, [str(settings.get("model"))], None, trust)
+        found: HubClassifier = super()._from_pretrained(**settings)
+        return found
 
     @classmethod
     def of(cls, predictor: Predictor) -> "HubClassifier":

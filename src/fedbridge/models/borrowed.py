@@ -102,7 +102,7 @@ def from_config(where: str, shape: tuple[int, ...]) -> nn.Module:
     with foreign_errors(name, FIELD):
         config = _config(library, where, name, shape)
         library.logging.set_verbosity_error()  # it remarks on special tokens, which are not used
-        model = library.AutoModel.from_config(config)
+        model = library.AutoModel.from_config(config, trust_remote_code=False)
         return _wrapped(name, model, shape, ([0.5], [0.5]))
 
 
@@ -123,7 +123,9 @@ def from_pretrained(where: str, shape: tuple[int, ...]) -> nn.Module:
 def _trained(folder: str) -> Any:
     """Return a model with its weights, read once by a process that builds it again and again."""
     library = import_extra("transformers", "transformers", FIELD)
-    config = library.AutoConfig.from_pretrained(folder, local_files_only=Path(folder).is_dir())
+    config = library.AutoConfig.from_pretrained(
+        folder, local_files_only=Path(folder).is_dir(), trust_remote_code=False
+    )
     return pretrained(library, folder, _without_dropout(config), FIELD)
 
 
@@ -157,7 +159,9 @@ def _config(library: ModuleType, where: str, name: str, shape: tuple[int, ...]) 
             f"folder with config.json; for a model with its weights write "
             f"transformers-pretrained:{where}"
         )
-    config = library.AutoConfig.from_pretrained(where, local_files_only=True)
+    config = library.AutoConfig.from_pretrained(
+        where, local_files_only=True, trust_remote_code=False
+    )
     for key, value in _inputs(config, shape).items():
         setattr(config, key, value)
     return _without_dropout(config)

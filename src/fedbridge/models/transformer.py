@@ -189,6 +189,7 @@ def pretrained(
             use_safetensors=True,  # the other format is a pickle
             local_files_only=Path(where).is_dir(),
             output_loading_info=True,
+            trust_remote_code=False,
             config=config,
         )
     missing = sorted(report["missing_keys"])
@@ -260,7 +261,7 @@ def tokenizer_of(library: ModuleType, name: str, where: str) -> Any:
     """Return the tokenizer beside a model, which pads on the right."""
     with foreign_errors(name):
         tokenizer = library.AutoTokenizer.from_pretrained(
-            where, local_files_only=Path(where).is_dir()
+            where, local_files_only=Path(where).is_dir(), trust_remote_code=False
         )
         pad(tokenizer)
         tokenizer.padding_side = "right"  # where it moves no word to another place

@@ -1,5 +1,6 @@
 """A predictor in a folder of its own: safetensors and a manifest, nothing to be unpickled."""
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +18,7 @@ from fedbridge.models.classifier import Classifier
 from fedbridge.models.foundation import foreign_errors
 from fedbridge.models.head import Lift
 from fedbridge.models.states import infinity, misfit, owned, read_state
+from fedbridge.models.trust import require_trusted
 from fedbridge.predictor.large import LargeSide
 from fedbridge.predictor.predictor import Predictor
 from fedbridge.saved import MANIFEST, opened, saving
@@ -81,10 +83,14 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
             save_file(_plain(_arrays(large)), draft / LARGE)
 
 
-def load_predictor(folder: Path, device: torch.device | None = None) -> Predictor:
+def load_predictor(
+    folder: Path, device: torch.device | None = None, trust: Collection[str] = ()
+) -> Predictor:
     """Return the predictor in a folder, on the CPU unless told otherwise.
 
-    Raises UserError naming the file if it is damaged or something else; the foundation model
+    A model of it that is a function of one's own, whose module would be imported, must be named
+    in ``trust``, as in ``["my_model:tiny", "callable:my_model:encode"]``. Raises UserError naming
+    the file if one is not, or if the folder is damaged or something else. The foundation model
     that it names is neither needed nor looked for before the large side is asked.
     """
     device = device or torch.device("cpu")
@@ -94,6 +100,8 @@ def load_predictor(folder: Path, device: torch.device | None = None) -> Predicto
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{folder / MANIFEST}: about.{place}: {first['msg']}") from error
+    large = about.large.settings.model if about.large else None
+    require_trusted(folder / MANIFEST, [about.small.model], large, trust)
     with foreign_errors(about.small.model, f"{folder / MANIFEST}: about.small"):
         small = Classifier(**dict(about.small), input_shape=about.reading.inputs)
     state = _read(folder / SMALL)

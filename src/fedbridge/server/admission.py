@@ -25,6 +25,8 @@ MOST = 1e6
 squares of up to this, summed over a hundred million weights, are still far from float32's limit."""
 MOST_ITEMS = 2**24
 """Most items of a client in a task: up to here float32, in which counts travel, is exact."""
+MOST_COUNTED = 2**31
+"""Largest whole number in a state: steps are counted there, and places in tables."""
 ROUNDING = 1e-3
 """By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
 BEFORE = Step(0, 0)
@@ -168,8 +170,12 @@ def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
 
 def _magnitudes(name: str, state: State) -> Iterator[str]:
     for key, tensor in state.items():
-        if tensor.is_floating_point() and (tensor.abs() > MOST).any():
-            yield f"{name}: {key!r} must be within {MOST:g}, found {tensor.abs().max().item():g}"
+        most = MOST if tensor.is_floating_point() else MOST_COUNTED
+        values = tensor if tensor.is_floating_point() else tensor.long()
+        if not tensor.numel():
+            continue
+        if (found := max(values.max().item(), -values.min().item())) > most:
+            yield f"{name}: {key!r} must be within {most:g}, found {found:g}"
 
 
 def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
@@ -177,9 +183,9 @@ def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
     found = {name: getattr(upload, name) for name in expected.arrays}
     nothing = torch.zeros(0)
     wanted = dict(expected.arrays)
-    if not any(len(found[name]) for name in SUMS):
+    if not any(found[name].numel() for name in SUMS):
         wanted |= dict.fromkeys(SUMS, nothing)
-    if not upload.state and not len(upload.prototypes):
+    if not upload.state and not upload.prototypes.numel():
         wanted["prototypes"] = nothing
     if fault := misfit(found, wanted):
         yield fault

@@ -11,10 +11,14 @@ from reprlib import repr as shortened
 from fedbridge.config import Config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
 from fedbridge.server.admission import MOST_ITEMS, Refused
+from fedbridge.server.knowledge import Noted
 from fedbridge.wire import Choice, Evaluation
 
 MOST_TASKS = 4096
 """Most tasks of one client; the table of its accuracies has the square of this many places."""
+
+
+UNSOLVED = "everybody's newest sums give no head; it goes on with the last one that did"
 
 
 class Measurements:
@@ -23,6 +27,7 @@ class Measurements:
     def __init__(self, config: Config, clients: Iterable[str]) -> None:
         self.rows: list[AccuracyRow] = []
         self._choices: list[tuple[str, Choice]] = []
+        self._noted: list[Noted] = []
         self._clients = tuple(clients)
         self._predictors = PREDICTORS if config.large.head != "none" else PREDICTORS[:1]
 
@@ -41,6 +46,8 @@ class Measurements:
             kept = [row for row in self.rows if (row.client, row.after_task) != place]
             new = [AccuracyRow(one.client, one.after_task, *row) for row in one.rows]
             self.rows = sorted(kept + new, key=lambda row: self._clients.index(row.client))
+            if one.unsolved:
+                self._noted.append(Noted("unsolved", one.client, UNSOLVED))
             if one.accepted:
                 self._choices.append((one.client, Choice(*one.accepted)))
         return refused
@@ -48,6 +55,11 @@ class Measurements:
     def take_choices(self) -> list[tuple[str, Choice]]:
         """Return once what clients have said of the fused models that they were sent."""
         taken, self._choices = self._choices, []
+        return taken
+
+    def take_noted(self) -> list[Noted]:
+        """Return once whose head is not of the newest sums."""
+        taken, self._noted = self._noted, []
         return taken
 
     def _faults(self, one: Evaluation, slot: int) -> Iterator[str]:

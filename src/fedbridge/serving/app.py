@@ -6,6 +6,7 @@ Nothing of a request is kept or logged.
 import base64
 import binascii
 import threading
+from collections.abc import Collection
 from typing import Annotated, Any
 
 from fastapi import FastAPI, File, Request, UploadFile
@@ -14,7 +15,7 @@ from fastapi.responses import JSONResponse, Response
 
 from fedbridge.errors import UserError
 from fedbridge.predictor import Predictor, Using
-from fedbridge.serving.limits import BodyGate, Limits
+from fedbridge.serving.limits import BodyGate, HostGate, Limits
 from fedbridge.serving.messages import (
     Answers,
     Asked,
@@ -35,8 +36,13 @@ REFUSALS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
-    """Return the service of a predictor as an ASGI application."""
+def create_app(
+    predictor: Predictor, limits: Limits | None = None, names: Collection[str] | None = None
+) -> FastAPI:
+    """Return the service of a predictor as an ASGI application.
+
+    It answers who calls it by one of ``names``; None: by any, where something before it looks.
+    """
     limits = limits or Limits()
     metrics = Metrics()
     # pages that would load scripts from elsewhere are left out; /openapi.json says everything
@@ -48,6 +54,8 @@ def create_app(predictor: Predictor, limits: Limits | None = None) -> FastAPI:
         redoc_url=None,
     )
     app.add_middleware(BodyGate, limits=limits)
+    if names is not None:
+        app.add_middleware(HostGate, names=names)
     app.add_middleware(Counted, metrics=metrics, paths=PATHS)
     app.add_exception_handler(UserError, _refused)
     app.add_exception_handler(RequestValidationError, _misformed)

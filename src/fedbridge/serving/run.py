@@ -1,26 +1,29 @@
 """The service as a process of its own, until somebody stops it."""
 
+from collections.abc import Collection
+
 import numpy as np
 
+from fedbridge.arguments import LOOPBACK
 from fedbridge.predictor import Predictor
 from fedbridge.serving.app import create_app
 from fedbridge.serving.limits import Limits
 from fedbridge.web import listening, serve_until_stopped
 
-AT_ONCE = 64
-"""Requests that may wait at a time; others are told to come back later (503)."""
 
-
-def serve(predictor: Predictor, host: str, port: int, limits: Limits) -> None:
+def serve(
+    predictor: Predictor, host: str, port: int, limits: Limits, names: Collection[str] = ()
+) -> None:
     """Serve a predictor until the process is interrupted.
 
-    Every model answers once before the first request, so that what is missing is told at once:
-    raises UserError then, and where the address cannot be had.
+    It answers who calls this machine by its address or by one of ``names``. Every model answers
+    once before the first request, so that what is missing is told at once: raises UserError then,
+    and where the address cannot be had.
     """
     with listening("serve", host, port) as bound:
         warm_up(predictor)
-        app = create_app(predictor, limits)
-        serve_until_stopped("serve", app, bound, limit_concurrency=AT_ONCE)
+        app = create_app(predictor, limits, [*LOOPBACK, host, *names])
+        serve_until_stopped("serve", app, bound)
 
 
 def warm_up(predictor: Predictor) -> None:

@@ -1,5 +1,6 @@
 """A client by itself in a folder, from which it can go on learning."""
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from fedbridge.config import parse_config
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
 from fedbridge.models.states import read_state
+from fedbridge.models.trust import require_trusted
 from fedbridge.saved import MANIFEST, opened, saving
 from fedbridge.solo.client import Client
 from fedbridge.solo.settings import checked
@@ -39,13 +41,15 @@ def save_client(client: Client, folder: Path) -> None:
         save_file({name: value.contiguous() for name, value in arrays.items()}, draft / ITEMS)
 
 
-def load_client(folder: Path) -> Client:
-    """Return the client in a folder as it was saved.
+def load_client(folder: Path, trust: Collection[str] = ()) -> Client:
+    """Return the client in a folder as it was saved; ``trust`` is as for ``load_predictor``.
 
-    Raises UserError naming the file if it is damaged or something else.
+    Raises UserError naming the file if it is damaged or something else, or names a function of
+    somebody's module that is not trusted.
     """
     about = opened(folder, KIND)
     config = checked(parse_config(about.get("config", {}), str(folder / MANIFEST)))
+    require_trusted(folder / MANIFEST, config.small.models, config.large.model, trust)
     try:
         arrays: State = read_state(folder / ITEMS)
         client = Client.from_parts(

@@ -364,3 +364,73 @@ def test_there_must_be_at_least_one_candidate(field: str):
         commons_of(**{field: []})
     with pytest.raises(UserError, match=rf"large\.{field}"):
         commons_of(**{field: [-1.0]})
+
+
+# sums that are of no items
+
+
+def poisoned(by: float = 1e6) -> Sums:
+    """Return sums with the diagonal of items that are of none: an eigenvalue is below 0."""
+    return Sums(by * np.array([[1.0, 2.0], [2.0, 1.0]]), by * np.ones((2, 3)), np.ones(3))
+
+
+@pytest.mark.parametrize("later", [False, True])
+def test_sums_that_give_no_head_leave_the_one_before(later: bool):
+    head = solved(regularisation=[0.5])
+    head.take(packed(ALL))
+    before = head.weights.clone()
+    head.take(packed(poisoned()))
+    assert head.behind and torch.equal(head.weights, before)
+    if later:  # and are forgotten with the next ones that do
+        head.take(packed(ALL + MINE))
+        # G = diag(3, 2), the mean eigenvalue is 2.5, so lambda = 1.25
+        close(head.weights, [[3 / 4.25, 0, 0], [0, 2 / 3.25, 0]])
+        assert not head.behind
+
+
+def test_one_that_had_no_head_yet_goes_on_without():
+    head = solved(regularisation=[0.5])
+    head.take(packed(poisoned()))
+    assert head.behind and not head.weights.any()
+    head.add(MINE)
+    assert head.weights.isfinite().all()
+
+
+def test_where_a_ridge_is_too_weak_a_stronger_one_is_taken():
+    head = solved(regularisation=[0.1, 3.0])
+    head.take(packed(poisoned(1.0)))  # eigenvalues 3 and -1, mean 1: 0.1 is too weak, 3 is not
+    assert not head.behind
+    # (G + 3 I) w = (1, 1) by symmetry: 6 w = 1
+    close(head.weights, np.full((2, 3), 1 / 6))
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_own_sums_that_are_no_numbers_are_left_aside(value: float):
+    head = solved(regularisation=[0.5], scope="client")
+    head.add(ALL)
+    before = head.weights.clone()
+    head.add(Sums(np.full((2, 2), value), np.zeros((2, 3)), np.ones(3)))
+    assert torch.equal(head.weights, before)
+
+
+@pytest.mark.parametrize("kind", ["analytic", "nearest-mean"])
+def test_a_state_that_holds_such_sums_can_be_taken_up(kind: str):
+    wrong = poisoned() if kind == "analytic" else Sums(ALL.gram, ALL.cross * np.nan, ALL.counts)
+    one, other = solved(head=kind), solved(head=kind)
+    one.add(MINE)
+    kept = one.state() | {f"total/{k}": v for k, v in packed(wrong).items()}
+    kept["choice"] = kept["choice"][:3]  # as it was before anybody looked
+    other.load(kept)
+    alone = solved(head=kind)
+    alone.take(packed(MINE))
+    alone.add(MINE)
+    assert other.behind
+    close(other.weights, alone.weights)
+
+
+def test_that_it_is_behind_outlives_a_restart():
+    one, other = solved(), solved()
+    one.take(packed(ALL))
+    one.take(packed(poisoned()))
+    other.load(one.state())
+    assert other.behind and torch.equal(other.weights, one.weights)

@@ -10,9 +10,8 @@ from fedbridge.dashboard import app as module
 from fedbridge.dashboard.catalogue import Catalogue
 from fedbridge.dashboard.dashboard import LOOPBACK
 from fedbridge.dashboard.discovery import name_of
-from fedbridge.dashboard.guard import host_of
 from fedbridge.errors import UserError
-from fedbridge.web import listening
+from fedbridge.web import host_of, listening
 from growing_runs import advance, finish, write_run
 
 NASTY = "<script>alert(1)</script>&\"'"

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from fedbridge.models.head import Sums, packed
+from fedbridge.models.head import Sums, packed, possible
 from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
 from fedbridge.wire import State, Step, Upload
 from worlds import World, make_world, play, tiny_config
@@ -54,6 +54,15 @@ def field(**values: Any) -> Change:
 
 def state(change: Callable[[State], Any]) -> Change:
     return lambda upload: replace(upload, state=change(dict(upload.state)))
+
+
+def no_gram(gram: Tensor, size: int) -> Tensor:
+    """Return products of no features, whose lengths are those of some."""
+    upper = torch.triu_indices(size, size)
+    lengths = gram[upper[0] == upper[1]].sqrt()
+    signs = 1 - 2.0 * torch.randint(2, gram.shape, generator=torch.Generator().manual_seed(0))
+    wrong = 0.9 * signs * lengths[upper[0]] * lengths[upper[1]]
+    return torch.where(upper[0] == upper[1], gram, wrong)
 
 
 def scaled(factor: float) -> Change:
@@ -133,6 +142,26 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "gram of no vectors": (
         number("gram", 1, 1e6),
         "gram: no product may exceed its features' lengths, found one in row 0",
+    ),
+    "gram of no items": (
+        lambda u: replace(u, gram=no_gram(u.gram, 16), cross=0 * u.cross),
+        "gram, cross: must be sums of some items' features, found a negative eigenvalue",
+    ),
+    "cross of other items": (
+        lambda u: replace(u, cross=u.cross * torch.tensor([1.0, -1.0]).repeat(8)[:, None]),
+        "gram, cross: must be sums of some items' features, found a negative eigenvalue",
+    ),
+    "a number in the place of sums": (
+        field(gram=torch.tensor(1.0)),
+        "'gram' must have shape (136,), found ()",
+    ),
+    "a counter beyond int32": (
+        number(f"state/{COUNTER}", (), 2**62),
+        f"{COUNTER!r} must be within 2.14748e+09, found 4.61169e+18",
+    ),
+    "the least of counters": (
+        number(f"state/{COUNTER}", (), -(2**63)),
+        f"{COUNTER!r} must be within 2.14748e+09, found 9.22337e+18",
     ),
     "cross absurd": (
         number("cross", (0, 0), 1e30),
@@ -310,6 +339,39 @@ def test_the_sums_of_any_items_are_taken_in(
     awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True)
     upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, items=len(labels))
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {})) is None
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**6), st.integers(1, 60), st.integers(1, 60), st.integers(1, 60))
+def test_sums_of_any_items_can_be_of_items(seed: int, features: int, rank: int, count: int):
+    """Whatever the rank, the scales of features and the numbers of items of a class."""
+    rng = np.random.default_rng(seed)
+    z = rng.standard_normal((count, rank)) @ rng.standard_normal((rank, features))
+    z = z * 10.0 ** rng.uniform(-8, 5, features) * 10.0 ** rng.uniform(-12, 3)
+    z = np.clip(np.maximum(z, 0) if seed % 2 else z, -1e6, 1e6).astype(np.float32)
+    z[: count // 2] = z[0]  # a class of equal items leaves nothing within it
+    targets = np.eye(4)[rng.integers(0, 4, count)]
+    assert possible(packed(Sums.of(z, targets)))
+    with np.errstate(over="ignore"):
+        single = Sums(z.T @ z, z.T @ targets.astype(np.float32), targets.sum(0))
+    assert not np.isfinite(single.gram).all() or possible(packed(single))
+
+
+def test_sums_of_wide_features_of_few_items_can_be_of_items():
+    z = np.maximum(np.random.default_rng(0).standard_normal((3, 700)), 0).astype(np.float32)
+    z *= np.geomspace(1e-6, 1e4, 700, dtype=np.float32)
+    sums = packed(Sums.of(z, np.eye(2)[[0, 0, 1]]))
+    assert possible(sums)
+    assert not possible(sums | {"gram": no_gram(sums["gram"], 700)})
+
+
+@pytest.mark.parametrize("below", [0.0, 1e-9, 1e-2, 1.0])
+def test_how_far_an_eigenvalue_may_be_below_zero(below: float):
+    """By hand: 4 features, G = diag(1, 1, 1, -below) but for its diagonal's sign, no items left."""
+    turned = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
+    gram = turned @ np.diag([1.0, 1.0, 1.0, -below]) @ turned.T
+    assert np.linalg.eigvalsh(gram)[0] == pytest.approx(-below)
+    assert possible(packed(Sums(gram, np.zeros((4, 1)), np.ones(1)))) == (below < 1e-3 / 4)
 
 
 def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
