@@ -59,19 +59,22 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
         trust: Collection[str] = (),
         **settings: Any,
     ) -> "HubClassifier":
-        """Return the model in a folder or on the hub; ``trust`` is as for ``load_predictor``."""
+        """Return the model in a folder or on the hub; ``trust`` is as for ``load_predictor``.
+
+        Raises UserError if its settings are damaged, or name a function that is not trusted.
+        """
+        where = pretrained_model_name_or_path
+        if (config := Path(where) / CONFIG).is_file():
+            read_json(config, "exported model")
         # given here, and so never taken from the config of whoever made the folder
-        where, allowed = (
-            pretrained_model_name_or_path,
-            (trust,) if isinstance(trust, str) else trust,
-        )
-        found: HubClassifier = super().from_pretrained(where, trust=tuple(allowed), **settings)
+        allowed = (trust,) if isinstance(trust, str) else tuple(trust)
+        found: HubClassifier = super().from_pretrained(where, trust=allowed, **settings)
         return found
 
     @classmethod
     def _from_pretrained(cls, *, trust: Collection[str] = (), **settings: Any) -> "HubClassifier":
         """Build what was found; raise UserError if its model is a function that is not trusted."""
-        path = Path(str(settings["model_id"])) / "config.json"
+        path = Path(str(settings["model_id"])) / CONFIG
         require_trusted(path, [str(settings.get("model"))], None, trust)
         found: HubClassifier = super()._from_pretrained(**settings)
         return found
@@ -82,14 +85,6 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
         model = cls(**settings_of(predictor))
         model.load_state_dict(predictor.small.state_dict())
         return model.eval()
-
-    @classmethod
-    def from_pretrained(cls, *where: Any, **options: Any) -> Any:
-        """Return a model from a folder or the hub; raise UserError if its settings are damaged."""
-        config = Path(str(*where[:1])) / CONFIG
-        if config.is_file():
-            read_json(config, "exported model")
-        return super().from_pretrained(*where, **options)
 
     def predictor(self) -> Predictor:
         """Return what predicts from files, pictures and texts with this model."""

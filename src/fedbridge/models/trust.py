@@ -4,8 +4,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 
 from fedbridge.errors import UserError
+from fedbridge.legible import legible
 from fedbridge.models import SMALL_SOURCES
-from fedbridge.words import legible
 
 CALLABLE = "callable:"
 
