@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 from safetensors.torch import load_file, save_file
-from tiny_runs import conduct, table, tiny
+from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.client import learning
 from fedbridge.client.lesson import Lesson
+from fedbridge.config import parse_config
 from fedbridge.engine import local
 from fedbridge.errors import UserError
 from fedbridge.losses import DivergedError
@@ -57,6 +58,39 @@ def test_a_client_that_diverges_once_is_named_and_the_run_goes_on(
     assert summary["results"]["large"]["class-incremental"]["final_accuracy"] > 0.9
     page = write_page(tmp_path / "run").read_text()
     assert "diverged: 1." in page and "diverged at step 2 with training.rate = 0.004" in page
+
+
+MASKED = """
+import math
+import torch
+from torch import nn
+
+
+class Masked(nn.Module):
+    features = 16
+
+    def __init__(self, shape):
+        super().__init__()
+        self.a = nn.Linear(math.prod(shape), 16)
+        self.register_buffer("mask", torch.full((16, 16), -torch.inf).triu(1))
+
+    def forward(self, x):
+        y = self.a(x.flatten(1))
+        return y + y @ self.mask.softmax(1).t()
+"""
+
+
+@pytest.mark.parametrize(("learner", "fusion"), [("smcf", "obod"), ("fedweit", "fedweit")])
+def test_a_model_with_an_infinite_mask_is_none_that_diverges(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, learner: str, fusion: str
+) -> None:
+    (tmp_path / "masked.py").write_text(MASKED)
+    monkeypatch.syspath_prepend(tmp_path)
+    small = {**TREE["small"], "models": ["masked:Masked"]}
+    ways = {"learner": {"name": learner}, "fusion": {"name": fusion}}
+    conduct(tmp_path / "run", parse_config({**TREE, **ways, "small": small}, "masked"))
+    assert not events(tmp_path / "run", "diverged")
+    assert not events(tmp_path / "run", "refused")
 
 
 def test_a_run_in_which_all_diverge_ends_in_words(

@@ -1,11 +1,11 @@
 """How much of a fused model a client accepts: as much as its own validation items recommend."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
+from fedbridge.models.states import placeholder
 from fedbridge.wire import State
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
@@ -34,19 +34,21 @@ def accepted(own: State, fused: State, judge: Callable[[State], Verdict]) -> Acc
     Weights of a model and of what a little training made of it may be interpolated, and the best
     lies often in between (WiSE-FT, CVPR 2022). Counters come from the fused model.
     """
-    ways = [_between(own, fused, share) for share in SHARES]
+    # what is infinite to stand for nothing, as in masks, cannot be mixed
+    masks = {key for key, value in fused.items() if placeholder(value) or placeholder(own[key])}
+    ways = [_between(own, fused, share, masks) for share in SHARES]
     verdicts = [judge(way) for way in ways]
     losses = [verdict.loss for verdict in verdicts]
     best = losses.index(min(losses))
     return Accepted(ways[best], SHARES[best], verdicts[0], verdicts[best])
 
 
-def _between(own: State, fused: State, share: float) -> State:
-    return {key: _mixed(own[key], value, share) for key, value in fused.items()}
-
-
-def _mixed(own: Tensor, fused: Tensor, share: float) -> Tensor:
-    if not fused.is_floating_point():
-        return fused
-    mixed = torch.lerp(own, fused, share)
-    return torch.where(own.isfinite() & fused.isfinite(), mixed, fused)  # masks stay infinite
+def _between(own: State, fused: State, share: float, masks: Collection[str]) -> State:
+    mixed = {
+        key: torch.lerp(own[key], value, share) if value.is_floating_point() else value
+        for key, value in fused.items()
+    }
+    for key in masks:
+        finite = own[key].isfinite() & fused[key].isfinite()
+        mixed[key] = torch.where(finite, mixed[key], fused[key])
+    return mixed

@@ -5,7 +5,7 @@ from typing import Any
 from fedbridge.client import LEARNERS
 from fedbridge.client.lesson import Lesson
 from fedbridge.losses import DivergedError
-from fedbridge.models.states import infinity
+from fedbridge.models.states import infinity, placeholder
 
 
 def learnt(lesson: Lesson, options: Any, ends: bool) -> int:
@@ -22,7 +22,7 @@ def learnt(lesson: Lesson, options: Any, ends: bool) -> int:
         if ends:
             learner.close(lesson, options)
         lesson.model.eval()
-        if infinity(lesson.notes) or lesson.commons.fault(lesson.model):
+        if _lost(lesson) or lesson.commons.fault(lesson.model):
             raise DivergedError(max(lesson.steps.count, 1))
     except DivergedError as error:
         lesson.model.load_state_dict(lesson.start)
@@ -32,3 +32,10 @@ def learnt(lesson: Lesson, options: Any, ends: bool) -> int:
     finally:
         lesson.model.eval()
     return 0
+
+
+def _lost(lesson: Lesson) -> bool:
+    """Say whether notes are no numbers; those of a model with masks may be infinite as well."""
+    if any(map(placeholder, lesson.start.values())):
+        return any(note.isnan().any() for note in lesson.notes.values())
+    return infinity(lesson.notes) is not None

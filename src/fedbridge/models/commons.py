@@ -15,7 +15,7 @@ from fedbridge.models.states import infinity
 
 TRIED = 8
 """Public items that tell whether a model answers at all."""
-NOT_FINITE = "its answers on the public set must be finite, found others"
+ANSWERS = "its answers on the public set"
 
 
 @dataclass(frozen=True)
@@ -39,20 +39,28 @@ class Commons:
         shape, dimension = self.input_shape, self.config.small.dimension
         return build_small(model, shape, dimension, seed).to(self.device)
 
-    def fault(self, model: nn.Module) -> str | None:
-        """Say in words what is wrong with a model that is not finite or gives no finite answers.
+    def answers(self, model: nn.Module, count: int | None = None) -> tuple[Tensor, str | None]:
+        """Return embeddings ``(n, P)`` of the first public items, and what is wrong with the model.
 
-        A few public items are enough to tell: None if its answers to these are finite.
+        Nothing is (None) if it holds numbers and its answers are finite; a buffer may be infinite,
+        as masks are.
         """
-        if found := infinity(model.state_dict()):
-            return found
+        held: dict[str, Tensor] = dict(model.named_parameters())
+        held |= {name: buffer for name, buffer in model.named_buffers() if buffer.isnan().any()}
+        if found := infinity(held):
+            return self.public_inputs.new_zeros(0), found
         try:
-            answers = embed(model, self.public_inputs[:TRIED])
+            answers = embed(model, self.public_inputs[:count])
         except Exception as error:  # whatever a model does with weights that are none
-            return f"its answers on the public set must be numbers, found {type(error).__name__}"
+            name = type(error).__name__
+            return self.public_inputs.new_zeros(0), f"{ANSWERS} must be numbers, found {name}"
         if not answers.isfinite().all():
-            return NOT_FINITE
-        return None
+            return answers, f"{ANSWERS} must be finite, found others"
+        return answers, None
+
+    def fault(self, model: nn.Module) -> str | None:
+        """Say what is wrong with a model; a few public items are enough to tell."""
+        return self.answers(model, TRIED)[1]
 
     def logits(self, embedding: Tensor, classes: Tensor) -> Tensor:
         """Return ``tau * <e, a_c>``, ``(B, len(classes))``, of embeddings ``(B, P)``."""

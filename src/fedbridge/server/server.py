@@ -10,8 +10,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.files import file_name, read_json
-from fedbridge.models.commons import NOT_FINITE, Commons
-from fedbridge.models.space import SmallModel, embed
+from fedbridge.models.commons import Commons
+from fedbridge.models.space import SmallModel
 from fedbridge.models.states import owned, read_state, settled
 from fedbridge.server.admission import Refused, expectation, refusal
 from fedbridge.server.diverging import astray, require_one
@@ -206,14 +206,10 @@ class Server:
 
     def _answers(self, client: str, state: State) -> tuple[Tensor, str | None]:
         """Return embeddings of U, none where nobody asks for them, and what is wrong if any is."""
-        nothing = torch.zeros(0, self.commons.config.small.dimension)
         model = self._model(client, state)
-        if fault := self.commons.fault(model):
-            return nothing, fault
-        if not self._asks:
-            return nothing, None
-        answers = embed(model, self.commons.public_inputs)
-        return answers, None if answers.isfinite().all() else NOT_FINITE
+        if self._asks:
+            return self.commons.answers(model)
+        return torch.zeros(0, self.commons.config.small.dimension), self.commons.fault(model)
 
     def _model(self, client: str, state: State) -> SmallModel:
         model = self.commons.small_model(self.models[client], client)
