@@ -97,7 +97,7 @@ def test_every_run_is_there_once(results, jobs):
 
 
 def test_nothing_is_left_over(results, jobs):
-    assert left_over(results) == [".lock"]  # of the bench, and let go
+    assert left_over(results) == []
     assert not list(results.rglob("checkpoints"))
     runs = {path.name for path in (results / "runs").iterdir()}
     assert runs == {".lock", *(job.name for job in jobs)}

@@ -188,6 +188,6 @@ def test_a_public_set_of_another_kind_is_refused(tmp_path, monkeypatch):
     from fedbridge.data import public
 
     texts = replace(prepare(tiny()).dataset, modality="text")
-    monkeypatch.setattr(public, "load_dataset", lambda name, own: texts)
+    monkeypatch.setattr(public, "load_dataset", lambda name, **_: texts)
     with pytest.raises(UserError, match=r"data.public: must be a data set of images"):
         conduct(tmp_path / "run", tiny(data={"name": "digits", "public": "wordnet"}))

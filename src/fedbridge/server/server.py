@@ -194,6 +194,9 @@ class Server:
         faults: dict[int, str | None] = {}  # many clients may get one state
         usable = {}
         for name, state in states.items():
+            if name in arrived and state is arrived[name].state:  # which was looked at
+                usable[name] = state
+                continue
             if id(state) not in faults:
                 faults[id(state)] = self.commons.fault(self._model(name, state))
             if not (fault := faults[id(state)]):
