@@ -26,6 +26,7 @@ from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
+from fedbridge.live import told
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runs import CONFIG, SUMMARY, Run
 from fedbridge.site import at_site, site_client, site_of, small_at_site
@@ -66,13 +67,14 @@ def serve(grid: Grid, context: Context) -> None:
         kind = "has other settings" if run.deployed else "was not started by a deployment"
         raise UserError(f"{folder}: this run {kind}; choose another folder: ./run.sh NAME")
     if (folder / SUMMARY).is_file():
-        log.info("%s: this run is finished", folder)
+        print(f"{folder}: this run is finished", flush=True)
         return
     nodes = str(context.run_config.get("nodes") or "")
     connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
-    with tracking(run) as track:
-        for progress in Experiment(run, connect=connect).conduct(PATIENCE):
-            print(f"task {progress.step.task} round {progress.step.round}: {progress.accuracy()}")
+    experiment = Experiment(run, connect=connect)
+    with tracking(run) as track, told(experiment, partial(print, flush=True)) as say:
+        for progress in experiment.conduct(PATIENCE):
+            say(progress)
             track(progress)
 
 

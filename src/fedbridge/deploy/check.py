@@ -107,4 +107,11 @@ def _client(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
     yield name, "site", lambda: readiness.site(folder, settings().client)
     if not offline:
         yield name, "server", lambda: reach.gate(*settings().endpoint, folder / "ca.crt")
+        yield name, "registered", lambda: _registered(folder)
         yield name, "clock", lambda: reach.clock(*settings().endpoint, folder / "ca.crt")
+
+
+def _registered(folder: Path) -> str:
+    from fedbridge.deploy.knock import registered
+
+    return registered(folder)
