@@ -18,6 +18,8 @@ from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
 from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, result_table, write_page
+from fedbridge.report.folder import read_run
+from fedbridge.report.reached import Reached, reached
 from fedbridge.runs import CONFIG, SUMMARY, Run, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT
@@ -50,9 +52,23 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """Return the final numbers; raise UserError if the run is not finished."""
         if not self.finished:
-            raise UserError(f"{self.folder}: this run is not finished; go on with fedbridge.resume")
+            raise UserError(
+                f"{self.folder}: this run is not finished ({self.reached.words}); results has "
+                "what is known so far; go on with fedbridge.resume"
+            )
         found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
         return found
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Return all metrics by predictor and protocol; of an unfinished run, those known so far."""
+        known = read_run(self.folder).results
+        return {p: {q: m.model_dump() for q, m in of.items()} for p, of in known.items()}
+
+    @property
+    def reached(self) -> Reached:
+        """Return how far the run has come: ``state``, steps ``done`` of ``total``, ``words``."""
+        return reached(read_run(self.folder))
 
     @property
     def accuracy(self) -> list[AccuracyRow]:
@@ -69,7 +85,7 @@ class Result:
         return predictor_of_run(self.folder, client)
 
     def report(self) -> Path:
-        """Write the page of a finished run and return its path."""
+        """Write the run's page, as far as it has come, and return its path."""
         return write_page(self.folder)
 
     def table(self) -> "Table":
@@ -77,7 +93,7 @@ class Result:
         return result_table(self.folder)
 
     def __repr__(self) -> str:
-        state = "finished" if self.finished else "not finished"
+        state = "finished" if self.finished else self.reached.words
         return f"Result({str(self.folder)!r}, {state})"
 
 

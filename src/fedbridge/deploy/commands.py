@@ -64,7 +64,7 @@ def configure(
     here = [f"clients/{name}" for name in deployment.clients if name not in away]
     typer.echo(f"{folder}: config.toml and agreed.json are in {', '.join(['server', *here])}")
     if away:
-        typer.echo(f"bring both files to {', '.join(away)}, whose folders are not here")
+        typer.echo(f"bring both files to {', '.join(away)}: no such folder is here")
     if here:
         typer.echo("where such a folder is at its machine already, bring both files there as well")
 

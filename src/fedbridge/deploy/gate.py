@@ -152,7 +152,8 @@ def _listening(settings: ServerSettings) -> socket.socket:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         return socket.create_server((host, port), family=family)
     except OSError as error:
+        why = os.strerror(error.errno or 0)
         raise UserError(
-            f"gate: {host}:{port} cannot be listened at: {os.strerror(error.errno or 0)}; is this gate "
-            "running already? Another PORT or LISTEN is set in server.env"
+            f"gate: {host}:{port} cannot be listened at: {why}; is this gate running already? "
+            "Another PORT or LISTEN is set in server.env"
         ) from error

@@ -79,8 +79,9 @@ def free(port: int, setting: str, what: str) -> str:
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
+        why = os.strerror(error.errno or 0)
         raise UserError(
-            f"{setting}: port {port} of this machine cannot be had ({os.strerror(error.errno or 0)}); {what}"
+            f"{setting}: port {port} of this machine cannot be had: {why}; {what}"
         ) from error
     return f"port {port} is free"
 
