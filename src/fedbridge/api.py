@@ -53,15 +53,15 @@ class Result:
         """Return the final numbers; raise UserError if the run is not finished."""
         if not self.finished:
             raise UserError(
-                f"{self.folder}: this run is not finished ({self.reached.words}); results has "
-                "what is known so far; go on with fedbridge.resume"
+                f"{self.folder}: this run is not finished; go on with fedbridge.resume, or take "
+                "from results what is known so far"
             )
         found: dict[str, Any] = json.loads((self.folder / SUMMARY).read_bytes())
         return found
 
     @property
     def results(self) -> dict[str, Any]:
-        """Return all metrics by predictor and protocol; of an unfinished run, those known so far."""
+        """Return all metrics by predictor and protocol, of an unfinished run as known so far."""
         known = read_run(self.folder).results
         return {p: {q: m.model_dump() for q, m in of.items()} for p, of in known.items()}
 
@@ -93,7 +93,7 @@ class Result:
         return result_table(self.folder)
 
     def __repr__(self) -> str:
-        state = "finished" if self.finished else self.reached.words
+        state = "finished" if self.finished else "not finished"
         return f"Result({str(self.folder)!r}, {state})"
 
 

@@ -80,7 +80,8 @@ TOPICS: dict[str, str] = {
         r"|expired|renew"
     ),
     "the-server-cannot-be-reached": (
-        r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached|machine's clock"
+        r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
+        r"|machine's clock"
     ),
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
@@ -108,7 +109,8 @@ FILES: dict[str, tuple[str, tuple[str, ...]]] = {
         ("the-configs-file-cannot-be-read", "a-sites-database"),
     ),
     r"^[^:]*(server|client)\.env: ": ("settings-of-a-deployment", ()),
-    r"^[^:]*: (scenario|method)( ('[^']*'|number \d+))?: |^[^:]*: (suite|seeds): ": ("suites", ()),
+    r"^[^:]*\.toml: ((scenario|method) ('[^']*'|number \d+)|method|seeds|suite|scenario(?=: (Field"
+    r" required|Input should be a valid tuple|Tuple|every))): ": ("suites", ()),
 }
 """Files whose faults are explained under one heading, but for what the others there explain."""
 SETTING = r"^[^:]*\.toml: |^[a-z]+\.[a-z_.]+:? must "

@@ -67,6 +67,7 @@ def headings(reads: Any, path: Path, trees: list[dict[str, Any]]) -> set[str]:
 def test_of_every_section_of_a_config(section: str, keys: list[str], tmp_path: Path):
     trees = [nested(key, value) for key in keys for value in WRONG]
     trees.append(nested(f"{section}.no_such_key".strip("."), 1))
+    trees += [nested(section, wrong) for wrong in (3, [3]) if section]
     fitting = {REFUSED, *OF_SECTION.get(section, ())}
     found = headings(load_config, tmp_path / "mine.toml", trees)
     assert found and found <= fitting

@@ -6,10 +6,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from rich.table import Table
+from rich.text import Text
 
 from fedbridge.deploy import reach, readiness, trust
 from fedbridge.deploy.settings import CLIENT, SERVER, ClientSettings, ServerSettings, read_env
 from fedbridge.errors import UserError
+from fedbridge.report.cells import Cell
 
 Test = Callable[[], str]
 """Returns in words what is right, or raises UserError."""
@@ -46,9 +48,10 @@ def check(path: Path, offline: bool = False) -> list[Finding]:
 
 def table(findings: list[Finding]) -> Table:
     """Return findings as a table."""
-    result = Table("where", "what", "", "found", box=None, pad_edge=False)
+    result = Table("where", "what", "", box=None, pad_edge=False)
+    result.add_column("found", overflow="fold")  # what is wrong is said in full
     for place, what, ok, words in findings:
-        result.add_row(place, what, "ok" if ok else "WRONG", words)
+        result.add_row(Cell(place), what, "ok" if ok else "WRONG", Text(words))
     return result
 
 

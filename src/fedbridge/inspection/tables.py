@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fedbridge.inspection.result import SIDES, Inspection, TaskFacts
+from fedbridge.report.cells import Cell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -65,7 +66,7 @@ def show(found: Inspection, console: "Console") -> None:
         if lines:
             table = Table(*header, title=title)
             for line in lines:
-                table.add_row(*line)
+                table.add_row(*map(Cell, line))
             console.print(table)
     if absent := absent_classes(found):
         console.print(f"classes without any item: {', '.join(absent)}", markup=False)
