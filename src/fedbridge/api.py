@@ -18,6 +18,8 @@ from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor
 from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, result_table, write_page
+from fedbridge.report.folder import read_run
+from fedbridge.report.reached import Reached, reached
 from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT
@@ -50,8 +52,22 @@ class Result:
     def summary(self) -> dict[str, Any]:
         """Return the final numbers; raise UserError if the run is not finished."""
         if not self.finished:
-            raise UserError(f"{self.folder}: this run is not finished; go on with fedbridge.resume")
+            raise UserError(
+                f"{self.folder}: this run is not finished; go on with fedbridge.resume, or take "
+                "from results what is known so far"
+            )
         return read_json(self.folder / SUMMARY, "summary")
+
+    @property
+    def results(self) -> dict[str, Any]:
+        """Return all metrics by predictor and protocol, of an unfinished run as known so far."""
+        known = read_run(self.folder).results
+        return {p: {q: m.model_dump() for q, m in of.items()} for p, of in known.items()}
+
+    @property
+    def reached(self) -> Reached:
+        """Return how far the run has come: ``state``, steps ``done`` of ``total``, ``words``."""
+        return reached(read_run(self.folder))
 
     @property
     def accuracy(self) -> list[AccuracyRow]:
@@ -68,7 +84,7 @@ class Result:
         return predictor_of_run(self.folder, client)
 
     def report(self) -> Path:
-        """Write the page of a finished run and return its path."""
+        """Write the run's page, as far as it has come, and return its path."""
         return write_page(self.folder)
 
     def table(self) -> "Table":

@@ -27,6 +27,7 @@ from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
+from fedbridge.live import told
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of
 from fedbridge.site import at_site, site_client, site_of, small_at_site
@@ -65,13 +66,13 @@ def serve(grid: Grid, context: Context) -> None:
     with alone(folder, PATIENCE, lock=(lock := lock_of(folder))):
         run = _run_in(folder, config)
         if is_finished(folder):
-            log.info("%s: this run is finished", folder)
+            print(f"{folder}: this run is finished", flush=True)
             return
         connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
-        with tracking(run) as track:
-            for progress in Experiment(run, connect=connect, lock=lock).conduct():
-                task, round_ = progress.step
-                print(f"task {task} round {round_}: {progress.accuracy()}")
+        experiment = Experiment(run, connect=connect, lock=lock)
+        with tracking(run) as track, told(experiment, partial(print, flush=True)) as say:
+            for progress in experiment.conduct():
+                say(progress)
                 track(progress)
 
 

@@ -11,6 +11,7 @@ TOPICS: dict[str, str] = {
     ),
     "settings-of-a-deployment": (
         r"^(clients|hosts|port|days): |SUPERLINK:|must be NAME=VALUE|these settings:"
+        r"|_PORT: port|listened at: .*server\.env"
     ),
     "the-settings-of-a-run-have-changed": r"has been changed since this|which are others than",
     "the-configs-file-cannot-be-read": (
@@ -20,7 +21,8 @@ TOPICS: dict[str, str] = {
     "damaged-files": (
         r"(summary|environment)\.json: (?!cannot)|delete (folder|its cache)|damaged|no domain of"
         r"|no checkpoint|must be JSON|first line must|must be a measurement|must be an object"
-        r"|every row must be there once"
+        r"|every row must be there once|must be the manifest of|was saved$"
+        r"|cannot be read as a client|^config\.json: |fingerprint must match"
     ),
     "training-diverges": r"diverged",
     "a-saved-model-names-a-function": r"allow it by name",
@@ -30,6 +32,7 @@ TOPICS: dict[str, str] = {
     "a-setting-is-refused": (
         r"unknown key|Input should|Field required|must have the form a\.b="
         r"|(learner|fusion)\.name|run config|must be below 1|must be given"
+        r"|data\.\w+ is only for data\.name = 'site'"
     ),
     "a-small-model-does-not-fit": r"small\.models:",
     "tuning-the-foundation-model": r"large\.tuning|one that is tuned",
@@ -48,7 +51,10 @@ TOPICS: dict[str, str] = {
     "flowers-simulation-does-not-start": r"engine\.kind",
     "the-public-set": r"data\.public|another public set|scenario\.public|public set must",
     "the-disk-is-full": r"disk (is )?full|No space left",
-    "the-folder-is-in-use": r"new or (an )?empty folder|let it end first|has other settings",
+    "the-folder-is-in-use": (
+        r"new or (an )?empty folder|let it end first|has other settings"
+        r"|was not started by a deployment"
+    ),
     "this-is-no-run": r"run's folder must hold|must hold accuracies|nothing to report",
     "a-file-cannot-be-written": r"cannot (be written|write here)|a picture must end",
     "too-few-items": r"one validation and one test item|must have a training item",
@@ -58,8 +64,9 @@ TOPICS: dict[str, str] = {
     ),
     "your-own-data-do-not-fit": (
         r"data\.own|scenario\.kind|'given'|has the (tasks|domains) .*; found|task or date"
-        r"|data have changed|^(items|labels|classes|domains|tasks|groups|split): |must lie in"
-        r"|data itself|at least two classes"
+        r"|(data have|which has|have) changed|changed since; bring"
+        r"|from_arrays|must be an array|^(items|labels|classes|domains|tasks|groups|split): "
+        r"|must lie in|data itself|at least two classes"
         r"|of a client must have a test|picture must lie|must not end|no such file or folder"
         r"|say 'train' or 'test'|the folders 'train'|with folders in them"
     ),
@@ -74,7 +81,8 @@ TOPICS: dict[str, str] = {
     "a-sites-database": r"data\.url_variable|the database refuses|table or query|single SELECT",
     "a-sites-columns": r"must be one of the columns|data\.split|data\.modality",
     "what-is-to-be-predicted-cannot-be-read": (
-        r"^(x|y|\.\.\.: (x|y)|--limit)\b|a uint8 array|a PIL picture|read as a picture: "
+        r"^(x|y|items\[.*\]|\.\.\.: (x|y)|--limit)\b|must be base64"
+        r"|a uint8 array|a PIL picture|read as a picture: "
     ),
     "a-sites-folder": (
         r"must be a folder (of|for)|folder for each|must hold pictures|must be a picture|but leads"
@@ -88,13 +96,15 @@ TOPICS: dict[str, str] = {
     ),
     "the-server-cannot-be-reached": (
         r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
+        r"|machine's clock"
     ),
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",
     "a-deployments-folder": r"deploy init|already a client|those of the deployment|checks found",
     "a-message-is-refused": r"message: |request: |must have at most .* bytes|too long ago",
     "suites": r"must fit a (run|scenario)|of this suite|role 'ours'|every name must be there once",
     "there-is-nothing-to-predict-with": (
-        r"a saved predictor|of kind .* and format|states? of client|checkpoint to predict"
+        r"a saved predictor|to predict with|has met no class"
+        r"|of kind .* and format|states? of client|checkpoint to predict"
         r"|is not finished|client: name one|only there can it be told|holds the models of"
     ),
     "an-export-is-refused": r"format: ",
@@ -108,9 +118,31 @@ TOPICS: dict[str, str] = {
 The first that fits counts."""
 
 
+FILES: dict[str, tuple[str, tuple[str, ...]]] = {
+    r"^[^:]*site\.toml: ": (
+        "a-sites-own-file",
+        ("the-configs-file-cannot-be-read", "a-sites-database"),
+    ),
+    r"^[^:]*(server|client)\.env: ": ("settings-of-a-deployment", ()),
+    r"^[^:]*\.toml: ((scenario|method) ('[^']*'|number \d+)|method|seeds|suite|scenario(?=: (Field"
+    r" required|Input should be a valid tuple|Tuple|every))): ": ("suites", ()),
+}
+"""Files whose faults are explained under one heading, but for what the others there explain."""
+SETTING = r"^[^:]*\.toml: |^[a-z]+\.[a-z_.]+:? must "
+"""What a message about a setting looks like that no topic foresees."""
+
+
 def page_for(message: str) -> str:
     """Return the page, and its heading if there is one, that helps with an error's message."""
     page = PAGE.format(page="troubleshooting")
-    fitting = (anchor for anchor, pattern in TOPICS.items() if re.search(pattern, message))
-    anchor = next(fitting, "")
+    anchor = _anchor(message)
     return f"{page}#{anchor}" if anchor else page
+
+
+def _anchor(message: str) -> str:
+    for file, (heading, others) in FILES.items():
+        if re.search(file, message):
+            found = (topic for topic in others if re.search(TOPICS[topic], message))
+            return next(found, heading)
+    fitting = (topic for topic, pattern in TOPICS.items() if re.search(pattern, message))
+    return next(fitting, "a-setting-is-refused" if re.search(SETTING, message) else "")

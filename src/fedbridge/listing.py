@@ -22,10 +22,11 @@ def available(what: What) -> list[dict[str, str]]:
 
 def listing(what: What) -> "Table":
     """Return the same as a table."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
     header, *lines = _rows(what)
-    table = Table(title=what)
+    table = Table(title=what, box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     for place, column in enumerate(header):
         # what a config would say is in one piece, and nothing is cut off
         table.add_column(column, no_wrap=place == 0, overflow="fold")

@@ -32,11 +32,6 @@ def own_tasks_in_words(own: Mapping[int, int]) -> str:
     return _of([len(own)], list(own.values()))
 
 
-def differ(tasks: Tasks) -> bool:
-    """Say whether clients have other numbers of tasks or classes than each other."""
-    return len({tuple(own.values()) for own in tasks.values()}) > 1
-
-
 def slot_of(tasks: Tasks, client: str, number: int) -> int:
     """Return the slot of a client's task, counted from 1; its number where that is not known."""
     slots = sorted(tasks.get(client, {}))

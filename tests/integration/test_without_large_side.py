@@ -62,7 +62,9 @@ def test_page_and_comparison_say_that_there_is_none(runs: tuple[Path, Path]):
     page = write_page(runs[0]).read_text(encoding="utf-8")
     assert "<dt>large model</dt>\n      <dd>none</dd>" in page
     assert "<dd>patches</dd>" in write_page(runs[1]).read_text(encoding="utf-8")
-    assert read_run(runs[0]).measures("large", "task-aware").final_accuracy is None
+    run = read_run(runs[0])
+    assert run.measures("large", "task-aware").final_accuracy is None
+    assert run.predictors == ("small",) and "not part of this run" in page
     rows = compare_markdown(list(runs)).splitlines()
     cells = [row.split("|")[3:6] for row in rows if row.startswith("| replay")]
     assert cells[0][0] == cells[1][0]

@@ -90,6 +90,8 @@ def test_progress_is_told_and_a_stopped_run_goes_on(tmp_path, result):
     assert not stopped.finished
     with pytest.raises(UserError, match="not finished; go on with"):
         _ = stopped.summary
+    assert stopped.results == {}  # nothing is known before the first task has ended
+    assert stopped.reached.words == "before the first task was measured, stopped at step 1 of 2"
     again = fedbridge.resume(tmp_path / "run", tell=lambda progress: told.append(progress.done))
     assert told == [1, 2]
     assert again.accuracy == result.accuracy
@@ -156,3 +158,13 @@ def test_a_sites_file_is_looked_at_with_its_common_config(tmp_path):
     (tmp_path / "site.toml").write_text('client = "client-2"\n')
     found = fedbridge.inspect(tmp_path / "site.toml", common=tmp_path / "tiny.toml")
     assert {task.client for task in found.tasks} == {"client-2"}
+
+
+def test_what_a_run_is_at_is_logged(tmp_path, caplog):
+    with caplog.at_level("INFO", logger="fedbridge.api"):
+        result = fedbridge.run(TINY, tmp_path / "run")
+    steps = [r.message for r in caplog.records if r.message.startswith("task ")]
+    assert len(steps) == result.reached.total and steps[0].startswith("task 1 round 1: ")
+    assert result.reached.state == "finished"
+    kept = result.summary["results"]["small"]
+    assert all(result.results["small"][p].items() >= kept[p].items() for p in kept)

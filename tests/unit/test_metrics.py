@@ -14,6 +14,7 @@ from fedbridge.metrics import (
     forgetting,
     forward_transfer,
     matrices_from_rows,
+    so_far,
     sort_rows,
     spatial_retention,
     summarise,
@@ -214,3 +215,20 @@ def test_undefined_metrics_are_null_in_json():
 
 def test_nothing_measured_gives_an_empty_summary():
     assert summarise([]) == {}
+
+
+def test_so_far_the_newest_task_of_each_client_is_its_last():
+    def row(client, after, on, right):
+        return AccuracyRow(client, after, on, "small", "class-incremental", right, 10)
+
+    rows = [
+        *(row("a", 0, 1, 1), row("a", 0, 2, 1), row("a", 1, 1, 8), row("a", 1, 2, 2)),
+        *(row("b", 0, 1, 0), row("c", 0, 1, 0), row("c", 1, 1, 4), row("c", 2, 1, 6)),
+        *(row("c", 0, 2, 0), row("c", 1, 2, 1), row("c", 2, 2, 8), row("c", 2, 3, 1)),
+    ]
+    found = summarise(so_far(rows))["small"]["class-incremental"]
+    # a has learnt one task, c two, and b none, which is left out
+    assert found["final_accuracy"] == pytest.approx((0.8 + (0.6 + 0.8) / 2) / 2)
+    assert found["forgetting"] == pytest.approx(0.4 - 0.6)  # c's first task got better
+    assert found["temporal_retention"] == pytest.approx((1 + 0.6 / 0.4) / 2)
+    assert so_far([row("b", 0, 1, 0)]) == []

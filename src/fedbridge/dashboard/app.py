@@ -171,7 +171,8 @@ def _words(event: dict[str, Any]) -> str:
         return f"task {event['task']}, round {event['round']}: {took}, {up} up, {down} down"
     if event["kind"] == "data":
         return f"data: {event['items']} items of {event['classes']} classes of {event['name']}"
-    rest = ", ".join(f"{k} {v}" for k, v in event.items() if k not in ("time", "kind"))
+    shown = {k: f"{v:.3g}" if isinstance(v, float) else v for k, v in event.items()}
+    rest = ", ".join(f"{k} {v}" for k, v in shown.items() if k not in ("time", "kind"))
     return f"{event['kind']}: {rest}"
 
 

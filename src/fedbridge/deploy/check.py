@@ -5,12 +5,13 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from fedbridge.deploy import reach, readiness, trust
 from fedbridge.deploy.settings import CLIENT, SERVER, ClientSettings, ServerSettings, read_env
 from fedbridge.errors import UserError
+from fedbridge.report.cells import Cell
 
 Test = Callable[[], str]
 """Returns in words what is right, or raises UserError."""
@@ -47,9 +48,10 @@ def check(path: Path, offline: bool = False) -> list[Finding]:
 
 def table(findings: list[Finding]) -> Table:
     """Return findings as a table."""
-    result = Table("where", "what", "", "found", box=None, pad_edge=False)
+    result = Table("where", "what", "", box=None, pad_edge=False)
+    result.add_column("found", overflow="fold")  # what is wrong is said in full
     for place, what, ok, words in findings:
-        result.add_row(place, what, "ok" if ok else "WRONG", escape(words))
+        result.add_row(Cell(place), what, "ok" if ok else "WRONG", Text(words))
     return result
 
 
@@ -108,4 +110,11 @@ def _client(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
     yield name, "site", lambda: readiness.site(folder, settings().client)
     if not offline:
         yield name, "server", lambda: reach.gate(*settings().endpoint, folder / "ca.crt")
+        yield name, "registered", lambda: _registered(folder)
         yield name, "clock", lambda: reach.clock(*settings().endpoint, folder / "ca.crt")
+
+
+def _registered(folder: Path) -> str:
+    from fedbridge.deploy.knock import registered
+
+    return registered(folder)

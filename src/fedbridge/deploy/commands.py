@@ -1,7 +1,7 @@
 """The command line of deployment: init, configure, add, renew, check, gate."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -19,6 +19,7 @@ Hosts = Annotated[
     list[str] | None,
     typer.Option("--host", help="A name or address of the server; clients use the first."),
 ]
+Step = Literal["superlink", "server", "client"]
 Days = Annotated[int, typer.Option(min=1, help="Days for which the certificate is valid.")]
 
 
@@ -58,8 +59,14 @@ def configure(
 
     With it comes what they must agree on because of it.
     """
-    Deployment(folder).configure(config)
-    typer.echo(f"{folder}: bring config.toml and agreed.json to the server and to every client")
+    deployment = Deployment(folder)
+    away = deployment.configure(config)
+    here = [f"clients/{name}" for name in deployment.clients if name not in away]
+    typer.echo(f"{folder}: config.toml and agreed.json are in {', '.join(['server', *here])}")
+    if away:
+        typer.echo(f"bring both files to {', '.join(away)}: no such folder is here")
+    if here:
+        typer.echo("where such a folder is at its machine already, bring both files there as well")
 
 
 @app.command()
@@ -98,6 +105,17 @@ def check(
     wrong = sum(not finding.ok for finding in findings)
     if wrong:
         raise UserError(f"{path}: {wrong} of {len(findings)} checks found something wrong")
+
+
+@app.command(hidden=True)
+def ready(
+    step: Annotated[Step, typer.Argument(help="What is about to begin.")],
+    folder: Annotated[Path, typer.Argument(help="The server's folder or a client's.")],
+) -> None:
+    """Wait, in words, until a step of a deployment can begin; its scripts ask for it."""
+    from fedbridge.deploy.ready import until_ready
+
+    until_ready(step, folder, lambda words: typer.echo(words, err=True))
 
 
 @app.command()

@@ -68,12 +68,15 @@ class Deployment:
 
         return deployed(self.folder).clients
 
-    def configure(self, config: str | Path) -> None:
-        """Give server and clients the common config, and what they must agree on for it."""
+    def configure(self, config: str | Path) -> tuple[str, ...]:
+        """Give server and clients the common config, and what they must agree on for it.
+
+        Return the clients whose folders are not here, to which both files are to be brought.
+        """
         from fedbridge.deploy.folder import deployed, share
 
         settings = deployed(self.folder)
-        share(self.folder, settings, _common_files(config, settings.clients))
+        return share(self.folder, settings, _common_files(config, settings.clients))
 
     def add(self, name: str) -> Path:
         """Write the folder of one more client and return it; the server learns its key."""

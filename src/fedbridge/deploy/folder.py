@@ -67,11 +67,17 @@ def init(folder: Path, settings: ServerSettings, days: int, common: Texts) -> No
         share(draft, settings, common)
 
 
-def share(folder: Path, settings: ServerSettings, common: Texts) -> None:
-    """Give the server and every client a copy of the same files, by their names."""
-    for part in (folder / "server", *(folder / "clients" / name for name in settings.clients)):
+def share(folder: Path, settings: ServerSettings, common: Texts) -> tuple[str, ...]:
+    """Give the server and every client a copy of the same files; return the clients not here.
+
+    Folders of clients may have been brought to their sites and deleted here.
+    """
+    places = {name: folder / "clients" / name for name in settings.clients}
+    here = [place for place in places.values() if place.is_dir()]
+    for part in (folder / "server", *here):
         for name, text in common.items():
             replace(part / name, text)
+    return tuple(name for name, place in places.items() if place not in here)
 
 
 def add(folder: Path, name: str) -> Path:

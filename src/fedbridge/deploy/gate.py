@@ -9,6 +9,7 @@ Who answers does so for itself: the SuperLink looks whose key it is, but not who
 
 import asyncio
 import os
+import socket
 import ssl
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -25,6 +26,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from fedbridge.deploy.settings import SERVER, ServerSettings, read_env
+from fedbridge.errors import UserError
 from fedbridge.web import Prompt
 
 CALLS = frozenset(
@@ -125,11 +127,14 @@ def _passed_on(headers: Mapping[str, str]) -> dict[str, str]:
 def main(folder: Path) -> None:
     """Serve the gate of a server's folder until the process is asked to end."""
     settings = read_env(folder / SERVER, ServerSettings)
+    for name in ("ca.crt", "server.pem", "server.key"):
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name}: must be a file; fedbridge deploy renew writes it")
+    bound = _listening(settings)
+    print(f"gate: {settings.listen}:{settings.port} leads to the SuperLink", flush=True)
     app = gate(f"https://127.0.0.1:{settings.superlink_port}", folder / "ca.crt")
-    uvicorn.run(
+    config = uvicorn.Config(
         app,
-        host=settings.listen,
-        port=settings.port,
         ssl_certfile=folder / "server.pem",
         ssl_keyfile=os.fspath(folder / "server.key"),
         http=Prompt,
@@ -138,3 +143,19 @@ def main(folder: Path) -> None:
         timeout_graceful_shutdown=1,  # who waits for a message would be waited for
         log_level="warning",
     )
+    with bound:
+        uvicorn.Server(config).run(sockets=[bound])
+
+
+def _listening(settings: ServerSettings) -> socket.socket:
+    """Return a socket that listens; raise UserError if the address cannot be had."""
+    host, port = settings.listen, settings.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        return socket.create_server((host, port), family=family)
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise UserError(
+            f"gate: {host}:{port} cannot be listened at: {why}; is this gate running already? "
+            "Another PORT or LISTEN is set in server.env"
+        ) from error

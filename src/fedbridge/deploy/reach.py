@@ -1,13 +1,20 @@
 """Checks of the way to a server: the address, TLS, the gate and the SuperLink behind it."""
 
 import http.client
+import os
 import socket
 import ssl
 import time
+from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
 from fedbridge.errors import UserError
+
+
+class NotYetError(UserError):
+    """Something stands in the way that may pass by itself: what is to answer is not there yet."""
+
 
 SECONDS = 10.0
 AHEAD, BEHIND = 5, 300
@@ -21,14 +28,14 @@ def gate(host: str, port: int, authority: Path) -> str:
 
     Raises UserError saying what stands in the way.
     """
-    status = _called(host, port, authority, CONTROL).status
+    status = called(host, port, authority, CONTROL).status
     if status != 404:
         raise UserError(
             f"{host}:{port}: must be a gate, found a SuperLink that lets everyone who reaches it "
             "register keys and start runs; start gate.sh there and the SuperLink by superlink.sh"
         )
-    if _called(host, port, authority, FLEET).status == 503:
-        raise UserError(f"{host}:{port}: the gate is up, the SuperLink behind it is not")
+    if called(host, port, authority, FLEET).status == 503:
+        raise NotYetError(f"{host}:{port}: the gate is up, the SuperLink behind it is not")
     return f"{host}:{port} answers, with a certificate of the CA"
 
 
@@ -37,7 +44,7 @@ def clock(host: str, port: int, authority: Path) -> str:
 
     The server tells its time in whole seconds.
     """
-    told = _called(host, port, authority, CONTROL).getheader("Date")
+    told = called(host, port, authority, CONTROL).getheader("Date")
     if told is None:
         return "the server does not tell its time"
     ahead = round(time.time() - parsedate_to_datetime(told).timestamp() - 0.5)
@@ -67,14 +74,45 @@ def hidden(port: int, hosts: tuple[str, ...]) -> str:
     return f"port {port} is closed to others"
 
 
-def _called(host: str, port: int, authority: Path, path: str) -> http.client.HTTPResponse:
-    """Return the answer to an empty call; raise UserError saying what stands in the way."""
+def free(port: int, setting: str, what: str) -> str:
+    """Check that nobody listens at a port of this machine; raise UserError if somebody does."""
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except OSError as error:
+        why = os.strerror(error.errno or 0)
+        raise UserError(
+            f"{setting}: port {port} of this machine cannot be had: {why}; {what}"
+        ) from error
+    return f"port {port} is free"
+
+
+def superlink(port: int, authority: Path) -> str:
+    """Check that the SuperLink of this machine answers; raise NotYetError if it does not."""
+    try:
+        called("127.0.0.1", port, authority, FLEET)
+    except NotYetError as error:
+        raise NotYetError(f"no SuperLink answers at 127.0.0.1:{port}") from error
+    return f"127.0.0.1:{port} answers"
+
+
+def called(
+    host: str,
+    port: int,
+    authority: Path,
+    path: str,
+    body: bytes | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> http.client.HTTPResponse:
+    """Return the answer to a call, an empty one by default.
+
+    Raises UserError saying what stands in the way, NotYetError if that may pass by itself.
+    """
     place = f"{host}:{port}"
     try:
         context = ssl.create_default_context(cafile=authority)
         connection = http.client.HTTPSConnection(host, port, timeout=SECONDS, context=context)
         try:
-            connection.request("POST", path)
+            connection.request("POST", path, body, dict(headers or {}))
             return connection.getresponse()
         finally:
             connection.close()
@@ -85,8 +123,8 @@ def _called(host: str, port: int, authority: Path, path: str) -> http.client.HTT
     except socket.gaierror as error:
         raise UserError(f"{place}: no such name: {error.strerror}") from error
     except TimeoutError as error:
-        raise UserError(f"{place}: no answer in {SECONDS:.0f} seconds; a firewall?") from error
+        raise NotYetError(f"{place}: no answer in {SECONDS:.0f} seconds; a firewall?") from error
     except ConnectionRefusedError as error:
-        raise UserError(f"{place}: nobody listens there; is the gate started?") from error
+        raise NotYetError(f"{place}: nobody listens there; is the gate started?") from error
     except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{place}: cannot be reached: {error}") from error
+        raise NotYetError(f"{place}: cannot be reached: {error}") from error

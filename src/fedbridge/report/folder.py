@@ -20,7 +20,7 @@ from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.events import read_events, unread
 from fedbridge.files import read_json
-from fedbridge.metrics import AccuracyRow, so_far, summarise
+from fedbridge.metrics import PREDICTORS, AccuracyRow, so_far, summarise
 from fedbridge.tasks import Tasks
 
 Found = TypeVar("Found", bound=BaseModel)
@@ -211,6 +211,11 @@ class Run:
     def tasks(self) -> Tasks:
         """The clients' tasks; empty where their data lie at sites."""
         return self.events.about.tasks
+
+    @property
+    def predictors(self) -> tuple[str, ...]:
+        """The predictors that were measured; all of them before the first measurement."""
+        return tuple(p for p in PREDICTORS if p in self.results) or PREDICTORS
 
     def measures(self, predictor: str, protocol: str) -> Measures:
         """Return the metrics of one predictor and protocol, all unknown where not measured."""

@@ -94,7 +94,10 @@ def render(run: Run) -> str:
 
 def _headline(run: Run) -> list[tuple[str, str, float | None]]:
     """Return (predictor, what it is, its accuracy) of all three."""
-    return [(p, GLOSSES[p], _accuracy(run, p)) for p in PREDICTORS]
+    return [
+        (p, GLOSSES[p] if p in run.predictors else "not part of this run", _accuracy(run, p))
+        for p in PREDICTORS
+    ]
 
 
 def _accuracy(run: Run, predictor: str) -> float | None:
@@ -119,7 +122,7 @@ def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
             protocol,
             [
                 (p, [metric(run.measures(p, protocol), name) for name in METRICS])
-                for p in PREDICTORS
+                for p in run.predictors
             ],
         )
         for protocol in PROTOCOLS

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbridge.metrics import PREDICTORS, PROTOCOLS
+from fedbridge.metrics import PROTOCOLS
 from fedbridge.report.comparison import COMPARED, Label, Line, compare
 from fedbridge.report.folder import read_run
 from fedbridge.report.meaning import remarks
@@ -42,9 +42,9 @@ def result_table(run_folder: Path) -> "Table":
     _add_numbers(table, list(metrics_of(run).values()))
     for protocol in PROTOCOLS:
         table.add_row(f"[bold]{protocol}[/bold]")
-        for predictor in PREDICTORS:
+        for predictor in run.predictors:
             values = [metric(run.measures(predictor, protocol), name) for name in METRICS]
-            end = predictor == PREDICTORS[-1]
+            end = predictor == run.predictors[-1]
             table.add_row(f"  {predictor}", *values, end_section=end)
     return table
 

@@ -93,13 +93,13 @@ def test_another_folder_is_refused(tmp_path: Path, path: str):
 
 def test_a_server_that_is_down_is_told_at_both_sides(ready: Path):
     findings = check(ready)
-    theirs = [(name, what) for name in NAMES for what in ("server", "clock")]
+    theirs = [(name, what) for name in NAMES for what in ("server", "registered", "clock")]
     assert wrong(findings) == [("server", "gate"), *theirs]
     assert all("nobody listens there" in f.words for f in findings if not f.ok)
 
 
 def test_a_server_that_is_up_is_found(ready: Path):
-    with backend(ready / "server", {reach.FLEET: 401}) as up:
+    with backend(ready / "server", {reach.FLEET: 400}) as up:
         settings = read_env(ready / "server" / "server.env", ServerSettings)
         for file in ("server/server.env", *(f"clients/{name}/client.env" for name in NAMES)):
             text = (ready / file).read_text(encoding="utf-8")

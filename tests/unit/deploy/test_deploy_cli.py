@@ -104,6 +104,23 @@ def test_a_client_is_added_and_the_config_follows(call: Call, tmp_path: Path):
     assert call("check", "fed", "--offline")[0] == 0
 
 
+def test_configure_says_what_is_left_to_do(call: Call, tmp_path: Path):
+    call("init", "fed", "--clients", "client-1,client-2")
+    code, out, _ = call("configure", "fed", "tiny.toml")
+    assert code == 0 and out.splitlines() == [
+        "fed: config.toml and agreed.json are in server, clients/client-1, clients/client-2",
+        "where such a folder is at its machine already, bring both files there as well",
+    ]
+    (tmp_path / "fed" / "clients" / "client-2").rename(tmp_path / "at-its-site")
+    code, out, _ = call("configure", "fed", "tiny.toml")
+    assert code == 0 and out.splitlines() == [
+        "fed: config.toml and agreed.json are in server, clients/client-1",
+        "bring both files to client-2: no such folder is here",
+        "where such a folder is at its machine already, bring both files there as well",
+    ]
+    assert not (tmp_path / "fed" / "clients" / "client-2").exists()
+
+
 def test_a_certificate_is_renewed(call: Call, tmp_path: Path):
     call("init", "fed", "--clients", "a")
     assert call("renew", "fed", "--host", "new.org")[0] == 0

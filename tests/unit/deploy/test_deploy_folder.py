@@ -86,8 +86,9 @@ if [ "$1" = list ]; then cat <<END
 END
 else echo "$*" >>'{tmp_path / "asked"}'; fi
 """
-    (tmp_path / "flwr").write_text(text, encoding="utf-8")
-    (tmp_path / "flwr").chmod(0o755)
+    for name, script in (("flwr", text), ("fedbridge", "#!/bin/sh\n")):  # the SuperLink is up
+        (tmp_path / name).write_text(script, encoding="utf-8")
+        (tmp_path / name).chmod(0o755)
     return {"PATH": f"{tmp_path}{os.pathsep}{os.environ['PATH']}"}
 
 
@@ -99,19 +100,26 @@ def test_what_is_running_and_that_alone_is_stopped(
     assert asked == ["stop 31 fedbridge", "stop 33 fedbridge"]
 
 
+def register(deployment: Path) -> None:
+    (deployment / "server" / "nodes").mkdir()
+    (deployment / "server" / "nodes" / "a").write_text("7\n", encoding="utf-8")
+
+
 def test_a_run_that_did_not_come_to_its_end_is_told(
     deployment: Path, flower: dict[str, str], tmp_path: Path
 ):
+    register(deployment)
     script, run = deployment / "server" / "run.sh", deployment / "server" / "runs" / "first"
     done = subprocess.run([script, "first"], env=flower, stderr=subprocess.PIPE, check=False)
     assert done.returncode == 1 and b"./run.sh first goes on with it" in done.stderr
     run.mkdir()
     (run / "summary.json").touch()
-    subprocess.run([script, "first"], env=flower, check=True)
-    assert (tmp_path / "asked").read_text().count("run app fedbridge --stream") == 2
+    subprocess.run([script, "first"], env=flower, check=True)  # it is finished: nothing is begun
+    assert (tmp_path / "asked").read_text().count("run app fedbridge --stream") == 1
 
 
 def test_what_scripts_make_others_cannot_read(deployment: Path, flower: dict[str, str]):
+    register(deployment)
     before = os.umask(0o022)
     try:
         subprocess.run([deployment / "server" / "run.sh"], env=flower, check=False)

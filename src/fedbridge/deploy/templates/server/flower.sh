@@ -1,6 +1,13 @@
 # What all scripts here begin with: settings, quiet and offline Flower, the connection to it.
 cd "$(dirname "$0")"
 umask 077
+fail() {
+    echo "error: $*" >&2
+    exit 2
+}
+command -v fedbridge >/dev/null && command -v flwr >/dev/null ||
+    fail "fedbridge and flwr are not found; activate the environment that has fedbridge[flower]"
+[ -e server.env ] || fail "$PWD/server.env is missing; fedbridge deploy init writes it"
 . ./server.env
 export FLWR_HOME="$PWD/flwr"
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1

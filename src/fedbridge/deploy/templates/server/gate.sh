@@ -1,5 +1,5 @@
 #!/bin/sh
 # Starts the gate, through which clients reach the SuperLink, and nobody anything else.
 set -eu
-cd "$(dirname "$0")"
+. "$(dirname "$0")/flower.sh"
 exec fedbridge deploy gate .

@@ -5,6 +5,13 @@
 set -eu
 . "$(dirname "$0")/flower.sh"
 name=${1:-run}
+[ -e config.toml ] || fail "config.toml is missing; fedbridge deploy configure writes it"
+[ -n "$(ls nodes 2>/dev/null)" ] || fail "no client is registered yet; first ./register.sh"
+if [ -e "runs/$name/summary.json" ]; then
+    echo "runs/$name is finished; fedbridge report runs/$name shows it, ./run.sh NAME begins another"
+    exit 0
+fi
+fedbridge deploy ready server .
 mkdir -p runs
 {
     echo "run = '$PWD/runs/$name'"
@@ -18,3 +25,4 @@ if [ ! -e "runs/$name/summary.json" ]; then  # Flower's own status says nothing 
     echo "runs/$name is not finished; what is above says why, ./run.sh $name goes on with it" >&2
     exit 1
 fi
+echo "runs/$name is finished; fedbridge report runs/$name shows it and writes its page"
