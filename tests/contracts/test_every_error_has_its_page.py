@@ -18,10 +18,11 @@ from fedbridge.guidance import page_for
 
 WRONG: tuple[Any, ...] = ({}, -7, "\x00", [], [[1]])
 REFUSED = "a-setting-is-refused"
+DEPTH = "pictures-of-unknown-depth"
 OF_SECTION = {  # what explains a section's settings beside the heading on settings
-    "data.own": {"your-own-data-do-not-fit"},
-    "data.public_own": {"the-public-set"},
-    "data.hub": {"columns-of-a-hub-data-set"},
+    "data.own": {"your-own-data-do-not-fit", "a-table-is-not-read-as-meant", DEPTH},
+    "data.public_own": {"the-public-set", "a-table-is-not-read-as-meant", DEPTH},
+    "data.hub": {"columns-of-a-hub-data-set", DEPTH},
     "data": {"the-data-set-is-unknown", "the-public-set", "a-label-or-a-value-is-wrong"},
     "scenario": {"who-is-there-when", "too-few-classes"},
     "small": {"a-small-model-does-not-fit"},
