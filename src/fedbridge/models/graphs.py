@@ -220,23 +220,29 @@ class _Reader:
         return (states * weight).sum(1) / weight.sum(1).clamp(min=1.0)
 
     def _places(self, most: int) -> int:
-        """Return how many tokens the graph can read, at most so many: no graph says it."""
+        """Return how many tokens the graph can read, at most so many: no graph says it.
+
+        Raises whatever the graph raises if it cannot read a single one.
+        """
         ids = np.resize(np.array(self.tokenizer.encode("probe").ids or [0]), most)
 
-        def reads(count: int) -> bool:
+        def read(count: int) -> None:
             given = {READ[0]: ids[None, :count], READ[1]: np.ones((1, count), np.int64)}
             given[READ[2]] = np.zeros((1, count), np.int64)
+            self.graph({key: given[key] for key in self.graph.inputs})
+
+        def reads(count: int) -> bool:
             try:
-                self.graph({key: given[key] for key in self.graph.inputs})
+                read(count)
             except UserError:
                 raise
-            except Exception:  # of the runtime's many kinds; told when a text is too long anyway
+            except Exception:  # of the runtime's many kinds: more than there are places for
                 return False
             return True
 
         if reads(most):
             return most
-        least = 1
+        read(least := 1)  # what fails of it too is no lack of places, and is told
         while most - least > 1:
             middle = (least + most) // 2
             least, most = (middle, most) if reads(middle) else (least, middle)
