@@ -167,3 +167,23 @@ def test_inputs_that_cannot_be_given_are_named(tmp_path):
     onnx.save(model, tmp_path / "c.onnx")
     with pytest.raises(UserError, match="must read pictures alone, found an input 'z'"):
         load(spec)
+
+
+def test_a_graph_that_reads_no_token_is_refused_and_no_text_is_cut_to_one():
+    from tokenizers import Tokenizer, models
+
+    from fedbridge.models.graphs import READ, _Reader
+
+    class Broken:
+        name = "onnx:broken.onnx"
+        inputs = dict.fromkeys(READ[:2])
+
+        def fixed(self, axis: int) -> None:
+            return None
+
+        def __call__(self, given: object) -> None:
+            raise RuntimeError("no kernel for this")
+
+    words = Tokenizer(models.WordLevel({"probe": 0}, unk_token="probe"))
+    with pytest.raises(UserError, match="no kernel for this"):
+        _Reader(Broken(), words)
