@@ -2,6 +2,7 @@
 
 import asyncio
 import ipaddress
+import itertools
 import socket
 from collections.abc import Collection
 from typing import Any
@@ -20,6 +21,8 @@ PATIENCE = 10.0
 """Seconds for which a connection may wait before all of a request's head is there."""
 MOST_WAITING = 512
 """Most connections that may wait at a time; for another, the one that has waited longest goes."""
+_TURNS = itertools.count()
+"""Who began to wait first: the clock of an event loop may only know milliseconds."""
 
 
 class Prompt(H11Protocol):
@@ -29,6 +32,7 @@ class Prompt(H11Protocol):
     """
 
     _timer: asyncio.TimerHandle | None = None
+    _turn: int = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin to wait, and make room if too many do."""
@@ -36,9 +40,9 @@ class Prompt(H11Protocol):
         self._wait()
         if len(self.connections) > MOST_WAITING:
             found = (one for one in self.connections if isinstance(one, Prompt))
-            waiting = {one: one._timer.when() for one in found if one._timer}
+            waiting = [one for one in found if one._timer]
             if len(waiting) > MOST_WAITING:
-                min(waiting, key=waiting.__getitem__)._give_up()
+                min(waiting, key=lambda one: one._turn)._give_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait for nothing more."""
@@ -59,6 +63,7 @@ class Prompt(H11Protocol):
 
     def _wait(self) -> None:
         self._heard()
+        self._turn = next(_TURNS)
         self._timer = self.loop.call_later(PATIENCE, self._give_up)
 
     def _heard(self) -> None:
