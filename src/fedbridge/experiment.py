@@ -27,6 +27,7 @@ from fedbridge.data.store import cache_folder
 from fedbridge.engine.hosts import Crew
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Tell, Transport, federate, steps
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
 from fedbridge.locks import Lock
@@ -34,7 +35,7 @@ from fedbridge.metrics import summarise
 from fedbridge.models.commons import Commons
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
-from fedbridge.models.foundation import FoundationModel, foreign_errors, foundation_of
+from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.head import Lift
 from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored

@@ -11,9 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from fedbridge.data.tokens import LENGTH, VOCABULARY
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import image, import_extra, text
-from fedbridge.models.foundation import foreign_errors
 from fedbridge.models.hub import at_hand
 from fedbridge.models.transformer import normalisation, pretrained, processor
 

@@ -15,6 +15,7 @@ from torch.nn import functional
 
 from fedbridge.config import Config
 from fedbridge.config.models import SIDE
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES, Modality, resolve
 from fedbridge.models.device import device_of, precision_of
@@ -261,18 +262,3 @@ def state_hash(network: nn.Module) -> str:
         raw = value.detach().cpu().contiguous().flatten().view(torch.uint8)
         digest.update(raw.numpy().data)
     return digest.hexdigest()
-
-
-@contextlib.contextmanager
-def foreign_errors(name: str, field: str = "large.model") -> Iterator[None]:
-    """Turn whatever a foreign file or function raises into a UserError with its first line."""
-    try:
-        yield
-    except UserError:
-        raise
-    except (Exception, SystemExit) as error:  # a script may well end the process
-        lines = str(error).strip().splitlines() or [""]
-        line = " ".join(each.strip() for each in lines[: 1 + lines[0].endswith(":")])
-        raise UserError(
-            f"{field}: {name} cannot be used: {type(error).__name__}: {line}"
-        ) from error

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbridge.config.models import SIDE
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import import_extra
 from fedbridge.models.foundation import (
@@ -17,7 +18,6 @@ from fedbridge.models.foundation import (
     TextModel,
     averaged,
     fingerprint,
-    foreign_errors,
 )
 from fedbridge.models.pretrained import file_hash
 from fedbridge.models.transformer import TOKENS

@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UnavailableError, UserError
-from fedbridge.models.foundation import foreign_errors
 
 PATIENCE = 10  # seconds that the hub may take to answer
 WANTED = ["*.json", "*.txt", "*.model", "*.safetensors"]

@@ -1,11 +1,8 @@
 """Models that are a user's own functions, named ``MODULE:FUNCTION``."""
 
-import difflib
-import importlib
 import inspect
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -14,51 +11,15 @@ from torch import Tensor, nn
 from torch.nn.parameter import is_lazy
 
 from fedbridge.config.models import SIDE
+from fedbridge.entries import entry_at, foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models.foundation import (
     Items,
     as_pictures,
     embeddings,
     fingerprint,
-    foreign_errors,
     resized,
 )
-
-
-def look_in(folder: Path) -> None:
-    """Let modules be found in a folder too, after all places where Python looks anyway."""
-    if str(folder) not in sys.path:
-        sys.path.append(str(folder))  # at the end: no file there takes the place of a package
-
-
-def own_function(where: str, name: str, field: str) -> Callable[..., Any]:
-    """Return what ``MODULE:FUNCTION`` names; ``name`` is how the config's ``field`` writes it.
-
-    The module may lie in the folder in which the command was started. Raises UserError if there
-    is no such module or function, or the module cannot be imported.
-    """
-    look_in(Path.cwd())
-    path, _, wanted = where.partition(":")
-    try:
-        with foreign_errors(name, field):
-            module = importlib.import_module(path)
-    except UserError as error:
-        cause = error.__cause__
-        if isinstance(cause, ModuleNotFoundError) and f"{path}.".startswith(f"{cause.name}."):
-            raise UserError(
-                f"{field}: {name} cannot be used: there is no module {cause.name!r} in "
-                f"{Path.cwd()} or where Python looks for modules"
-            ) from error
-        raise
-    function = getattr(module, wanted, None)
-    if not callable(function):
-        close = difflib.get_close_matches(wanted, dir(module), n=1)
-        raise UserError(
-            f"{field}: {name} cannot be used: the module {path!r} has no function {wanted!r}"
-            + (f" (did you mean {close[0]!r}?)" if close else "")
-        )
-    found: Callable[..., Any] = function
-    return found
 
 
 def backbone(where: str, shape: tuple[int, ...]) -> nn.Module:
@@ -66,7 +27,7 @@ def backbone(where: str, shape: tuple[int, ...]) -> nn.Module:
 
     Raises UserError if it cannot be found or built, or is no module with ``features``.
     """
-    function = own_function(where, where, "small.models")
+    function = entry_at(where, where, "small.models")
     with foreign_errors(where, "small.models"):
         model = function(shape)
     if not isinstance(model, nn.Module):
@@ -154,7 +115,7 @@ def from_callable(
     found.
     """
     name, size = f"callable:{where}", size or SIDE
-    function = own_function(where, name, "large.model")
+    function = entry_at(where, name, "large.model")
     with foreign_errors(name):
         source = inspect.getsource(sys.modules[where.partition(":")[0]])
     settings: dict[str, object] = {"model": where, "size": size, "source": source}

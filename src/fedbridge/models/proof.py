@@ -6,8 +6,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
-from fedbridge.models.foundation import FoundationModel, Items, foreign_errors, picked
+from fedbridge.models.foundation import FoundationModel, Items, picked
 
 FEW = 33
 """Items that are tried: an odd number, so that some batch is not full."""

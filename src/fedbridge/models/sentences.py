@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import import_extra
-from fedbridge.models.foundation import TextModel, fingerprint, foreign_errors, state_hash
+from fedbridge.models.foundation import TextModel, fingerprint, state_hash
 from fedbridge.models.hub import folder_of
 from fedbridge.models.transformer import pad, places_of
 

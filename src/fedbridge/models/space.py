@@ -6,8 +6,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from fedbridge.entries import foreign_errors
 from fedbridge.models import SMALL_MODELS, build_backbone
-from fedbridge.models.foundation import foreign_errors
 from fedbridge.rng import rng_for, seed_for
 
 

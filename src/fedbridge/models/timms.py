@@ -7,9 +7,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import import_extra
-from fedbridge.models.foundation import ImageModel, fingerprint, foreign_errors, state_hash
+from fedbridge.models.foundation import ImageModel, fingerprint, state_hash
 from fedbridge.models.hub import folder_of
 
 SMALL = "small.models"

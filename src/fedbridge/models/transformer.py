@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from fedbridge.config.models import SIDE
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES, import_extra, resolve
 from fedbridge.models.foundation import (
@@ -20,7 +21,6 @@ from fedbridge.models.foundation import (
     as_texts,
     averaged,
     fingerprint,
-    foreign_errors,
     resized,
     state_hash,
 )

@@ -8,9 +8,9 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from fedbridge.data.tokens import VOCABULARY
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import build_backbone
-from fedbridge.models.foundation import foreign_errors
 from fedbridge.models.optimiser import adamw
 
 ITEMS = 4

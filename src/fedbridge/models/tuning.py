@@ -9,9 +9,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedbridge.config import Large
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, import_extra
-from fedbridge.models.foundation import Items, foreign_errors
+from fedbridge.models.foundation import Items
 from fedbridge.models.head import Lift
 from fedbridge.models.states import owned
 from fedbridge.models.transformer import PictureEncoder, TextEncoder, foundation_module

@@ -12,10 +12,10 @@ from torch import Tensor
 
 from fedbridge.config import Large
 from fedbridge.data.reading import Reading
+from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
-from fedbridge.models.foundation import foreign_errors
 from fedbridge.models.head import Lift
 from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.models.trust import require_trusted
