@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Config, parse_config
-from fedbridge.experiment import Experiment
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.starting import engine_of
 

@@ -25,10 +25,10 @@ from torch.nn import functional as F
 from fedbridge.config import Config, parse_config
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import federate, steps
-from fedbridge.experiment import Site, build_crew, prepare
 from fedbridge.models.space import as_input, stored
 from fedbridge.rng import seed_for
 from fedbridge.server.server import Server
+from fedbridge.setup import Setup, build_crew, prepare
 
 TREE = {
     "name": "overhead",
@@ -47,12 +47,12 @@ States = dict[str, dict[str, torch.Tensor]]
 Sides = tuple[Callable[[], None], Callable[[], States]]
 
 
-def engine(site: Site) -> Sides:
+def engine(setup: Setup) -> Sides:
     """Return what carries the federation out, and what then tells the models it ends with."""
-    config, names = site.config, tuple(site.models)
-    build = partial(build_crew, config, site.store)
+    config, names = setup.config, tuple(setup.models)
+    build = partial(build_crew, config, setup.store)
     transport = LocalTransport(build, names, 0, config.engine.threads).__enter__()
-    server = Server(site.commons, site.models, transport.spread)
+    server = Server(setup.commons, setup.models, transport.spread)
 
     def train() -> None:
         for _ in federate(server, transport, steps(config)):
@@ -61,21 +61,21 @@ def engine(site: Site) -> Sides:
     return train, lambda: server.states
 
 
-def bare(site: Site) -> Sides:
+def bare(setup: Setup) -> Sides:
     """Return the loop that anybody would write, and what then tells the models it ends with."""
-    config, commons = site.config, site.commons
+    config, commons = setup.config, setup.commons
     settings = config.training
-    models = {name: commons.small_model(kind, name) for name, kind in site.models.items()}
+    models = {name: commons.small_model(kind, name) for name, kind in setup.models.items()}
     data = {}
-    for client in site.streams.clients:
+    for client in setup.streams.clients:
         for number, task in enumerate(client.tasks, start=1):
-            inputs = stored(site.dataset.inputs[task.train])
-            labels = torch.from_numpy(site.dataset.labels[task.train])
+            inputs = stored(setup.dataset.inputs[task.train])
+            labels = torch.from_numpy(setup.dataset.labels[task.train])
             data[client.name, number] = (inputs, labels)
 
     def train() -> None:
         for task, round_ in steps(config):
-            for client in site.streams.clients:
+            for client in setup.streams.clients:
                 model = models[client.name].train()
                 seen = sorted(c for t in client.tasks[:task] for c in t.classes)
                 classes = torch.tensor(seen)
@@ -104,9 +104,9 @@ def bare(site: Site) -> Sides:
     return train, lambda: {name: model.state_dict() for name, model in models.items()}
 
 
-def timed(side: Callable[[Site], Sides], site: Site) -> tuple[float, States]:
+def timed(side: Callable[[Setup], Sides], setup: Setup) -> tuple[float, States]:
     """Return the processor seconds that training takes, preparations left out, and the models."""
-    train, result = side(site)
+    train, result = side(setup)
     start = time.process_time()  # of one thread without waiting: what else runs does not count
     train()
     return time.process_time() - start, result()
@@ -124,19 +124,19 @@ def largest_difference(one: States, other: States) -> float:
 def measure(config: Config, alternations: int) -> dict[str, object]:
     """Alternate both sides and return their times, the ratio and what was measured on what."""
     torch.set_num_threads(config.engine.threads)
-    site = prepare(config)
+    setup = prepare(config)
     for side in (bare, engine):
-        timed(side, site)  # the first one loads and allocates
+        timed(side, setup)  # the first one loads and allocates
     pairs, difference = [], 0.0
     for number in range(alternations):
         order = (bare, engine) if number % 2 else (engine, bare)
-        found = {side.__name__: timed(side, site) for side in order}
+        found = {side.__name__: timed(side, setup) for side in order}
         pairs.append((found["bare"][0], found["engine"][0]))
         difference = max(difference, largest_difference(found["bare"][1], found["engine"][1]))
     ratios = [ours / theirs for theirs, ours in pairs]
     trained = sum(
         -(-len(task.train) // config.training.batch) * config.training.epochs
-        for client in site.streams.clients
+        for client in setup.streams.clients
         for task in client.tasks
     )
     return {

@@ -243,8 +243,8 @@ def main() -> int:
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # whoever is killed leaves things there
     os.environ["OMP_NUM_THREADS"] = "1"  # whoever forks must have no threads
     import fedbridge.cli
-    import fedbridge.experiment
     import fedbridge.report
+    import fedbridge.runner
     import fedbridge.starting  # noqa: F401 - what is imported here, forked processes need not
 
     torturer = Torturer(folder, given.workers, random.Random(given.seed))

@@ -7,9 +7,9 @@ import numpy as np
 from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
-from fedbridge.experiment import commons_of, plan
 from fedbridge.handshake import differences, hello
 from fedbridge.models.foundation import foundation_of
+from fedbridge.setup import commons_of, plan
 from fedbridge.wire import Hello, decode
 
 

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
-from fedbridge.experiment import Experiment
 from fedbridge.files import file_name, read_json
 from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
 from fedbridge.inspection import Inspection, inspect_config, inspect_file
@@ -20,6 +19,7 @@ from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, result_table, write_page
 from fedbridge.report.folder import read_run
 from fedbridge.report.reached import Reached, reached
+from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT

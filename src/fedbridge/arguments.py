@@ -7,8 +7,6 @@ import typer
 
 from fedbridge.completion import config_files, overrides, run_folders
 
-LOOPBACK = ("127.0.0.1", "::1", "localhost")
-"""The addresses at which this machine alone can ask."""
 Folder = Annotated[
     Path, typer.Argument(help="A run's folder.", metavar="RUN", autocompletion=run_folders)
 ]

@@ -22,7 +22,7 @@ from fedbridge.ship_cli import ship
 
 if TYPE_CHECKING:
     from fedbridge.bench import Bench
-    from fedbridge.experiment import Experiment
+    from fedbridge.runner import Experiment
 
 app = typer.Typer(
     name="fedbridge",

@@ -21,7 +21,6 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import commons_of, plan, used_items, workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded, matrices
 from fedbridge.models.device import device_of
@@ -33,6 +32,7 @@ from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
 from fedbridge.server.fusions import FUSIONS, require_pictures
 from fedbridge.server.large import LARGE_SIDES
+from fedbridge.setup import commons_of, plan, used_items, workers_of
 from fedbridge.tasks import tasks_in_words
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 

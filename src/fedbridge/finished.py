@@ -19,7 +19,6 @@ from fedbridge.data.store import Texts
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpness_of
-from fedbridge.experiment import Site, crew_of, prepare
 from fedbridge.files import file_name, read_json
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
@@ -28,6 +27,7 @@ from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_pre
 from fedbridge.runs import CLIENTS, CONFIG, Run, environment, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.server.server import Server
+from fedbridge.setup import Setup, crew_of, prepare
 from fedbridge.site import site_client, small_at_site
 from fedbridge.wire import Broadcast
 
@@ -107,14 +107,14 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
             "can it be told how they predict, from the folder that holds a site's site.toml"
         )
     _require_one_model(run.config, folder)
-    site = prepare(run.config)
-    name = _chosen(client, tuple(site.models))
-    learner = crew_of(site, (name,)).clients[name]
-    _restore(learner, site, run, checkpoint)
+    setup = prepare(run.config)
+    name = _chosen(client, tuple(setup.models))
+    learner = crew_of(setup, (name,)).clients[name]
+    _restore(learner, setup, run, checkpoint)
     rows = [row for row in read_accuracy(checkpoint) if row.client == name]
     reading = _reading(learner, run.config.data.levels)
-    licences = site.dataset.licences
-    return _predictor(learner, site.models[name], rows, folder, reading, licences)
+    licences = setup.dataset.licences
+    return _predictor(learner, setup.models[name], rows, folder, reading, licences)
 
 
 def _require_one_model(config: Config, folder: Path) -> None:
@@ -222,7 +222,7 @@ def _chosen(client: str | None, names: tuple[str, ...]) -> str:
     return client
 
 
-def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
+def _restore(client: Client, setup: Setup, run: Run, checkpoint: Path) -> None:
     """Bring a client to where it stood at a checkpoint, and let it take what the server then had.
 
     A head that is trained by gradient comes with every message.
@@ -230,7 +230,7 @@ def _restore(client: Client, site: Site, run: Run, checkpoint: Path) -> None:
     kept = checkpoint
     if not (checkpoint / f"{file_name(client.name)}.json").is_file():
         kept = _newest_state(run, client.name)
-    server = Server(site.commons, site.models, lambda function, jobs: [], site.present)
+    server = Server(setup.commons, setup.models, lambda function, jobs: [], setup.present)
     with taking_up(kept):
         client.load(kept)
     with taking_up(checkpoint):

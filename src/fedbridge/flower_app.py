@@ -26,10 +26,11 @@ from fedbridge.engine.records import to_record, to_request
 from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import CommonConfigError, UserError
-from fedbridge.experiment import Experiment, Site, crew_of, prepare, workers_of
 from fedbridge.live import told
 from fedbridge.models.embeddings import EmbeddingStore
+from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of
+from fedbridge.setup import Setup, crew_of, prepare, workers_of
 from fedbridge.site import at_site, site_client, site_of, small_at_site
 from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
@@ -88,21 +89,21 @@ def _run_in(folder: Path, config: Config) -> Run:
     return run
 
 
-def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:
+def connect_by(grid: Grid, run: Run, nodes: Path | None, setup: Setup) -> FlowerTransport:
     """Return the transport over a grid to a deployment's clients; ``nodes`` tells their keys."""
 
     def check(node: int, name: str, presented: bytes) -> list[str]:
         foreign = impostor(nodes, node, name) if nodes else []
-        return foreign or doubts(site.config, presented)
+        return foreign or doubts(setup.config, presented)
 
-    return FlowerTransport(grid, run, site.config.engine, server_hosts(site), doubts=check)
+    return FlowerTransport(grid, run, setup.config.engine, server_hosts(setup), doubts=check)
 
 
-def server_hosts(site: Site) -> Hosts:
+def server_hosts(setup: Setup) -> Hosts:
     """Return the processes in which the server fuses."""
-    build = partial(server_crew, site.config, site.store)
-    workers = workers_of(site.config, site.commons.device)
-    return Hosts(build, tuple(site.models), workers, site.config.engine.threads)
+    build = partial(server_crew, setup.config, setup.store)
+    workers = workers_of(setup.config, setup.commons.device)
+    return Hosts(build, tuple(setup.models), workers, setup.config.engine.threads)
 
 
 def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
@@ -160,7 +161,7 @@ def _resident(place: Place) -> Resident:
     def build() -> Client:
         if place.deployed or place.site is not None:
             return site_client(config, place.client, place.site)
-        return crew_of(_site(place.config), (place.client,)).clients[place.client]
+        return crew_of(_setup(place.config), (place.client,)).clients[place.client]
 
     keep = config.engine.checkpoints + 1
     return Resident(place.client, build, place.folder, keep, place.config)
@@ -202,7 +203,7 @@ def _presented(place: Place) -> bytes:
 
 
 @functools.cache
-def _site(text: str) -> Site:
+def _setup(text: str) -> Setup:
     return prepare(_config(text))
 
 

@@ -8,10 +8,10 @@ from fedbridge.client.acceptance import SHARES
 from fedbridge.config import OBOD, TARGET, Config, Digest, FedDF
 from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.engine.loop import steps
-from fedbridge.experiment import workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.pace import LargePace, Pace, pace_of_head, seconds_to_synthesise
 from fedbridge.server.fusions import FUSIONS
+from fedbridge.setup import workers_of
 
 SOLUTIONS = 6  # how many heads a client tries per task, as observed
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from fedbridge.arguments import LOOPBACK
+from fedbridge.addresses import LOOPBACK
 
 if TYPE_CHECKING:
     from fedbridge.predictor import Predictor, Using
@@ -132,7 +132,7 @@ def serve(  # noqa: PLR0913, PLR0917 - every option of the command is one
     for module in ("fastapi", "uvicorn", "prometheus_client", "python_multipart"):
         import_extra(module, "serve", "fedbridge serve")
     from fedbridge.serving import limits_of
-    from fedbridge.serving import serve as start
+    from fedbridge.serving.run import serve as start
 
     limits = limits_of(limit or [])
     predictor = predictor_at(source, client, trust or ())

@@ -29,10 +29,10 @@ from flwr.simulation import run_simulation
 from fedbridge.config import dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
-from fedbridge.experiment import Site, workers_of
 from fedbridge.files import file_name
 from fedbridge.flower_app import Place, client_app_of, server_hosts
 from fedbridge.runs import CLIENTS, Run
+from fedbridge.setup import Setup, workers_of
 
 ACTOR = "ray::ClientApp"
 """What the names of processes that work for clients begin with."""
@@ -41,14 +41,14 @@ PATIENCE = 10.0
 
 
 @contextmanager
-def connect_simulated(run: Run, site: Site) -> Iterator[FlowerTransport]:
-    """Start a simulation of the site's clients and give the transport to them; then end all."""
-    names = tuple(site.models)
+def connect_simulated(run: Run, setup: Setup) -> Iterator[FlowerTransport]:
+    """Simulate the experiment's clients and give the transport to them; then end all."""
+    names = tuple(setup.models)
     place = partial(simulated, names, run.folder.resolve() / CLIENTS, dump_config(run.config))
-    patient = site.config.engine.model_copy(update={"deadline": inf, "quorum": "all"})
+    patient = setup.config.engine.model_copy(update={"deadline": inf, "quorum": "all"})
     with (
-        _simulation(client_app_of(place), len(names), _resources(site)) as grid,
-        FlowerTransport(grid, run, patient, server_hosts(site)) as transport,
+        _simulation(client_app_of(place), len(names), _resources(setup)) as grid,
+        FlowerTransport(grid, run, patient, server_hosts(setup)) as transport,
     ):
         yield transport
 
@@ -83,10 +83,10 @@ class _Running:
         return self.grid
 
 
-def _resources(site: Site) -> tuple[int, float]:
+def _resources(setup: Setup) -> tuple[int, float]:
     """Return how many clients may learn at once, and the accelerators that one of them takes."""
-    workers = max(1, workers_of(site.config, site.commons.device))
-    return workers, float(site.commons.device.type == "cuda")
+    workers = max(1, workers_of(setup.config, setup.commons.device))
+    return workers, float(setup.commons.device.type == "cuda")
 
 
 @contextmanager

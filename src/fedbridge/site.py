@@ -20,11 +20,11 @@ from fedbridge.data.site.preparing import Frame
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import look_in
 from fedbridge.errors import CommonConfigError, UserError
-from fedbridge.experiment import models_of, plan, prepare, private_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.space import stored
+from fedbridge.setup import models_of, plan, prepare, private_of
 
 
 def server_commons(config: Config, tell: Tell | None = None) -> Commons:

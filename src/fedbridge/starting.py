@@ -7,9 +7,9 @@ from pathlib import Path
 
 from fedbridge.config import Config
 from fedbridge.errors import UserError
-from fedbridge.experiment import Connect, Experiment, connect_locally
 from fedbridge.files import PARTIAL
 from fedbridge.locks import LOCK
+from fedbridge.runner import Connect, Experiment, connect_locally
 from fedbridge.runs import (
     CONFIG,
     ENVIRONMENT,

@@ -14,9 +14,9 @@ from starlette.responses import PlainTextResponse
 from starlette.types import Scope
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
+from fedbridge.addresses import EVERYWHERE
 from fedbridge.errors import UserError
 
-EVERYWHERE = ("0.0.0.0", "::")
 PATIENCE = 10.0
 """Seconds for which a connection may wait before all of a request's head is there."""
 MOST_WAITING = 512

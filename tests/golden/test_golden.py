@@ -17,12 +17,13 @@ import torch
 
 from fedbridge.client import LEARNERS
 from fedbridge.config import Config, parse_config
-from fedbridge.experiment import Experiment, prepare
 from fedbridge.losses import sureness
 from fedbridge.models.space import embed
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.server.fusions import FUSIONS
 from fedbridge.server.server import Server
+from fedbridge.setup import prepare
 
 GOLDEN = Path(__file__).with_name("accuracy.json")
 # Another processor rounds otherwise, and hard gates make that grow: with other instruction sets

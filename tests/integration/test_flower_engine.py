@@ -22,8 +22,8 @@ from fedbridge.config import Config, dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.records import BODY, HEAD
 from fedbridge.engine.roll import WHO
-from fedbridge.experiment import Experiment
 from fedbridge.finished import predictor_of_run
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.wire import encode
 from grids import Clock, FakeGrid, misfortunes

@@ -10,7 +10,7 @@ from PIL import Image
 from tiny_runs import conduct
 
 from fedbridge.config import Config, load_config
-from fedbridge.experiment import plan
+from fedbridge.setup import plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRAIN, TEST = 40, 2  # pictures of a class

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge import experiment
+from fedbridge import setup
 from fedbridge.config import Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
-from fedbridge.experiment import prepare
 from fedbridge.runs import Run
+from fedbridge.setup import prepare
 
 UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 2, 1], "amount": [1.0, 0.5, 0.7]}
 CASES: dict[str, dict[str, Any]] = {
@@ -56,7 +56,7 @@ def three_domains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
             named, domain_names=("plain", "inverted", "pale"), fingerprint="three-domains"
         )
 
-    monkeypatch.setattr(experiment, "load_data", coloured)
+    monkeypatch.setattr(setup, "load_data", coloured)
     yield
 
 

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from tiny_runs import tiny
 
 from fedbridge.errors import UserError
-from fedbridge.experiment import Site, prepare, used_items
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
 from fedbridge.models.foundation import load_foundation
+from fedbridge.setup import Setup, prepare, used_items
 from fedbridge.wire import KINDS, UPLOAD_FIELDS, Evaluation, Upload, decode
 
 Rows = NDArray[np.int64]
@@ -35,7 +35,7 @@ KINDS_OF_VECTOR = ("input", "FM embedding", "feature")
 class Heard:
     """A run, and what was heard of it."""
 
-    site: Site
+    setup: Setup
     embeddings: EmbeddingStore
     """Of all items, whoever holds them."""
     messages: list[bytes]
@@ -46,23 +46,23 @@ class Heard:
 
         Raw and normalised inputs differ in scale and offset, so that one stands for both.
         """
-        inputs = self.site.dataset.inputs[rows].reshape(len(rows), -1)
+        inputs = self.setup.dataset.inputs[rows].reshape(len(rows), -1)
         found = {"input": inputs, "FM embedding": self.embeddings[rows]}
-        features = self.site.commons.lift(self.embeddings[rows])
+        features = self.setup.commons.lift(self.embeddings[rows])
         return np.asarray((found | {"feature": features})[kind], np.float64)
 
     def own(self, upload: Upload) -> Rows:
         """Return every item of the upload's task that its client holds."""
-        (stream,) = (s for s in self.site.streams.clients if s.name == upload.client)
+        (stream,) = (s for s in self.setup.streams.clients if s.name == upload.client)
         task = stream.tasks[upload.task - 1]
         return np.concatenate([task.train, task.validation, task.test])
 
     def strangers(self, upload: Upload) -> Rows:
         """Return items of the same classes that no client holds."""
-        labels = self.site.dataset.labels
+        labels = self.setup.dataset.labels
         alike = np.flatnonzero(np.isin(labels, labels[self.own(upload)]))
         # the test of another client may hold items that this one does not
-        free = np.setdiff1d(alike, used_items(self.site.streams, public=False))
+        free = np.setdiff1d(alike, used_items(self.setup.streams, public=False))
         return np.random.default_rng(0).permutation(free)[:STRANGERS]
 
     def bar(self, kind: str, upload: Upload) -> float:
@@ -79,11 +79,11 @@ class Heard:
 def hear(folder: Path, least: int = 1, **changes: object) -> Heard:
     config = tiny(**{**FEW, "large": LARGE | {"least": least}, **changes})
     messages = listen(folder, config)
-    site = prepare(config)
-    fm = load_foundation("patches", 16, site.commons.device, "float32")
-    every = np.arange(len(site.dataset))
-    embeddings = embed_dataset(fm, site.dataset, every, folder.parent, 64)
-    return Heard(site, embeddings, messages, uploads_of(messages))
+    setup = prepare(config)
+    fm = load_foundation("patches", 16, setup.commons.device, "float32")
+    every = np.arange(len(setup.dataset))
+    embeddings = embed_dataset(fm, setup.dataset, every, folder.parent, 64)
+    return Heard(setup, embeddings, messages, uploads_of(messages))
 
 
 @pytest.fixture(scope="module")
@@ -130,8 +130,8 @@ def test_sizes_do_not_depend_on_the_number_of_items(heard: Heard, tmp_path: Path
         assert (one.client, one.task, one.round) == (other.client, other.task, other.round)
         shapes = [{k: (v.shape, v.dtype) for k, v in arrays_of(u).items()} for u in (one, other)]
         assert shapes[0] == shapes[1]
-        commons = heard.site.commons
-        model = commons.small_model(heard.site.models[one.client], one.client)
+        commons = heard.setup.commons
+        model = commons.small_model(heard.setup.models[one.client], one.client)
         expected = {f"state/{k}": (v.shape, v.dtype) for k, v in model.state_dict().items()}
         m, c = commons.lift.dimension, len(commons.classes)
         sizes = {"gram": (m * (m + 1) // 2,), "cross": (m, c), "counts": (c,)}
@@ -158,7 +158,7 @@ def test_no_private_item_is_found_in_an_upload(kind: str, heard: Heard):
 def test_no_vector_of_labels_is_found_in_an_upload(heard: Heard):
     rng = np.random.default_rng(0)
     for upload in heard.uploads:
-        labels = heard.site.dataset.labels[heard.own(upload)].astype(np.float64)
+        labels = heard.setup.dataset.labels[heard.own(upload)].astype(np.float64)
         orders = np.stack([rng.permutation(labels) for _ in range(32)])
         null = resemblance(orders, upload).max()
         assert resemblance(np.stack([labels, np.sort(labels)]), upload).max() < (1 + null) / 2
@@ -195,7 +195,7 @@ def test_an_item_that_leaks_is_found(kind: str, way: str, heard: Heard):
 
 def test_labels_that_leak_are_found(heard: Heard):
     upload = heard.uploads[2]
-    labels = heard.site.dataset.labels[heard.own(upload)].astype(np.float64)
+    labels = heard.setup.dataset.labels[heard.own(upload)].astype(np.float64)
     assert resemblance(labels[None], leaking(upload, labels, "disguised"))[0] > 0.95
 
 

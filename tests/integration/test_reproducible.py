@@ -5,7 +5,7 @@ from itertools import zip_longest
 
 from tiny_runs import conduct, table, tiny
 
-from fedbridge.experiment import Experiment
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 
 

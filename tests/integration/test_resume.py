@@ -17,7 +17,7 @@ from tiny_runs import STEPS, arrays, conduct, left_over, process, table, tiny
 from fedbridge.cli import main
 from fedbridge.config import dump_config
 from fedbridge.errors import UserError
-from fedbridge.experiment import Experiment
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run, is_finished
 from fedbridge.server.server import Server
 
@@ -158,7 +158,7 @@ def test_run_whose_checkpoints_are_far_apart_goes_on_from_the_last(whole, tmp_pa
     finish = Server.finish_round
     monkeypatch.setattr(Server, "finish_round", lambda s, step: rounds.append(finish(s, step)))
     clock = SimpleNamespace(monotonic=lambda: float(len(rounds)))
-    monkeypatch.setattr("fedbridge.experiment.time", clock)
+    monkeypatch.setattr("fedbridge.runner.time", clock)
     conduct(folder, tiny(engine={"checkpoint_seconds": 2.5, "checkpoints": 9}), until=5)
     assert steps_done(folder) == [3]
     assert conduct(folder) == table(whole)

@@ -11,10 +11,10 @@ from fedbridge.client.disk import Resident
 from fedbridge.config import Config, dump_config
 from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import prepare
 from fedbridge.finished import predictor_at
 from fedbridge.runs import Run
 from fedbridge.server.server import Server
+from fedbridge.setup import prepare
 from fedbridge.site import site_client
 from fedbridge.wire import Broadcast, Evaluation, Request, Upload, decode, encode
 from sites import common, site_file, task

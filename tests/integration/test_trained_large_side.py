@@ -11,9 +11,9 @@ from safetensors.torch import load_file
 from tiny_runs import conduct, table, tiny
 
 from fedbridge.errors import UserError
-from fedbridge.experiment import build_crew, prepare
 from fedbridge.models.tuning import tunable
 from fedbridge.runs import Run
+from fedbridge.setup import build_crew, prepare
 from tiny_transformers import save_bert, save_vit
 
 PROBE = {"head": "probe", "probe_rate": 0.02}
@@ -130,7 +130,7 @@ def test_a_client_reads_its_items_with_the_part_it_was_sent(vit):
 
 
 def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
-    from fedbridge import experiment
+    from fedbridge import setup
     from fedbridge.data import load_dataset
     from fedbridge.data.tokens import tokenize
 
@@ -141,7 +141,7 @@ def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
         inputs = np.stack([tokenize(text) for text in items])
         return replace(digits, modality="text", items=items, inputs=inputs, fingerprint="words")
 
-    monkeypatch.setattr(experiment, "load_data", colours)
+    monkeypatch.setattr(setup, "load_data", colours)
     config = tuned(save_bert(tmp_path_factory.mktemp("bert")), "lora", small={"models": ["bag"]})
     conduct(tmp_path / "run", config)
     assert large_rows(tmp_path / "run")

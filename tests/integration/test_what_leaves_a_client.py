@@ -12,8 +12,8 @@ from tiny_runs import conduct, tiny
 
 from fedbridge.engine import local
 from fedbridge.engine.local import LocalTransport
-from fedbridge.experiment import build_crew, prepare
 from fedbridge.runs import Run
+from fedbridge.setup import build_crew, prepare
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Evaluation, Upload
 
 STRETCH = 24  # numbers in a row that would give an item away

@@ -11,8 +11,8 @@ from safetensors.torch import load_file
 from torch import Tensor
 
 from fedbridge.config import Config, parse_config
-from fedbridge.experiment import Experiment
 from fedbridge.locks import LOCK
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 
 STEPS = 6

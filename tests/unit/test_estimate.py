@@ -12,9 +12,10 @@ from fedbridge.data import DATASETS, load_dataset
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
-from fedbridge.experiment import Experiment, plan, prepare, used_items
 from fedbridge.pace import LargePace, Pace, pace_of, pace_of_head, pace_of_large, seconds_of
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
+from fedbridge.setup import plan, prepare, used_items
 from tiny_transformers import save_vit
 
 TREE = {

@@ -14,9 +14,9 @@ from fedbridge.data.public import public_set
 from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
 from fedbridge.estimate import estimate
-from fedbridge.experiment import build_crew, plan, prepare
 from fedbridge.models.embeddings import no_embeddings
 from fedbridge.server.server import Server
+from fedbridge.setup import build_crew, plan, prepare
 from fedbridge.site import server_commons, site_client
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Step, Upload
 from sites import common, rows, site_file, task, write_csv

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from fedbridge.bench.grid import log_of
 from fedbridge.errors import UserError
-from fedbridge.experiment import Experiment
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.tracking import tracking
 

@@ -8,11 +8,11 @@ from fedbridge.bench.grid import Job
 from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UnavailableError, UserError
-from fedbridge.experiment import plan, prepare
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
 from fedbridge.server.fusions import require_pictures
+from fedbridge.setup import plan, prepare
 
 Tell = Callable[[str, int, int], None]
 """Is told (scenario, done, wanted) while an FM encodes items."""

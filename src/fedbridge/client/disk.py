@@ -12,12 +12,12 @@ from fedbridge.client.client import Client
 from fedbridge.errors import UserError
 from fedbridge.files import json_text, read_json, write_text, writing
 from fedbridge.locks import holding, lock_at
-from fedbridge.runs import CONFIG
 from fedbridge.wire import Answer, Broadcast, Evaluation, Request, decode, encode
 
 log = logging.getLogger(__name__)
 RUN = re.compile("[0-9a-f]{16}")
 RECORD, MEASURED = "exchange.json", "evaluation"
+CONFIG = "config.toml"
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,13 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
+from fedbridge.config.flat import settings_of
 from fedbridge.dashboard.catalogue import Catalogue
 from fedbridge.dashboard.charts import LETTERS, Charts
 from fedbridge.dashboard.entry import Entry
 from fedbridge.dashboard.guard import Guard
 from fedbridge.dashboard.view import MOST, View, choices
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
-from fedbridge.report.comparison import settings_of
 from fedbridge.report.figures import curves_of
 from fedbridge.report.wording import UNKNOWN, duration, fault, percent, size
 

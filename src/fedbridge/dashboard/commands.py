@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from fedbridge.arguments import LOOPBACK
+from fedbridge.addresses import LOOPBACK
 from fedbridge.dashboard.dashboard import PORT, Dashboard
 
 

@@ -5,7 +5,7 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fedbridge.arguments import LOOPBACK
+from fedbridge.addresses import LOOPBACK
 from fedbridge.errors import UserError
 
 if TYPE_CHECKING:

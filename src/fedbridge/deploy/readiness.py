@@ -14,11 +14,11 @@ from fedbridge.data.site.preparing import Frame, prepared
 from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
-from fedbridge.experiment import plan
 from fedbridge.handshake import differences
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.proof import prove
 from fedbridge.models.trial import check_models
+from fedbridge.setup import plan
 from fedbridge.site import at_site, site_of, small_at_site
 
 SITE = "site.toml"

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from reprlib import repr as shortened
-from typing import Self, TypeVar
+from typing import Protocol, Self, TypeVar
 
 import torch
 
@@ -23,7 +23,6 @@ from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
 from fedbridge.files import file_name, read_json
 from fedbridge.models.commons import Commons
-from fedbridge.runs import Run
 from fedbridge.server.admission import Refused
 from fedbridge.wire import (
     Answer,
@@ -43,6 +42,21 @@ R = TypeVar("R")
 STATE = "transport.json"
 
 
+class Journal(Protocol):
+    """What the transport needs of a run: its token, and where to note what happens."""
+
+    @property
+    def token(self) -> str:
+        """Return what tells this run from all others."""
+
+    @property
+    def go_on(self) -> str:
+        """Return the command that resumes it."""
+
+    def event(self, kind: str, **fields: object) -> None:
+        """Append one event."""
+
+
 class FlowerTransport:
     """Carries messages to clients that Flower runs, known by their names.
 
@@ -53,7 +67,7 @@ class FlowerTransport:
     def __init__(
         self,
         grid: Grid,
-        run: Run,
+        run: Journal,
         settings: Engine,
         hosts: Hosts,
         clock: Clock = time,

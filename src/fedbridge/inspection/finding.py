@@ -29,12 +29,12 @@ from fedbridge.data.site.preparing import (
 )
 from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
-from fedbridge.experiment import plan, prepare
 from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import blank_rows, equal_items, near_pairs
 from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
+from fedbridge.setup import plan, prepare
 from fedbridge.site import at_site
 
 NOT_DIVIDED = "the data cannot be divided as the settings say"

@@ -6,12 +6,12 @@ from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING
 
-from fedbridge.experiment import Experiment
 from fedbridge.live.lines import spoken
 from fedbridge.live.picture import picture
 from fedbridge.live.standing import Standing
 from fedbridge.live.watching import watched
 from fedbridge.progress import Progress
+from fedbridge.runner import Experiment
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedbridge.engine.loop import Samples, Tell, Transport
-from fedbridge.experiment import Connect, Site
 from fedbridge.live.standing import Seat, Standing
 from fedbridge.models.commons import Commons
+from fedbridge.runner import Connect
 from fedbridge.server.admission import Refused
+from fedbridge.setup import Setup
 from fedbridge.wire import Broadcast, Evaluation, Step, Upload
 
 J = TypeVar("J")
@@ -20,11 +21,11 @@ def watched(connect: Connect, standing: Standing) -> Connect:
     """Return what connects as ``connect`` does and keeps ``standing`` up to date meanwhile."""
 
     @contextmanager
-    def connected(site: Site) -> Iterator[Transport]:
-        standing.seats = {name: Seat() for name in site.models}
+    def connected(setup: Setup) -> Iterator[Transport]:
+        standing.seats = {name: Seat() for name in setup.models}
         standing.enter("starting clients")
-        with connect(site) as transport:
-            standing.enter("warm start" if site.config.starts_warm else "first measurement")
+        with connect(setup) as transport:
+            standing.enter("warm start" if setup.config.starts_warm else "first measurement")
             yield Watched(transport, standing)
 
     return connected

@@ -2,14 +2,15 @@
 
 import json
 import statistics
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from fedbridge.config import Config
+from fedbridge.config.flat import settings_of
 from fedbridge.report.folder import Run
+from fedbridge.report.metric_words import SIGNED, metric
 from fedbridge.report.reached import reached
-from fedbridge.report.wording import SIGNED, UNKNOWN, elided, metric, percent
+from fedbridge.report.wording import UNKNOWN, elided, percent
 
 LONGEST = 48  # signs of a setting's value that are shown
 # (predictor, metric) of each column
@@ -124,17 +125,3 @@ def telling_part(text: str, others: set[str]) -> str:
         kind, colon, _ = common.partition(":")
         text = f"{kind + colon if colon else ''}…/{text.removeprefix(common)}"
     return elided(text, LONGEST)
-
-
-def settings_of(config: Config) -> dict[str, Any]:
-    """Return the settings as ``a.b.c`` keys, without the seed and what no number depends on."""
-    tree = config.model_dump(mode="json", exclude={"seed", "engine", "track"})
-    return dict(_flat(tree))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in tree.items():
-        if isinstance(value, dict) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

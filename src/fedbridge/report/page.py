@@ -12,20 +12,12 @@ from fedbridge.report.graph import graph
 from fedbridge.report.heat import HeatMap, heat_map
 from fedbridge.report.lessons import fusions, mean_weights, outcomes
 from fedbridge.report.meaning import MEANING, RETENTION, retention
+from fedbridge.report.metric_words import METRICS, metric, metrics_of
 from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
 from fedbridge.report.troubles import troubles
-from fedbridge.report.wording import (
-    METRICS,
-    UNKNOWN,
-    duration,
-    metric,
-    metrics_of,
-    percent,
-    short,
-    size,
-)
+from fedbridge.report.wording import UNKNOWN, duration, percent, short, size
 from fedbridge.report.writing import replacing
 from fedbridge.tasks import own_tasks_in_words, tasks_in_words
 

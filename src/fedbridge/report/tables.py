@@ -9,8 +9,9 @@ from fedbridge.metrics import PROTOCOLS
 from fedbridge.report.comparison import COMPARED, Label, Line, compare
 from fedbridge.report.folder import read_run
 from fedbridge.report.meaning import remarks
+from fedbridge.report.metric_words import METRICS, metric, metrics_of
 from fedbridge.report.reached import reached
-from fedbridge.report.wording import METRICS, elided, metric, metrics_of
+from fedbridge.report.wording import elided
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType

@@ -1,26 +1,11 @@
-"""How the report writes numbers and names, the same in the terminal and on the page."""
+"""How numbers and names are written, the same in the terminal and on every page."""
 
 import math
 from typing import Any
 
-from fedbridge.report.folder import Measures, Run
-
-METRICS = {
-    "final_accuracy": "final accuracy",
-    "average_incremental_accuracy": "average incremental",
-    "forgetting": "forgetting",
-    "backward_transfer": "backward transfer",
-    "forward_transfer": "forward transfer",
-}
-SIGNED = ("backward_transfer", "forward_transfer")
 UNKNOWN = "–"
 ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""
-
-
-def metrics_of(run: Run) -> dict[str, str]:
-    """Return what the metrics are called: of an unfinished run the first is no final one."""
-    return METRICS if run.summary else METRICS | {"final_accuracy": "accuracy so\u00a0far"}
 
 
 def percent(value: float | None, signed: bool = False) -> str:
@@ -31,11 +16,6 @@ def percent(value: float | None, signed: bool = False) -> str:
     if float(text) == 0.0:
         return "0.0"  # neither "-0.0" nor "+0.0"
     return text.replace("-", "−")
-
-
-def metric(measures: Measures, name: str) -> str:
-    """Return one metric of ``METRICS`` as a percentage, transfers with their sign."""
-    return percent(getattr(measures, name), signed=name in SIGNED)
 
 
 def size(count: float | None) -> str:

@@ -2,6 +2,5 @@
 
 from fedbridge.serving.app import create_app
 from fedbridge.serving.limits import Limits, limits_of
-from fedbridge.serving.run import serve
 
-__all__ = ["Limits", "create_app", "limits_of", "serve"]
+__all__ = ["Limits", "create_app", "limits_of"]

@@ -4,7 +4,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from fedbridge.arguments import LOOPBACK
+from fedbridge.addresses import LOOPBACK
 from fedbridge.predictor import Predictor
 from fedbridge.serving.app import create_app
 from fedbridge.serving.limits import Limits

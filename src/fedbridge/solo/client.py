@@ -19,7 +19,6 @@ from fedbridge.data.scenario import Task
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
-from fedbridge.experiment import commons_of, plan
 from fedbridge.finished import predictor_of
 from fedbridge.losses import DivergedError
 from fedbridge.models.device import device_of, precision_of
@@ -28,6 +27,7 @@ from fedbridge.models.trial import check_models
 from fedbridge.predictor import Predictor, Using, foundation
 from fedbridge.rng import rng_for
 from fedbridge.server.warm import warm_start
+from fedbridge.setup import commons_of, plan
 from fedbridge.solo.settings import NAME, Choice, settings_of
 from fedbridge.solo.shelf import Given, Shelf
 from fedbridge.wire import Broadcast

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from fedbridge.errors import UserError
+from fedbridge.report.metric_words import METRICS
 from fedbridge.report.page import write_page
-from fedbridge.report.wording import METRICS
 from fedbridge.runs import Run, alone, read_accuracy
 
 MakeRun = Callable[..., Path]

@@ -3,7 +3,8 @@ import math
 import pytest
 
 from fedbridge.report.folder import Measures
-from fedbridge.report.wording import duration, metric, percent, short, size
+from fedbridge.report.metric_words import metric
+from fedbridge.report.wording import duration, percent, short, size
 
 
 @pytest.mark.parametrize(

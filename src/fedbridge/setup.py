@@ -1,0 +1,200 @@
+"""What an experiment is made of, built from its config: data, streams, embeddings, clients."""
+
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from fedbridge.client.client import Client
+from fedbridge.client.private import Private
+from fedbridge.config import SITE, Config
+from fedbridge.data import load_data
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.public import PublicSet, check_public, items_at, public_set
+from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
+from fedbridge.data.site.preparing import Frame
+from fedbridge.data.splits import Indices
+from fedbridge.data.store import cache_folder
+from fedbridge.engine.hosts import Crew
+from fedbridge.engine.loop import Tell
+from fedbridge.entries import foreign_errors
+from fedbridge.errors import UserError
+from fedbridge.models.commons import Commons
+from fedbridge.models.device import device_of
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
+from fedbridge.models.foundation import FoundationModel, foundation_of
+from fedbridge.models.head import Lift
+from fedbridge.models.proof import FEW
+from fedbridge.models.space import anchors, stored
+from fedbridge.models.trial import check_models
+from fedbridge.models.tuning import require_tunable, tunable
+from fedbridge.server.fusions import require_pictures
+from fedbridge.wire import Step
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All data of an experiment in one place, as only a simulation has it."""
+
+    config: Config
+    dataset: Dataset
+    streams: Streams
+    store: EmbeddingStore
+    commons: Commons
+
+    @property
+    def models(self) -> dict[str, str]:
+        """Return each client's small model, as ``small.models`` names it."""
+        return models_of(self.config, self.streams)
+
+    def present(self, client: str, step: Step) -> bool:
+        """Say whether a client takes part in a step; all are there before the first one."""
+        (stream,) = (s for s in self.streams.clients if s.name == client)
+        return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
+
+
+def workers_of(config: Config, device: torch.device) -> int:
+    """Return the number of worker processes that the settings ask for."""
+    if config.engine.workers != "auto":
+        return min(config.engine.workers, config.scenario.clients)
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    useful = min(cores or 1, config.scenario.clients)
+    return useful if device.type == "cpu" and useful > 1 else 0
+
+
+def plan(config: Config) -> tuple[Dataset, Streams]:
+    """Load the data set and build the streams; raise UserError before anything costly.
+
+    Where the data lie at sites, the data set is empty and the streams are names.
+    """
+    check_public(config.data)
+    require_tunable(config.large)
+    require_pictures(config)
+    if config.data.clients is not None:
+        clients = tuple(Elsewhere(name, ()) for name in config.data.clients)
+        return Frame.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
+    dataset = load_data(config.data)
+    require_pictures(config, dataset.modality)
+    return dataset, build_scenario(dataset, config.scenario, config.seed)
+
+
+def models_of(config: Config, streams: Streams) -> dict[str, str]:
+    """Return each client's small model, as ``small.models`` names it."""
+    known = config.small.models
+    return {stream.name: known[k % len(known)] for k, stream in enumerate(streams.clients)}
+
+
+def prepare(
+    config: Config,
+    store: EmbeddingStore | None = None,
+    tell: Tell | None = None,
+    models: Iterable[str] | None = None,
+    fm: FoundationModel | None = None,
+) -> Setup:
+    """Build all that clients and server need; embeddings that are missing are computed.
+
+    ``models`` are the small models that are to be built here, all of the config by default;
+    ``fm`` is the config's FM, where it is loaded already.
+    """
+    dataset, streams = plan(config)
+    public = public_set(config.data, dataset, streams, config.seed)
+    if store is None:
+        check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
+        if config.large.tuning != "none":  # its first words may be a refusal
+            tuned = tunable(config.large, device_of(config.engine.device), config.seed)
+            with foreign_errors(config.large.model):
+                tuned.encode(public.items[:FEW], config.large.batch)
+        store = _encoded(config, dataset, streams, public, tell, fm)
+    commons = commons_of(config, dataset, public, store.public)
+    return Setup(config, dataset, streams, store, commons)
+
+
+def _encoded(
+    config: Config,
+    dataset: Dataset,
+    streams: Streams,
+    public: PublicSet,
+    tell: Tell | None,
+    fm: FoundationModel | None,
+) -> EmbeddingStore:
+    large = config.large
+    if large.head == "none":
+        nothing = no_embeddings(len(dataset))
+        return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
+    fm = fm or foundation_of(config)
+
+    def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
+        try_on(fm, of, cache_folder(), large.batch)
+        return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
+
+    same = public.dataset is dataset
+    own = used_items(streams, same)
+    if large.tuning != "none":  # clients encode theirs themselves, in every round
+        own = np.intersect1d(own, streams.public)
+    store = encoded(dataset, own) if len(dataset) else no_embeddings(0)
+    about = store if same else encoded(public.dataset, public.rows)
+    return replace(store, public=about[public.rows])
+
+
+def commons_of(
+    config: Config, dataset: Dataset, public: PublicSet, embeddings: NDArray[np.float32]
+) -> Commons:
+    """Return what all sides hold in common; ``embeddings (|U|, D)`` are the FM's of U."""
+    device = device_of(config.engine.device)
+    lift = Lift.fit(embeddings, config.large.projection, config.seed)
+    return Commons(
+        config=config,
+        classes=dataset.classes,
+        input_shape=tuple(dataset.inputs.shape[1:]),
+        anchors=anchors(dataset.classes, config.small.dimension, config.seed).to(device),
+        public_inputs=stored(public.inputs).to(device),
+        public_features=lift(embeddings),
+        lift=lift,
+        device=device,
+        public_items=None if config.large.tuning == "none" else public.items,
+    )
+
+
+def used_items(streams: Streams, public: bool = True) -> Indices:
+    """Return every item that some stream uses, or this data set's public set, ascending."""
+    tasks = [task for client in streams.clients for task in client.tasks]
+    parts = [part for t in tasks for part in (t.train, t.validation, t.test)]
+    common = streams.public if public else streams.public[:0]
+    return np.unique(np.concatenate([common, *parts]))
+
+
+def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
+    """Build some of the clients with their private data, in any process.
+
+    Raises UserError if the data lie at sites, each of which builds its own client.
+    """
+    if config.data.name == SITE:
+        raise UserError(
+            "data.name: must be a data set that is here for the local engine, found 'site'"
+        )
+    return crew_of(prepare(config, store), names)
+
+
+def crew_of(setup: Setup, names: tuple[str, ...]) -> Crew:
+    """Build some of the clients of an experiment whose data are all here."""
+    clients = {}
+    for stream in setup.streams.clients:
+        if stream.name in names:
+            private = private_of(setup, stream.name)
+            clients[stream.name] = Client(private, setup.commons, setup.models[stream.name])
+    return Crew(setup.commons, clients)
+
+
+def private_of(setup: Setup, name: str) -> Private:
+    """Return what a client of an experiment whose data are all here has of its own."""
+    (stream,) = (one for one in setup.streams.clients if one.name == name)
+    return Private(
+        stream,
+        lambda rows: stored(setup.dataset.inputs[rows]),
+        lambda rows: setup.commons.lift(setup.store[rows]),
+        setup.dataset.labels,
+        lambda rows: items_at(setup.dataset, rows),
+    )
