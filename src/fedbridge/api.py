@@ -23,7 +23,7 @@ from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.solo import KIND as CLIENT
-from fedbridge.solo import Client, load_client
+from fedbridge.solo import Client
 from fedbridge.starting import resuming, starting
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def load(folder: str | Path, trust: Collection[str] = ()) -> Result | Predictor 
     path = Path(folder)
     kind = kind_of(path)
     if kind == CLIENT:
-        return load_client(path, trust)
+        return Client.load(path, trust)
     if kind == PREDICTOR:
         return load_predictor(path, trust=trust)
     if is_site(path):

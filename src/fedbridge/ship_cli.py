@@ -84,13 +84,12 @@ def export(
     from fedbridge.export import export as write
     from fedbridge.files import file_name
     from fedbridge.finished import predictor_at
-    from fedbridge.predictor import save_predictor
 
     predictor = predictor_at(source, client, trust or ())
     name = str(predictor.about.get("client", "client"))
     folder = out or Path("exports") / f"{source.resolve().name}-{file_name(name)}-{form}"
     if form == "predictor":
-        save_predictor(predictor, folder)
+        predictor.save(folder)
         typer.echo(f"saved: {folder}")
         return
     written = write(predictor, folder, form)

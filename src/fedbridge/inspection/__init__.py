@@ -1,8 +1,7 @@
 """A look at data before a run: what is there, what is twice, what is broken, what looks wrong."""
 
 from fedbridge.inspection.finding import inspect_config, inspect_file, inspect_site
-from fedbridge.inspection.page import write_inspection
-from fedbridge.inspection.result import Inspection
+from fedbridge.inspection.page import Inspection, write_inspection
 from fedbridge.inspection.tables import show
 
 __all__ = [

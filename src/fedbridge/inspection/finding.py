@@ -31,7 +31,8 @@ from fedbridge.data.store import Part, read_part, write_part
 from fedbridge.errors import UserError
 from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import blank_rows, equal_items, near_pairs
-from fedbridge.inspection.result import PUBLIC, Inspection, Pool, TaskFacts
+from fedbridge.inspection.page import Inspection
+from fedbridge.inspection.result import PUBLIC, Pool, TaskFacts
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
 from fedbridge.setup import plan, prepare

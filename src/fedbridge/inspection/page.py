@@ -1,9 +1,10 @@
 """An inspection as one page that needs nothing else."""
 
+from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
-from fedbridge.inspection.result import Inspection
+from fedbridge.inspection.result import Findings
 from fedbridge.inspection.tables import (
     SHOWN,
     absent_classes,
@@ -20,14 +21,24 @@ from fedbridge.report.writing import replacing
 SHADES = {"train": 0.8, "validation": 0.5, "test": 0.25}
 
 
-def write_inspection(found: Inspection, path: Path) -> None:
+@dataclass(frozen=True, eq=False)
+class Inspection(Findings):
+    """All that was found, which can be written as a page."""
+
+    def write(self, path: str | Path) -> Path:
+        """Write it as one page that needs nothing else, and return the page's path."""
+        write_inspection(self, Path(path))
+        return Path(path)
+
+
+def write_inspection(found: Findings, path: Path) -> None:
     """Write the page; raise UserError if it cannot be written."""
     text = render(found)
     with replacing(path) as part:
         part.write_text(text, encoding="utf-8")
 
 
-def render(found: Inspection) -> str:
+def render(found: Findings) -> str:
     """Return the page as HTML, everything that users named escaped."""
     from jinja2 import Environment, StrictUndefined
     from markupsafe import Markup
@@ -49,7 +60,7 @@ def render(found: Inspection) -> str:
     )
 
 
-def split_bars(found: Inspection) -> str:
+def split_bars(found: Findings) -> str:
     """Return the items of each task as bars: training, validation and test."""
     with drawing(WIDTH, 40 + 22 * len(found.tasks)) as (figure, axes):
         names = [short(f"{task.client}, {task.name}", 28) for task in found.tasks]

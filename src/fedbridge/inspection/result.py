@@ -1,7 +1,6 @@
 """What an inspection looks at, and what it finds."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +61,7 @@ class TaskFacts:
 
 
 @dataclass(frozen=True, eq=False)
-class Inspection:
+class Findings:
     """All that was found."""
 
     title: str
@@ -86,10 +85,3 @@ class Inspection:
     """Why nothing was compared by the FM's embeddings; empty where it was."""
     blank: tuple[str, ...] | None = None
     """Where pictures stand that show nothing; None where the items are no pictures."""
-
-    def write(self, path: str | Path) -> Path:
-        """Write it as one page that needs nothing else, and return the page's path."""
-        from fedbridge.inspection.page import write_inspection
-
-        write_inspection(self, Path(path))
-        return Path(path)

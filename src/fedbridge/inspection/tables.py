@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from fedbridge.data.notes import Notes
-from fedbridge.inspection.result import SIDES, Cluster, Inspection, TaskFacts
+from fedbridge.inspection.result import SIDES, Cluster, Findings, TaskFacts
 from fedbridge.report.cells import Cell
 
 if TYPE_CHECKING:
@@ -16,17 +16,17 @@ NAMED = 4  # of a cluster's items
 Lines = list[tuple[str, ...]]
 
 
-def task_lines(found: Inspection) -> Lines:
+def task_lines(found: Findings) -> Lines:
     """Return a line for each task: client, task, classes, and items by side."""
     return [(task.client, task.name, _met(task), *_sizes(task)) for task in found.tasks]
 
 
-def class_header(found: Inspection) -> tuple[str, ...]:
+def class_header(found: Findings) -> tuple[str, ...]:
     """Return what stands above ``class_lines``."""
     return ("class", *(("in the data",) if found.stock else ()), *SIDES[:3])
 
 
-def class_lines(found: Inspection) -> Lines:
+def class_lines(found: Findings) -> Lines:
     """Return a line for each class that is there: its name, all its items, and those by side."""
     total = sum((task.counts for task in found.tasks), np.zeros((len(found.classes), 3), np.int64))
     stock = np.array(found.stock or total.sum(1))
@@ -38,7 +38,7 @@ def class_lines(found: Inspection) -> Lines:
     return lines
 
 
-def remark(found: Inspection) -> str:
+def remark(found: Findings) -> str:
     """Return what explains sums above the number of items there are; empty where there are none."""
     total = sum((task.counts.sum(1) for task in found.tasks), np.zeros(len(found.classes)))
     if found.stock and (total > np.array(found.stock)).any():
@@ -46,13 +46,13 @@ def remark(found: Inspection) -> str:
     return ""
 
 
-def absent_classes(found: Inspection) -> list[str]:
+def absent_classes(found: Findings) -> list[str]:
     """Return the classes of which no item is there."""
     present = {line[0] for line in class_lines(found)}
     return [name for name in found.classes if name not in present]
 
 
-def show(found: Inspection, console: "Console") -> None:
+def show(found: Findings, console: "Console") -> None:
     """Print an inspection."""
     from rich.markup import escape
     from rich.table import Table
@@ -99,7 +99,7 @@ class Finding(NamedTuple):
         return f"{self.title}: {len(self.lines) or 'none'}"
 
 
-def findings(found: Inspection) -> list[Finding]:
+def findings(found: Findings) -> list[Finding]:
     """Return what was found, by kind, as lines."""
     undivided = found.skipped if found.stock and not found.tasks else ""
     near = [f"{p.one} ~ {p.other} ({p.remark})" for p in found.near]

@@ -1,8 +1,8 @@
 """What predicts once learning is over: one client's small model, its large side, and both."""
 
 from fedbridge.predictor.large import LargeSide, foundation
-from fedbridge.predictor.predictor import USING, Predictor, Using
-from fedbridge.predictor.storage import KIND, load_predictor, save_predictor
+from fedbridge.predictor.predictor import USING, Predictor, Using, load_predictor
+from fedbridge.predictor.storage import KIND
 
 __all__ = [
     "KIND",
@@ -12,5 +12,4 @@ __all__ = [
     "Using",
     "foundation",
     "load_predictor",
-    "save_predictor",
 ]

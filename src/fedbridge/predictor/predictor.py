@@ -1,7 +1,7 @@
 """One client's answer to new items: by its small model, by the large side, or by both."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, Self, get_args
 
@@ -11,37 +11,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbridge.data.own.lists import words_of
-from fedbridge.data.reading import Inputs, Reading
+from fedbridge.data.reading import Inputs
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
-from fedbridge.models.classifier import Classifier
 from fedbridge.models.foundation import Items
 from fedbridge.models.space import embed, stored
-from fedbridge.predictor.large import LargeSide
+from fedbridge.predictor.storage import CPU, PredictorParts, load_parts, save_parts
 
 Using = Literal["small", "large", "together"]
-CPU = torch.device("cpu")
 USING: tuple[Using, ...] = get_args(Using)
 
 
 @dataclass(frozen=True, eq=False)
-class Predictor:
+class Predictor(PredictorParts):
     """Predicts which of the classes that a client has met an item is of.
 
     ``x`` is whatever ``reading`` reads; ``using`` is ``small``, ``large`` or ``together``, by
     default ``together`` where there is a large side. Methods raise UserError for wrong input.
     """
-
-    small: Classifier
-    reading: Reading
-    mixture: Mixture
-    """The powers of both sides in ``together``."""
-    sharpness: float
-    """What makes the large side's scores logits where it stands alone."""
-    large: LargeSide | None = None
-    about: dict[str, Any] = field(default_factory=dict)
-    """Where it comes from: the client, the run's settings, what was measured."""
-    device: torch.device = CPU
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -96,9 +83,7 @@ class Predictor:
 
     def save(self, folder: str | Path) -> None:
         """Write it into a folder, from which ``fedbridge.load`` gives it back."""
-        from fedbridge.predictor.storage import save_predictor
-
-        save_predictor(self, Path(folder))
+        save_parts(self, Path(folder))
 
     def only_small(self) -> Self:
         """Return the small model alone, which needs no foundation model."""
@@ -115,3 +100,16 @@ class Predictor:
     def _large_scores(self, items: Items) -> Tensor:
         assert self.large is not None
         return self.large.scores(items, self.device)
+
+
+def load_predictor(
+    folder: Path, device: torch.device | None = None, trust: Collection[str] = ()
+) -> Predictor:
+    """Return the predictor in a folder, on the CPU by default.
+
+    A model of it that is a function of one's own, whose module would be imported, must be named
+    in ``trust``, as in ``["my_model:tiny", "callable:my_model:encode"]``. Raises UserError naming
+    the file if one is not, or if the folder is damaged or something else. The foundation model
+    that it names is neither needed nor looked for before the large side is asked.
+    """
+    return Predictor(**vars(load_parts(folder, device or CPU, trust)))

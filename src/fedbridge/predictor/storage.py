@@ -1,6 +1,7 @@
 """A predictor in a folder of its own: safetensors and a manifest, nothing to be unpickled."""
 
 from collections.abc import Collection
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +21,12 @@ from fedbridge.models.head import Lift
 from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.models.trust import require_trusted
 from fedbridge.predictor.large import LargeSide
-from fedbridge.predictor.predictor import Predictor
 from fedbridge.saved import MANIFEST, opened, saving
 
 KIND: Literal["predictor"] = "predictor"
 SMALL, LARGE = "small.safetensors", "large.safetensors"
 State = dict[str, Tensor]
+CPU = torch.device("cpu")
 
 
 class _Part(BaseModel):
@@ -61,7 +62,23 @@ class About(_Part):
     about: dict[str, Any]
 
 
-def save_predictor(predictor: Predictor, folder: Path) -> None:
+@dataclass(frozen=True, eq=False)
+class PredictorParts:
+    """What a predictor is made of, and all that is saved of it."""
+
+    small: Classifier
+    reading: Reading
+    mixture: Mixture
+    """The powers of both sides in ``together``."""
+    sharpness: float
+    """What makes the large side's scores logits where it stands alone."""
+    large: LargeSide | None = None
+    about: dict[str, Any] = field(default_factory=dict)
+    """Where it comes from: the client, the run's settings, what was measured."""
+    device: torch.device = CPU
+
+
+def save_parts(predictor: PredictorParts, folder: Path) -> None:
     """Write a predictor into a new folder, or in the place of one that was saved there."""
     small, large = predictor.small, predictor.large
     about = About(
@@ -83,17 +100,8 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
             save_file(_plain(_arrays(large)), draft / LARGE)
 
 
-def load_predictor(
-    folder: Path, device: torch.device | None = None, trust: Collection[str] = ()
-) -> Predictor:
-    """Return the predictor in a folder, on the CPU unless told otherwise.
-
-    A model of it that is a function of one's own, whose module would be imported, must be named
-    in ``trust``, as in ``["my_model:tiny", "callable:my_model:encode"]``. Raises UserError naming
-    the file if one is not, or if the folder is damaged or something else. The foundation model
-    that it names is neither needed nor looked for before the large side is asked.
-    """
-    device = device or torch.device("cpu")
+def load_parts(folder: Path, device: torch.device, trust: Collection[str]) -> PredictorParts:
+    """Return what makes the predictor in a folder; see ``load_predictor`` for what is refused."""
     try:
         about = About.model_validate(opened(folder, KIND))
     except ValidationError as error:
@@ -108,7 +116,7 @@ def load_predictor(
     if fault := misfit(state, small.state_dict()):
         raise UserError(f"{folder / SMALL}: {fault}")
     small.load_state_dict(state)
-    return Predictor(
+    return PredictorParts(
         small=small.to(device).eval(),
         reading=about.reading,
         mixture=about.mixture,

@@ -1,7 +1,7 @@
 """The client by itself, as it is used: learn, predict, save."""
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -30,6 +30,7 @@ from fedbridge.server.warm import warm_start
 from fedbridge.setup import commons_of, plan
 from fedbridge.solo.settings import NAME, Choice, settings_of
 from fedbridge.solo.shelf import Given, Shelf
+from fedbridge.solo.storage import Saved, read_client, save_client, unreadable
 from fedbridge.wire import Broadcast
 
 log = logging.getLogger(__name__)
@@ -73,17 +74,20 @@ class Client:
             ) from error
 
     @classmethod
-    def from_parts(
-        cls, config: Config, inputs: Inputs, embeddings: NDArray[np.float32]
-    ) -> "Client":
-        """Return a client that has learnt nothing, its public set already encoded."""
-        client = cls.__new__(cls)
-        client._build(config, inputs, embeddings)
-        return client
+    def load(cls, folder: Path, trust: Collection[str] = ()) -> Self:
+        """Return the client in a folder as it was saved; ``trust`` is as for ``load_predictor``.
 
-    def parts(self) -> tuple[Learner, Given, Shelf, tuple[Inputs, NDArray[np.float32]]]:
-        """Return the learner, its stream, its items and the encoded public set."""
-        return self._learner, self._stream, self._shelf, self._public
+        Raises UserError naming the file if it is damaged or something else, or names a function
+        of somebody's module that is not trusted.
+        """
+        saved = read_client(folder, trust)
+        client = cls.__new__(cls)
+        with unreadable(folder):
+            client._build(saved.config, *saved.public)
+            client._shelf.load(saved.shelf)
+            client._stream.known.extend(saved.tasks)
+            client._learner.load(folder)
+        return client
 
     def _build(self, config: Config, inputs: Inputs, embeddings: NDArray[np.float32]) -> None:
         empty = Frame.of(config).empty()
@@ -163,9 +167,11 @@ class Client:
 
         It holds items: those held back and those remembered. ``predictor.save`` writes none.
         """
-        from fedbridge.solo.storage import save_client
+        save_client(Path(folder), self.saved(), self._learner.save)
 
-        save_client(self, Path(folder))
+    def saved(self) -> Saved:
+        """Return all that is saved of it besides what it has learnt."""
+        return Saved(self.config, self._public, self._shelf.state(), list(self._stream.known))
 
     def _labels(self, y: Sequence[object], count: int) -> Indices:
         known = {name: place for place, name in enumerate(self._learner.commons.classes)}

@@ -1,21 +1,24 @@
 """A client by itself in a folder, from which it can go on learning."""
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedbridge.config import parse_config
+from fedbridge.config import Config, parse_config
+from fedbridge.data.reading import Inputs
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
 from fedbridge.models.states import read_state
 from fedbridge.models.trust import require_trusted
 from fedbridge.saved import MANIFEST, opened, saving
-from fedbridge.solo.client import Client
 from fedbridge.solo.settings import checked
 
 KIND = "client"
@@ -24,49 +27,61 @@ PARTS = ("classes", "train", "validation")
 State = dict[str, Tensor]
 
 
-def save_client(client: Client, folder: Path) -> None:
-    """Write a client into a new folder, or in the place of one that was saved there."""
-    learner, stream, shelf, (inputs, embeddings) = client.parts()
-    arrays = {f"shelf/{name}": value for name, value in shelf.state().items()}
+@dataclass(frozen=True)
+class Saved:
+    """A client by itself, as it lies in a folder; arrays by name."""
+
+    config: Config
+    public: tuple[Inputs, NDArray[np.float32]]
+    """What small models read of the public set, and its embeddings ``(|U|, D)``."""
+    shelf: State
+    tasks: list[Task]
+
+
+def save_client(folder: Path, saved: Saved, learner: Callable[[Path], None]) -> None:
+    """Write a client into a new folder, or in the place of one that was saved there.
+
+    ``learner`` writes what the client has learnt into a folder.
+    """
+    inputs, embeddings = saved.public
+    arrays = {f"shelf/{name}": value for name, value in saved.shelf.items()}
     arrays["public/inputs"] = torch.from_numpy(np.array(inputs))
     arrays["public/embeddings"] = torch.from_numpy(embeddings)
-    for number, task in enumerate(stream.known):
+    for number, task in enumerate(saved.tasks):
         parts = (np.array(task.classes, np.int64), task.train, task.validation)
         for name, part in zip(PARTS, parts, strict=True):
             arrays[f"task/{number}/{name}"] = torch.from_numpy(part)
-    config = client.config.model_dump(mode="json", exclude_none=True)
-    about = {"config": config, "tasks": len(stream.known)}
-    with saving(folder, KIND, about) as draft:
-        learner.save(draft)
+    config = saved.config.model_dump(mode="json", exclude_none=True)
+    with saving(folder, KIND, {"config": config, "tasks": len(saved.tasks)}) as draft:
+        learner(draft)
         save_file({name: value.contiguous() for name, value in arrays.items()}, draft / ITEMS)
 
 
-def load_client(folder: Path, trust: Collection[str] = ()) -> Client:
-    """Return the client in a folder as it was saved; ``trust`` is as for ``load_predictor``.
-
-    Raises UserError naming the file if it is damaged or something else, or names a function of
-    somebody's module that is not trusted.
-    """
+def read_client(folder: Path, trust: Collection[str]) -> Saved:
+    """Return what lies in a folder; see ``Client.load``."""
     about = opened(folder, KIND)
     config = checked(parse_config(about.get("config", {}), str(folder / MANIFEST)))
     require_trusted(folder / MANIFEST, config.small.models, config.large.model, trust)
-    try:
+    with unreadable(folder):
         arrays: State = read_state(folder / ITEMS)
-        client = Client.from_parts(
-            config, arrays["public/inputs"].numpy(), arrays["public/embeddings"].numpy()
-        )
-        learner, stream, shelf, _ = client.parts()
-        shelf.load(_below("shelf/", arrays))
-        for number in range(int(about["tasks"])):
-            found = _below(f"task/{number}/", arrays)
-            classes, train, validation = (found[name].numpy() for name in PARTS)
-            met = tuple(classes.tolist())
-            nothing = np.zeros(0, np.int64)
-            stream.known.append(Task(met, train, train, validation, nothing, met))
-        learner.load(folder)
+        tasks = [_task(_below(f"task/{k}/", arrays)) for k in range(int(about["tasks"]))]
+        public = arrays["public/inputs"].numpy(), arrays["public/embeddings"].numpy()
+        return Saved(config, public, _below("shelf/", arrays), tasks)
+
+
+@contextmanager
+def unreadable(folder: Path) -> Iterator[None]:
+    """Turn whatever a folder breaks that holds no client into a UserError."""
+    try:
+        yield
     except (OSError, SafetensorError, KeyError, ValueError, TypeError, RuntimeError) as error:
         raise UserError(f"{folder}: cannot be read as a client: {error}") from error
-    return client
+
+
+def _task(arrays: State) -> Task:
+    classes, train, validation = (arrays[name].numpy() for name in PARTS)
+    met = tuple(classes.tolist())
+    return Task(met, train, train, validation, np.zeros(0, np.int64), met)
 
 
 def _below(prefix: str, arrays: State) -> State:

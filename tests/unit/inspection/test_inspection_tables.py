@@ -4,7 +4,8 @@ import numpy as np
 from rich.console import Console
 
 from fedbridge.inspection import show
-from fedbridge.inspection.result import Doubt, Inspection, TaskFacts
+from fedbridge.inspection.page import Inspection
+from fedbridge.inspection.result import Doubt, TaskFacts
 from fedbridge.ship_cli import _print_table
 
 

@@ -68,10 +68,10 @@ def test_a_saved_client_goes_on_as_if_nothing_had_been(tmp_path, learner):
 
 def test_only_what_is_needed_again_is_kept(tmp_path):
     one = taught(client({"name": "smcf", "memory": 3}), (0, 1), (2, 3))
-    kept = one.parts()[2]
-    validation = sum(len(task.validation) for task in one.parts()[1].known)
-    assert len(kept.rows) == validation + 4 * 3
-    assert len(kept.labels) == 4 * 30
+    kept = one.saved()
+    validation = sum(len(task.validation) for task in kept.tasks)
+    assert len(kept.shelf["rows"]) == validation + 4 * 3
+    assert len(kept.shelf["labels"]) == 4 * 30
     assert validation == 4 * 3
 
 
@@ -84,10 +84,10 @@ def test_another_seed_gives_another_model():
 def test_a_public_set_may_be_given(tmp_path):
     public, _ = items(6, 7)
     one = taught(client(large=PATCHES, public=public), (0, 1))
-    assert len(one.parts()[3][0]) == len(public)
+    assert len(one.saved().public[0]) == len(public)
     one.save(tmp_path / "saved")
     other = fedbridge.load(tmp_path / "saved")
-    assert np.array_equal(other.parts()[3][1], one.parts()[3][1])
+    assert np.array_equal(other.saved().public[1], one.saved().public[1])
 
 
 def test_texts_are_learnt():
