@@ -7,14 +7,15 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.registry import head_of
+from fedbridge.methods.rounds import PublicPredictions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.errors import UserError
-from fedbridge.models.commons import Commons
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, one_hot, packed, unpacked
-from fedbridge.server.analytic import Analytic
-from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
 from worlds import bare_commons, same_state, tiny_config
 
@@ -22,15 +23,22 @@ CLASSES, SIZE = 4, 3
 PARTS = ("gram", "cross", "counts")
 
 
-def commons_of(public: list[list[float]] | None = None, **large: object) -> Commons:
-    settings = {"regularisation": [0.01, 0.1, 1.0], **large}
-    config = tiny_config(large=settings, small={"temperature": 1.0, "dimension": CLASSES})
+def commons_of(public: list[list[float]] | None = None, **large: object) -> SharedContext:
+    if large.get("head", "analytic") == "analytic":
+        large = {"regularisation": [0.01, 0.1, 1.0], **large}
+    config = tiny_config(large=large, small={"temperature": 1.0, "dimension": CLASSES})
     features = torch.tensor(public or [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
     return bare_commons(config, CLASSES, torch.zeros(len(features), 1, 16, 16), features)
 
 
-def side(clients: tuple[str, ...] = ("a", "b"), **large: object) -> Analytic:
-    return Analytic(commons_of(**large), clients)
+def side(clients: tuple[str, ...] = ("a", "b"), **large: object) -> SummedUp:
+    return side_of(commons_of(**large), clients)
+
+
+def side_of(shared: SharedContext, clients: tuple[str, ...]) -> SummedUp:
+    side = head_of(shared.config).server(shared, clients, shared.config.large)
+    assert isinstance(side, SummedUp)
+    return side
 
 
 def sums(n: int = 12, seed: int = 0, classes: tuple[int, ...] = (0, 1, 2)) -> Sums:
@@ -44,7 +52,7 @@ def upload(client: str, of: Sums | None = None) -> Upload:
     return Upload(client, 1, 1, {}, (0, 1), **parts)
 
 
-def round_(large: Analytic, **of: Sums | None) -> dict[str, State]:
+def round_(large: SummedUp, **of: Sums | None) -> dict[str, State]:
     """Let some clients be sent what is there and upload sums, or none; return what was sent."""
     sent = {client: large.adapter(client) for client in of}
     for client, theirs in of.items():
@@ -167,12 +175,14 @@ def test_class_means_need_no_gram():
 # what the large side learns from the small models
 
 
-def teacher(rows: list[list[float]], classes: tuple[int, ...], name: str = "a") -> Knowledge:
+def teacher(
+    rows: list[list[float]], classes: tuple[int, ...], name: str = "a"
+) -> PublicPredictions:
     """Return a model by its distributions over its classes: with tau = 1 logits are logs."""
     embedding = torch.full((len(rows), CLASSES), -7.0)
     for place, c in enumerate(classes):
         embedding[:, c] = torch.tensor([row[place] for row in rows]).log()
-    return Knowledge(name, classes, embedding)
+    return PublicPredictions(name, classes, embedding)
 
 
 def sure(p: list[float]) -> float:
@@ -183,8 +193,8 @@ def sure(p: list[float]) -> float:
 AXES = Sums.of(np.repeat(np.eye(SIZE, dtype=np.float32), 4, 0), np.repeat(np.eye(SIZE, 4), 4, 0))
 
 
-def taught(models: list[Knowledge], public: list[list[float]] | None = None) -> Analytic:
-    large = Analytic(commons_of(public, absorb=0.5), ("a",))
+def taught(models: list[PublicPredictions], public: list[list[float]] | None = None) -> SummedUp:
+    large = side_of(commons_of(public, absorb=0.5), ("a",))
     large.absorb(upload("a", AXES))
     large.finish_round(models)
     return large
@@ -294,7 +304,7 @@ def test_a_weight_of_zero_switches_absorbing_off():
 def test_a_model_of_classes_the_large_side_has_no_data_of_teaches_nothing():
     soft = taught([teacher([[0.05, 0.95]], (1, 3))], [[0.0, 0.0, 0.0]]).soft
     assert np.isfinite(soft.gram).all() and np.isfinite(soft.cross).all()
-    nobody = Analytic(commons_of([[0.3, 0.3, 0.0]], absorb=0.5), ("a",))
+    nobody = side_of(commons_of([[0.3, 0.3, 0.0]], absorb=0.5), ("a",))
     nobody.finish_round([teacher([[0.05, 0.95]], (0, 1))])
     assert not nobody.soft.gram.any()
     assert not unpacked(nobody.adapter("a")).cross.any()
@@ -317,7 +327,7 @@ def test_after_load_everybody_is_sent_the_same(done: int, absorb: float, kind: s
     ]
     model = teacher([[0.05, 0.95]] * 3, (0, 1))
 
-    def go_on(large: Analytic, todo: list[dict[str, Sums | None]]) -> list[State]:
+    def go_on(large: SummedUp, todo: list[dict[str, Sums | None]]) -> list[State]:
         sent = [large.adapter(name) for name in names]
         for uploads in todo:
             for client, of in uploads.items():

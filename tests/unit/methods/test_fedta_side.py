@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from fedbridge.methods.fedta import Selected, fused, selected
 from fedbridge.models.tuning import tunable
-from fedbridge.server.fedta import Selected, fused, selected
 from fedbridge.wire import Step, Upload
 from tiny_transformers import save_vit
 from worlds import bare_commons, same_state, tiny_config
@@ -56,7 +56,7 @@ def test_nobody_has_anything():
 def side(**large: object) -> Selected:
     config = tiny_config(large={"head": "tail-anchors", **large}, learner={"name": "finetune"})
     commons = bare_commons(config, 2, torch.zeros(2, 1, 16, 16), torch.eye(1))
-    return Selected(commons, ("a", "b"))
+    return Selected(commons, ("a", "b"), config.large)
 
 
 def upload(client: str, prototypes: Tensor) -> Upload:
@@ -114,7 +114,7 @@ def test_fused_prompts_give_what_those_of_the_others_give(tmp_path: Path):
         fm.load(state)
         return fm.encode(pictures, 8)
 
-    found = fused(commons, states, Step(1, 1))
+    found = fused(commons, config.large, states, Step(1, 1))
     (chosen,) = [k for k in range(3) if torch.equal(found["keys"], states[k]["keys"])]
     others = (said(states[chosen - 1]) + said(states[chosen - 2])) / 2
 
@@ -122,8 +122,8 @@ def test_fused_prompts_give_what_those_of_the_others_give(tmp_path: Path):
         return float((said(state) - others).square().mean())
 
     assert apart(found) < 0.5 * apart(states[chosen])
-    assert same_state(fused(commons, states, Step(1, 1)), found)
-    assert same_state(fused(commons, states[:1], Step(1, 1)), states[0])
+    assert same_state(fused(commons, config.large, states, Step(1, 1)), found)
+    assert same_state(fused(commons, config.large, states[:1], Step(1, 1)), states[0])
 
 
 @pytest.fixture(autouse=True)

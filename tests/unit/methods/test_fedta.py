@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.client.fedta import Anchoring, TailAnchored, classified, contrast, mix
+from fedbridge.methods.fedta import Anchoring, TailAnchored, classified, contrast, mix
 from fedbridge.wire import Step
 from worlds import Played, accuracy, bare_commons, make_world, play, same_state, tiny_config
 
@@ -19,7 +19,8 @@ ANCHORS = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
 def head_of(classes: int = 3, **large: Any) -> TailAnchored:
     config = tiny_config(large={**LARGE, **large}, learner={"name": "finetune"})
-    return TailAnchored(bare_commons(config, classes, torch.zeros(1, 1, 16, 16), torch.eye(2)))
+    commons = bare_commons(config, classes, torch.zeros(1, 1, 16, 16), torch.eye(2))
+    return TailAnchored(commons, config.large)
 
 
 def test_an_item_gets_the_anchor_of_the_nearest_key():

@@ -1,112 +1,54 @@
-"""The head of the large side as a client has it: solved from sums, sent by the server, its own."""
+"""The analytic head over the frozen FM: ridge regression from sums, personal to each client."""
 
 from collections.abc import Callable
-from functools import partial
-from typing import Protocol
+from typing import Annotated, Literal, NamedTuple
 
 import torch
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.spec import Head
+from pydantic import Field
 from torch import Tensor
 
-from fedbridge.client.fedta import TailAnchored
-from fedbridge.client.pilora import Prototypes
-from fedbridge.client.study import Probe, Study
+from fedbridge.config.section import Scale, Weight
 from fedbridge.evaluation import sharpened_loss
-from fedbridge.models.commons import Commons
+from fedbridge.methods.heads import TrainableHead
+from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
 from fedbridge.models.head import Array, Sums, UnsolvableError, packed, unpacked
 from fedbridge.wire import State, Step
 
-Choice = tuple[int, int]  # places in large.regularisation and large.own
+Place = tuple[int, int]  # of the candidates in force: for lambda, and for v
 PERFECT = 1e-3
 """A loss that is as good as none: the least loss of a head that is always right is 0, and what is
 left of it only tells where the search for the best sharpness ended."""
 
 
-class Head(Protocol):
-    """What a client asks of a head."""
+class Analytic(FromSums):
+    """Ridge regression from the sums G and H."""
 
-    @property
-    def known(self) -> Tensor:
-        """Return the classes of which something is known, ascending."""
-
-    @property
-    def settled(self) -> bool:
-        """Return whether nothing is left to choose."""
-
-    @property
-    def behind(self) -> bool:
-        """Return whether what the server sent last gave no head, so that the one before stays."""
-
-    def take(self, adapter: State) -> None:
-        """Take in what the server sent of the large side."""
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return scores ``(n, C)`` of features ``(n, M)``; 0 for a class that is not known."""
-
-    def add(self, sums: Sums) -> None:
-        """Add the client's own sums of a new task."""
-
-    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
-        """Return what is trained by gradient on a task's items, of classes ``labels``, if any."""
-
-    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
-        """Choose what is open on validation features ``(n, M)`` of classes among ``seen``."""
-
-    def state(self) -> State:
-        """Return all that the next round needs."""
-
-    def load(self, state: State) -> None:
-        """Take up what ``state`` returned."""
+    head: Literal["analytic"] = "analytic"
+    regularisation: Annotated[tuple[Scale, ...], Field(min_length=1)] = (
+        0.003,
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+    )
+    """Candidates for lambda, in units of the mean eigenvalue of G; validation data decide."""
+    own: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 1.0, 3.0, 10.0, 30.0)
+    """Candidates for how many times more a client's own sums count in its own head; ``[0.0]``
+    gives everybody the same head; validation data decide."""
 
 
-class Sent:
-    """A head ``(M, C)`` that the server sends with every message; all zero until it does."""
+class Candidates(NamedTuple):
+    """What a client chooses from."""
 
-    settled = True
-    behind = False
-
-    def __init__(
-        self,
-        commons: Commons,
-        study: Callable[[Commons, Tensor, Tensor, Step], Study] | None = None,
-    ) -> None:
-        self.commons = commons
-        self.study = study
-        size = commons.lift.dimension, len(commons.classes)
-        self.weights = torch.zeros(size, device=commons.device)
-
-    @property
-    def known(self) -> Tensor:
-        """Return the classes with a column that is not all zero."""
-        return _filled(self.weights)
-
-    def take(self, adapter: State) -> None:
-        """Go on with the head that was sent, if there is one."""
-        self.weights = adapter.get("head", self.weights).to(self.weights.device)
-
-    def scores(self, features: Tensor) -> Tensor:
-        """Return ``features @ weights``, ``(n, C)``."""
-        return features @ self.weights
-
-    def add(self, sums: Sums) -> None:
-        """Leave sums alone."""
-
-    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
-        """Return the one study that starts at the head in force, if there is any."""
-        return [self.study(self.commons, self.weights, seen, step)] if self.study else []
-
-    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
-        """Choose nothing."""
-
-    def state(self) -> State:
-        """Return the head that was sent last: whoever only predicts gets no further message."""
-        return {"head": self.weights}
-
-    def load(self, state: State) -> None:
-        """Take up the head."""
-        self.take(state)
+    strengths: tuple[float, ...]
+    """Of lambda, in units of the mean eigenvalue of G."""
+    own: tuple[float, ...]
+    """Of v, how many times more the client's own sums count."""
 
 
-class Solved:
+class RidgeHead:
     """The analytic head ``(G + v G_k + lambda I) W = H + v H_k``, personal to client k.
 
     G and H are everybody's sums, G_k and H_k the client's own, which count ``v`` times more.
@@ -118,21 +60,29 @@ class Solved:
     Sums that give no head, which no items have, are left aside: the ones before stay.
     """
 
-    def __init__(self, commons: Commons) -> None:
-        self.settings = commons.config.large
-        self.device = commons.device
-        nothing = Sums.zero(commons.lift.dimension, len(commons.classes))
+    def __init__(
+        self,
+        shared: SharedContext,
+        scope: Literal["federation", "client"],
+        candidates: Candidates,
+        solve: Callable[[Sums, float], Array],
+    ) -> None:
+        self.device = shared.device
+        self.alone = scope == "client"
+        self.strengths, self.more = candidates
+        self.solve = solve
+        nothing = Sums.zero(shared.lift.dimension, len(shared.classes))
         self.total, self.own = nothing, nothing
         self.behind = False
         self.choice = self._first
         self._solved: dict[tuple[int, float], Tensor] = {}
-        self.settled = self.settings.head == "nearest-mean"
+        self.settled = self._limits == (1, 1)
 
     @property
     def weights(self) -> Tensor:
         """Return the head in force, ``(M, C)``."""
         personal = self._head(self.choice)
-        if self.settings.scope == "client":
+        if self.alone:
             return personal
         met = torch.from_numpy(self.own.counts > 0).to(self.device)
         return torch.where(met, personal, self._solution(self.choice[0], 0.0))
@@ -158,16 +108,16 @@ class Solved:
         """Return ``features @ weights``, ``(n, C)``."""
         return features @ self.weights
 
-    def studies(self, labels: Tensor, seen: Tensor, step: Step) -> list[Study]:
+    def trainable(self, labels: Tensor, seen: Tensor, step: Step) -> list[TrainableHead]:
         """Return none: sums are all it needs."""
         return []
 
-    def settle(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
+    def select_hyperparameters(self, features: Tensor, labels: Tensor, seen: Tensor) -> None:
         """Climb to the choice with the least loss."""
         columns = torch.searchsorted(seen, labels)
-        losses: dict[Choice, float] = {}
+        losses: dict[Place, float] = {}
 
-        def loss(choice: Choice) -> float:
+        def loss(choice: Place) -> float:
             if choice not in losses:
                 scores = features @ self._head(choice)[:, seen]
                 losses[choice] = max(PERFECT, sharpened_loss(scores, columns))
@@ -199,37 +149,34 @@ class Solved:
         self.settled, self.behind = bool(settled), self.behind or any(behind)
 
     @property
-    def _first(self) -> Choice:
-        return len(self.settings.regularisation) // 2, 0
+    def _first(self) -> Place:
+        return len(self.strengths) // 2, 0
 
     @property
-    def _limits(self) -> Choice:
-        own = 1 if self.settings.scope == "client" else len(self.settings.own)
-        return len(self.settings.regularisation), own
+    def _limits(self) -> Place:
+        return len(self.strengths), 1 if self.alone else len(self.more)
 
     def _go_on(self, total: Sums, before: Sums) -> None:
         """Solve from sums of everybody's, from those ``before`` if these give no head."""
         self.total, self.behind = total, False
         self._forget()
         try:
-            if self.settings.scope == "federation":
+            if not self.alone:
                 self._solution(self.choice[0], 0.0)
         except UnsolvableError:
             self.total, self.behind = before, True
             self._forget()
 
     def _forget(self) -> None:
-        self._solved, self.settled = {}, self.settings.head == "nearest-mean"
+        self._solved, self.settled = {}, self._limits == (1, 1)
 
-    def _head(self, choice: Choice) -> Tensor:
-        return self._solution(choice[0], self.settings.own[choice[1]])
+    def _head(self, choice: Place) -> Tensor:
+        return self._solution(choice[0], self.more[choice[1]])
 
     def _solution(self, strength: int, more: float) -> Tensor:
         if (strength, more) not in self._solved:
-            sums = self.total
-            if self.settings.scope == "client":
-                sums = self.own
-            elif more and self.settings.head == "analytic":
+            sums = self.own if self.alone else self.total
+            if more and not self.alone:
                 sums = self.total + self.own.scaled(more)
             solution = torch.from_numpy(self._solve(sums, strength)).float()
             self._solved[strength, more] = solution.to(self.device)
@@ -237,30 +184,15 @@ class Solved:
 
     def _solve(self, sums: Sums, strength: int) -> Array:
         """Return a head ``(M, C)``; where a ridge is too weak for these sums, a stronger one's."""
-        if self.settings.head == "nearest-mean":
-            return sums.nearest_mean()
         weakest, *stronger = sorted(
-            one
-            for one in self.settings.regularisation
-            if one >= self.settings.regularisation[strength]
+            one for one in self.strengths if one >= self.strengths[strength]
         )
         try:
-            return sums.ridge(weakest)
+            return self.solve(sums, weakest)
         except UnsolvableError:
             if not stronger:
                 raise
-            return self._solve(sums, self.settings.regularisation.index(stronger[0]))
-
-
-HEADS: dict[str, Callable[[Commons], Head]] = {
-    "analytic": Solved,
-    "nearest-mean": Solved,
-    "probe": partial(Sent, study=Probe),
-    "prototypes": partial(Sent, study=Prototypes),
-    "tail-anchors": TailAnchored,
-    "none": Sent,
-}
-"""By ``large.head``."""
+            return self._solve(sums, self.strengths.index(stronger[0]))
 
 
 def _filled(weights: Tensor) -> Tensor:
@@ -268,7 +200,7 @@ def _filled(weights: Tensor) -> Tensor:
     return (weights.abs().sum(0) > 0).nonzero()[:, 0]
 
 
-def _climb(starts: list[Choice], limits: Choice, loss: Callable[[Choice], float]) -> Choice:
+def _climb(starts: list[Place], limits: Place, loss: Callable[[Place], float]) -> Place:
     """Return where no step in one setting lowers the loss, coming from the best of ``starts``."""
     here, best = (-1, -1), min(starts, key=loss)
     while best != here:
@@ -278,3 +210,30 @@ def _climb(starts: list[Choice], limits: Choice, loss: Callable[[Choice], float]
         inside = [s for s in steps if 0 <= s[0] < limits[0] and 0 <= s[1] < limits[1]]
         best = min([here, *inside], key=loss)
     return here
+
+
+def ridge(sums: Sums, strength: float) -> Array:
+    """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda in units of the mean eigenvalue."""
+    return sums.ridge(strength)
+
+
+def on_client(shared: SharedContext, options: Analytic) -> RidgeHead:
+    """Return a client's head."""
+    candidates = Candidates(options.regularisation, options.own)
+    return RidgeHead(shared, options.scope, candidates, ridge)
+
+
+def on_server(shared: SharedContext, clients: tuple[str, ...], options: Analytic) -> SummedUp:
+    """Return the server's side, which adds up G, H and counts, and has no items to choose on."""
+    middle = options.regularisation[len(options.regularisation) // 2]
+    return SummedUp(shared, clients, options, lambda sums: ridge(sums, middle), gram=True)
+
+
+HEAD = Head(
+    options=Analytic,
+    client=on_client,
+    server=on_server,
+    sums=("gram", "cross", "counts"),
+    upload_faults=sum_faults,
+    solo=True,
+)

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedbridge.client.pilora import Prototypes, overlap, ranks_of
 from fedbridge.errors import UserError
+from fedbridge.methods.pilora import Prototypes, overlap, ranks_of
 from fedbridge.wire import Step
 from worlds import Played, World, accuracy, bare_commons, make_world, play, tiny_config
 
@@ -23,7 +23,7 @@ DOWN, UP = "q.lora_A.default.weight", "q.lora_B.default.weight"
 def study(head: Tensor = AXES, task: int = 2, seen: tuple[int, ...] = (0, 1), **large: Any):
     config = tiny_config(large={**LARGE, **large}, learner={"name": "finetune"})
     commons = bare_commons(config, 3, torch.zeros(1, 1, 16, 16), torch.eye(2))
-    return Prototypes(commons, head, torch.tensor(seen), Step(task, 1))
+    return Prototypes(commons, config.large, head, torch.tensor(seen), Step(task, 1))
 
 
 def part() -> dict[str, nn.Parameter]:
@@ -117,7 +117,7 @@ def test_prototypes_of_earlier_tasks_stay():
 
 
 def test_what_does_not_go_with_prototypes_is_refused():
-    with pytest.raises(UserError, match=r'large.tuning: must be "none" or "lora"'):
+    with pytest.raises(UserError, match=r"large.tuning: .*'none' or 'lora', found 'prompt'"):
         tiny_config(large={"head": "prototypes", "tuning": "prompt"})
     with pytest.raises(UserError, match=r"large\.tuning_size: must be at least 1 for each of 2"):
         tiny_config(large={"head": "prototypes", "tuning": "lora", "tuning_size": 1})

@@ -1,27 +1,30 @@
 """The large side that is trained by gradient: what the server makes of it."""
 
+import math
 from pathlib import Path
 
 import pytest
 import torch
+from fedbridge.methods.context import SharedContext
 from torch import Tensor
 
-from fedbridge.models.commons import Commons
-from fedbridge.server.averaged import Averaged
-from fedbridge.wire import Upload
+from fedbridge.methods.probe import HEAD, Averaged, ReceivedHead
+from fedbridge.models.head import Sums
+from fedbridge.wire import Step, Upload
 from worlds import bare_commons, same_state, tiny_config
 
 SIZE, CLASSES = 2, 3
 
 
-def commons_of(**large: object) -> Commons:
+def commons_of(**large: object) -> SharedContext:
     # the learner has no sharpness of its own, so the mixture's default of 8 makes logits
     config = tiny_config(large={"head": "probe", **large}, learner={"name": "finetune"})
     return bare_commons(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.eye(SIZE))
 
 
 def side(**large: object) -> Averaged:
-    return Averaged(commons_of(**large), ("a", "b"))
+    commons = commons_of(**large)
+    return Averaged(commons, ("a", "b"), commons.config.large)
 
 
 def upload(client: str, items: int, **adapter: Tensor) -> Upload:
@@ -105,3 +108,38 @@ def test_the_order_of_uploads_does_not_matter():
         large.finish_round([])
         heads.append(head(large, "a"))
     torch.testing.assert_close(*heads)
+
+
+# on a client
+
+
+def received() -> ReceivedHead:
+    shared = commons_of()
+    made = HEAD.client(shared, shared.config.large)
+    assert isinstance(made, ReceivedHead)
+    return made
+
+
+def test_a_client_takes_the_head_that_is_sent_as_it_is():
+    one, sent = received(), torch.arange(6.0).reshape(SIZE, CLASSES)
+    assert one.weights.shape == (SIZE, CLASSES) and not one.weights.any()
+    one.take({"head": sent, "layer": torch.ones(1)})
+    assert torch.equal(one.weights, sent)
+    one.take({})
+    one.add(Sums.zero(SIZE, CLASSES))
+    one.select_hyperparameters(torch.ones(2, 2), torch.tensor([0, 1]), torch.arange(2))
+    assert torch.equal(one.weights, sent) and one.known.tolist() == [0, 1, 2]
+    again = received()
+    again.load(one.state())  # whoever only predicts is sent nothing more
+    assert torch.equal(again.weights, sent)
+
+
+def test_the_probe_starts_at_what_was_sent_and_learns_with_the_settings_rates():
+    one = received()
+    one.take({"head": torch.ones(SIZE, CLASSES)})
+    (training,) = one.trainable(torch.tensor([0]), torch.tensor([0, 2]), Step(1, 1))
+    assert torch.equal(training.learnt[0], full(8.0))  # logits: the scores times their sharpness
+    assert (training.epochs, training.rate) == (2, 0.005)
+    # class 1 was not seen: two logits of 8 (x + y), and the label's place is the second
+    loss = training.loss(torch.tensor([[1.0, 0.0]]), torch.tensor([2]), {})
+    assert loss.item() == pytest.approx(math.log(2))

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from fedbridge.server.pilora import Reweighted, reweighted
+from fedbridge.methods.pilora import Reweighted, reweighted
 from fedbridge.wire import Upload
 from worlds import bare_commons, same_state, tiny_config
 
@@ -48,7 +48,7 @@ def test_a_class_of_nobody_keeps_its_prototype_and_equals_count_the_same():
 def side(**large: object) -> Reweighted:
     config = tiny_config(large={"head": "prototypes", **large}, learner={"name": "finetune"})
     commons = bare_commons(config, 1, torch.zeros(2, 1, 16, 16), torch.eye(2))
-    return Reweighted(commons, ("a", "b"))
+    return Reweighted(commons, ("a", "b"), config.large)
 
 
 def upload(client: str, items: int, head: Tensor, means: Tensor, **part: Tensor) -> Upload:

@@ -7,22 +7,25 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedbridge.methods.registry import head_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbridge.methods.shares import Load, share_of
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, one_hot, packed, possible, unpacked
-from fedbridge.server.analytic import Analytic
-from fedbridge.server.shares import Load, share_of
 from fedbridge.wire import Upload
 from worlds import bare_commons, tiny_config
 
 WIDTH, CLASSES = 2, 2
 
 
-def side(most: float = 2.0, head: str = "analytic") -> Analytic:
+def side(most: float = 2.0, head: str = "analytic") -> SummedUp:
     config = tiny_config(large={"most": most, "head": head})
     commons = bare_commons(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.zeros(2, WIDTH))
-    return Analytic(commons, tuple("abcde"))
+    side = head_of(config).server(commons, tuple("abcde"), config.large)
+    assert isinstance(side, SummedUp)
+    return side
 
 
 def items(count: int, length: float = 1.0) -> Sums:
@@ -35,7 +38,7 @@ def upload(client: str, sums: Sums, task: int = 1, own: int = 1) -> Upload:
     return Upload(client, task, 1, {}, (0, 1), **packed(sums), own=own)
 
 
-def added(large: Analytic, task: int = 1, **sums: Sums) -> list[str]:
+def added(large: SummedUp, task: int = 1, **sums: Sums) -> list[str]:
     """Let some clients send sums of a task; return whose did not count in full."""
     for client, theirs in sums.items():
         own = large._loads.get(client, Load()).tasks + 1
