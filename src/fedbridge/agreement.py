@@ -4,11 +4,11 @@ from functools import cache
 
 import numpy as np
 
-from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
 from fedbridge.experiment import commons_of, plan
 from fedbridge.handshake import differences, hello
+from fedbridge.methods.config import Config
 from fedbridge.models.foundation import foundation_of
 from fedbridge.wire import Hello, decode
 

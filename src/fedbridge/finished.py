@@ -9,18 +9,19 @@ from typing import Any
 import numpy as np
 
 from fedbridge.checkpoints import taking_up
-from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
 from fedbridge.client.head import Sent, Solved
-from fedbridge.config import SITE, Config, load_config, load_site, title_of
+from fedbridge.config import SITE, Settings, load_site, title_of
 from fedbridge.data.reading import SAMPLE, Reading
 from fedbridge.data.store import Texts
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.evaluation import sharpness_of
 from fedbridge.experiment import Site, crew_of, prepare
 from fedbridge.files import file_name, read_json
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
+from fedbridge.methods.registry import learner_of, sharpness_of
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.device import precision_of
@@ -119,7 +120,7 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
 
 def _require_one_model(config: Config, folder: Path) -> None:
     way = config.learner.name
-    if LEARNERS[way].recall:
+    if learner_of(config).task_model:
         raise UserError(
             f"{folder}: learner.name: must be one whose one model answers for all tasks, found "
             f"{way!r}, which has a model for every task"
@@ -155,7 +156,7 @@ def _predictor(
     return predictor_of(learner, model, reading, about)
 
 
-def _without_folders(config: Config) -> dict[str, Any]:
+def _without_folders(config: Settings) -> dict[str, Any]:
     """Return settings as they may leave with a model: own data without the folders they lie in."""
     tree = config.model_dump(mode="json", exclude_none=True)
     tree["data"] |= {key: title_of(tree["data"][key]) for key in ("name", "public")}

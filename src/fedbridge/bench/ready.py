@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedbridge.bench.grid import Job
-from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UnavailableError, UserError
 from fedbridge.experiment import plan, prepare
+from fedbridge.methods.config import Config
+from fedbridge.methods.pictures import require_pictures
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
-from fedbridge.server.fusions import require_pictures
 
 Tell = Callable[[str, int, int], None]
 """Is told (scenario, done, wanted) while an FM encodes items."""

@@ -25,9 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedbridge.client.study import Probe, Study
-from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import cross_entropy
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.head import Sums
 from fedbridge.models.tuning import Part
 from fedbridge.rng import seed_for
@@ -43,7 +42,7 @@ class TailAnchored:
     settled = True
     behind = False
 
-    def __init__(self, commons: Commons) -> None:
+    def __init__(self, commons: SharedContext) -> None:
         self.commons = commons
         self.settings = commons.config.large
         features, classes = commons.lift.dimension, len(commons.classes)
@@ -76,7 +75,7 @@ class TailAnchored:
         for task, state in self.classifiers.items():
             own = (self.parts["tasks"] == task).nonzero()[:, 0]
             scores[:, own] = classified(mixed, state)[:, own]
-        return scores / sharpness_of(self.commons.config)
+        return scores / self.commons.sharpness
 
     def add(self, sums: Sums) -> None:
         """Leave sums alone."""
@@ -136,7 +135,7 @@ class Enhancement(Probe):
 
     def trained(self, features: Callable[[], Tensor], labels: Tensor) -> State:
         """Keep the classifier at the client."""
-        self.head.parts["enhancer"] = self.weights.detach() / sharpness_of(self.head.commons.config)
+        self.head.parts["enhancer"] = self.weights.detach() / self.head.commons.sharpness
         return {}
 
 

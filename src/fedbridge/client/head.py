@@ -11,7 +11,7 @@ from fedbridge.client.fedta import TailAnchored
 from fedbridge.client.pilora import Prototypes
 from fedbridge.client.study import Probe, Study
 from fedbridge.evaluation import sharpened_loss
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.head import Array, Sums, UnsolvableError, packed, unpacked
 from fedbridge.wire import State, Step
 
@@ -66,8 +66,8 @@ class Sent:
 
     def __init__(
         self,
-        commons: Commons,
-        study: Callable[[Commons, Tensor, Tensor, Step], Study] | None = None,
+        commons: SharedContext,
+        study: Callable[[SharedContext, Tensor, Tensor, Step], Study] | None = None,
     ) -> None:
         self.commons = commons
         self.study = study
@@ -118,7 +118,7 @@ class Solved:
     Sums that give no head, which no items have, are left aside: the ones before stay.
     """
 
-    def __init__(self, commons: Commons) -> None:
+    def __init__(self, commons: SharedContext) -> None:
         self.settings = commons.config.large
         self.device = commons.device
         nothing = Sums.zero(commons.lift.dimension, len(commons.classes))
@@ -252,7 +252,7 @@ class Solved:
             return self._solve(sums, self.settings.regularisation.index(stronger[0]))
 
 
-HEADS: dict[str, Callable[[Commons], Head]] = {
+HEADS: dict[str, Callable[[SharedContext], Head]] = {
     "analytic": Solved,
     "nearest-mean": Solved,
     "probe": partial(Sent, study=Probe),

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedbridge.client.private import Indices, Private
 from fedbridge.client.study import Study
 from fedbridge.losses import require_finite
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.foundation import Items
 from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.states import owned
@@ -24,7 +24,7 @@ BESIDE = ("head", "prototypes")
 class LargePart:
     """The FM as one client sees it: frozen, or with the trained part that it was last sent."""
 
-    def __init__(self, private: Private, commons: Commons) -> None:
+    def __init__(self, private: Private, commons: SharedContext) -> None:
         self.private = private
         self.commons = commons
         self.settings = commons.config.large

@@ -23,9 +23,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import cross_entropy
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.tuning import Part
 from fedbridge.rng import rng_for
 from fedbridge.wire import State, Step
@@ -36,10 +35,10 @@ class Prototypes:
 
     tunes = True
 
-    def __init__(self, commons: Commons, head: Tensor, seen: Tensor, step: Step) -> None:
+    def __init__(self, commons: SharedContext, head: Tensor, seen: Tensor, step: Step) -> None:
         config = commons.config
         self.settings, self.seen = config.large, seen
-        self.sharpness = sharpness_of(config)
+        self.sharpness = commons.sharpness
         self.task, self.tasks = step.task, config.scenario.slots
         new = [c for c in seen.tolist() if not head[:, c].any()]
         start = head.clone()

@@ -6,9 +6,8 @@ from typing import Protocol
 import torch
 from torch import Tensor, nn
 
-from fedbridge.evaluation import sharpness_of
 from fedbridge.losses import cross_entropy
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.tuning import Part
 from fedbridge.wire import State, Step
 
@@ -38,9 +37,9 @@ class Probe:
 
     tunes = True
 
-    def __init__(self, commons: Commons, head: Tensor, seen: Tensor, step: Step) -> None:
+    def __init__(self, commons: SharedContext, head: Tensor, seen: Tensor, step: Step) -> None:
         self.seen = seen
-        self.weights = nn.Parameter(head * sharpness_of(commons.config))
+        self.weights = nn.Parameter(head * commons.sharpness)
 
     @property
     def learnt(self) -> list[nn.Parameter]:

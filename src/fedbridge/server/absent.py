@@ -2,15 +2,15 @@
 
 from pathlib import Path
 
-from fedbridge.models.commons import Commons
-from fedbridge.server.knowledge import Knowledge, Noted
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.wire import State, Upload
 
 
 class Absent:
     """Sends nothing, learns nothing and has nothing to save."""
 
-    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+    def __init__(self, commons: SharedContext, clients: tuple[str, ...]) -> None:
         self.commons = commons
         self.trained: State = {}
 
@@ -21,7 +21,7 @@ class Absent:
     def absorb(self, upload: Upload) -> None:
         """Take nothing from an upload."""
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Learn nothing."""
         return []
 

@@ -7,13 +7,12 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from fedbridge.evaluation import sharpness_of
 from fedbridge.files import read_json
 from fedbridge.losses import mass_on, sureness
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.models.states import owned, read_state
-from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.server.shares import Load, Share, share_of
 from fedbridge.wire import State, Upload
 
@@ -24,7 +23,7 @@ class Analytic:
     No client's sums count more than ``large.most`` allows, see ``fedbridge.server.shares``.
     """
 
-    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+    def __init__(self, commons: SharedContext, clients: tuple[str, ...]) -> None:
         self.commons = commons
         self.settings = commons.config.large
         self.trained: State = {}
@@ -52,7 +51,7 @@ class Analytic:
             parts = {k: getattr(upload, k) for k in ("gram", "cross", "counts")}
             self._waiting.append((upload.client, min(upload.own, upload.task), parts))
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Add what came in, learn from the small models, and offer everybody what is new."""
         noted = self._add_up()
         if self.settings.absorbs:
@@ -111,7 +110,7 @@ class Analytic:
         self._held |= state["held"]
         self._loads = {name: Load(*load) for name, load in state.get("loads", {}).items()}
 
-    def _learn_from(self, models: list[Knowledge]) -> Sums:
+    def _learn_from(self, models: list[PublicPredictions]) -> Sums:
         """Turn the small models' soft labels on U into sums, one by one (closed-form OBOD).
 
         A model teaches an item only where it is surer than the large side, weighted by its
@@ -126,7 +125,7 @@ class Analytic:
             return self.soft
         base = owned(torch.from_numpy(solution))
         features = torch.from_numpy(self.commons.public_features).double()
-        own = sharpness_of(self.commons.config) * (features @ base)[:, known]
+        own = self.commons.sharpness * (features @ base)[:, known]
         size = (len(features), len(self.commons.classes))
         weights, targets = np.zeros(size[0]), np.zeros(size)
         for model in models:

@@ -6,12 +6,11 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from fedbridge.evaluation import sharpness_of
 from fedbridge.files import file_name
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.models.states import read_state
 from fedbridge.models.tuning import tunable
-from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Upload
 
 
@@ -23,7 +22,7 @@ class Averaged:
     ``large.scope = "client"`` every client keeps its own.
     """
 
-    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+    def __init__(self, commons: SharedContext, clients: tuple[str, ...]) -> None:
         self.commons = commons
         self.settings = commons.config.large
         own = self.settings.scope == "client"
@@ -45,7 +44,7 @@ class Averaged:
     def adapter(self, client: str) -> State:
         """Return the head, its logits over their sharpness, and the trained part of the FM."""
         part = self.parts[self._key(client)]
-        return {**part, "head": part["head"] / sharpness_of(self.commons.config)}
+        return {**part, "head": part["head"] / self.commons.sharpness}
 
     def absorb(self, upload: Upload) -> None:
         """Add what a client trained to the sums, weighted by its training items."""
@@ -57,7 +56,7 @@ class Averaged:
             sums[name] = sums.get(name, 0) + upload.items * tensor.double()
         self._weights[key] = self._weights.get(key, 0) + upload.items
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Replace every part by the mean of what came in; the small models teach it nothing."""
         for key, sums in self._sums.items():
             self.parts[key] = {k: (v / self._weights[key]).float() for k, v in sums.items()}

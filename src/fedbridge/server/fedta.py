@@ -20,21 +20,21 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.models.foundation import picked
 from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.states import infinity
 from fedbridge.models.tuning import tunable
 from fedbridge.rng import seed_for
 from fedbridge.server.averaged import Averaged
-from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Step, Upload
 
 
 class Selected(Averaged):
     """Prototypes ``(2M, C)`` of the classes and, where the FM has a pool of prompts, these."""
 
-    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+    def __init__(self, commons: SharedContext, clients: tuple[str, ...]) -> None:
         super().__init__(commons, clients)
         size = 2 * commons.lift.dimension, len(commons.classes)
         self.parts = {
@@ -61,7 +61,7 @@ class Selected(Averaged):
             sent = Step(upload.task, upload.round), upload.adapter
             self._sent.setdefault(self._key(upload.client), []).append(sent)
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Select the prototypes, and fuse the prompts."""
         for key, sent in self._sent.items():
             part, (step, _) = self.parts[key], sent[0]
@@ -101,7 +101,7 @@ def selected(
     return after, done
 
 
-def fused(commons: Commons, prompts: list[State], step: Step) -> State:
+def fused(commons: SharedContext, prompts: list[State], step: Step) -> State:
     """Return prompts and keys that give the features on U that those of all clients give."""
     config, large, items = commons.config, commons.config.large, commons.public_items
     if len(prompts) == 1:

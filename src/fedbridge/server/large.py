@@ -4,12 +4,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.server.absent import Absent
 from fedbridge.server.analytic import Analytic
 from fedbridge.server.averaged import Averaged
 from fedbridge.server.fedta import Selected
-from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.server.pilora import Reweighted
 from fedbridge.wire import State, Upload
 
@@ -27,7 +27,7 @@ class LargeSide(Protocol):
     def absorb(self, upload: Upload) -> None:
         """Take in what one client sends for the large side."""
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Learn from everything that was absorbed and from the small models' answers on U.
 
         Returns what was not taken as it came.
@@ -41,7 +41,7 @@ class LargeSide(Protocol):
         """Take up what ``save`` wrote."""
 
 
-LARGE_SIDES: dict[str, Callable[[Commons, tuple[str, ...]], LargeSide]] = {
+LARGE_SIDES: dict[str, Callable[[SharedContext, tuple[str, ...]], LargeSide]] = {
     "analytic": Analytic,
     "nearest-mean": Analytic,
     "probe": Averaged,

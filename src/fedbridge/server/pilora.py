@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.server.averaged import Averaged
-from fedbridge.server.knowledge import Knowledge, Noted
 from fedbridge.wire import State, Upload
 
 TEMPERATURE = 0.2
@@ -27,7 +27,7 @@ TEMPERATURE = 0.2
 class Reweighted(Averaged):
     """Prototypes on the FM and, where it is tuned, the trained part of the FM itself."""
 
-    def __init__(self, commons: Commons, clients: tuple[str, ...]) -> None:
+    def __init__(self, commons: SharedContext, clients: tuple[str, ...]) -> None:
         super().__init__(commons, clients)
         self._sent: dict[str, list[State]] = {}
 
@@ -49,7 +49,7 @@ class Reweighted(Averaged):
         rest = {k: v for k, v in upload.adapter.items() if k not in ("head", "means")}
         super().absorb(replace(upload, adapter=rest))
 
-    def finish_round(self, models: list[Knowledge]) -> list[Noted]:
+    def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Weigh the prototypes, and average the trained part of the FM."""
         before = {key: part["head"] for key, part in self.parts.items()}
         super().finish_round(models)

@@ -10,7 +10,7 @@ from collections.abc import Collection
 from statistics import median
 from typing import NamedTuple
 
-from fedbridge.server.knowledge import Noted
+from fedbridge.methods.rounds import Noted
 from fedbridge.wire import State
 
 

@@ -3,9 +3,11 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fedbridge.config import SITE, Config, merged, parse_config
+from fedbridge.config import SITE
 from fedbridge.data.own.lists import words_of
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import merged, parse_config
 from fedbridge.models import OWN, SMALL_MODELS, SMALL_SOURCES
 
 NAME = "client"

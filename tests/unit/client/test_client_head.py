@@ -16,7 +16,7 @@ from fedbridge.client.head import HEADS, PERFECT, Choice, Sent, Solved, _climb
 from fedbridge.config import Large
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpened_loss
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.wire import State
 from worlds import bare_commons, same_state, tiny_config
@@ -25,7 +25,7 @@ STRENGTHS, OWN = (0.01, 0.1, 1.0), (0.0, 1.0, 10.0)
 Table = NDArray[np.float64]
 
 
-def commons_of(size: int = 2, classes: int = 3, **large: object) -> Commons:
+def commons_of(size: int = 2, classes: int = 3, **large: object) -> SharedContext:
     config = tiny_config(large={"regularisation": STRENGTHS, "own": OWN, **large})
     return bare_commons(config, classes, torch.zeros(2, 1, 16, 16), torch.zeros(2, size))
 

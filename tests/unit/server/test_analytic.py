@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.errors import UserError
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import PublicPredictions
 from fedbridge.models.head import Sums, one_hot, packed, unpacked
 from fedbridge.server.analytic import Analytic
-from fedbridge.server.knowledge import Knowledge
 from fedbridge.wire import State, Upload
 from worlds import bare_commons, same_state, tiny_config
 
@@ -22,7 +22,7 @@ CLASSES, SIZE = 4, 3
 PARTS = ("gram", "cross", "counts")
 
 
-def commons_of(public: list[list[float]] | None = None, **large: object) -> Commons:
+def commons_of(public: list[list[float]] | None = None, **large: object) -> SharedContext:
     settings = {"regularisation": [0.01, 0.1, 1.0], **large}
     config = tiny_config(large=settings, small={"temperature": 1.0, "dimension": CLASSES})
     features = torch.tensor(public or [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
@@ -167,12 +167,14 @@ def test_class_means_need_no_gram():
 # what the large side learns from the small models
 
 
-def teacher(rows: list[list[float]], classes: tuple[int, ...], name: str = "a") -> Knowledge:
+def teacher(
+    rows: list[list[float]], classes: tuple[int, ...], name: str = "a"
+) -> PublicPredictions:
     """Return a model by its distributions over its classes: with tau = 1 logits are logs."""
     embedding = torch.full((len(rows), CLASSES), -7.0)
     for place, c in enumerate(classes):
         embedding[:, c] = torch.tensor([row[place] for row in rows]).log()
-    return Knowledge(name, classes, embedding)
+    return PublicPredictions(name, classes, embedding)
 
 
 def sure(p: list[float]) -> float:
@@ -183,7 +185,7 @@ def sure(p: list[float]) -> float:
 AXES = Sums.of(np.repeat(np.eye(SIZE, dtype=np.float32), 4, 0), np.repeat(np.eye(SIZE, 4), 4, 0))
 
 
-def taught(models: list[Knowledge], public: list[list[float]] | None = None) -> Analytic:
+def taught(models: list[PublicPredictions], public: list[list[float]] | None = None) -> Analytic:
     large = Analytic(commons_of(public, absorb=0.5), ("a",))
     large.absorb(upload("a", AXES))
     large.finish_round(models)

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.server.averaged import Averaged
 from fedbridge.wire import Upload
 from worlds import bare_commons, same_state, tiny_config
@@ -14,7 +14,7 @@ from worlds import bare_commons, same_state, tiny_config
 SIZE, CLASSES = 2, 3
 
 
-def commons_of(**large: object) -> Commons:
+def commons_of(**large: object) -> SharedContext:
     # the learner has no sharpness of its own, so the mixture's default of 8 makes logits
     config = tiny_config(large={"head": "probe", **large}, learner={"name": "finetune"})
     return bare_commons(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.eye(SIZE))
