@@ -27,9 +27,9 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences
+from fedbridge.methods.files import parse_config
 from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements

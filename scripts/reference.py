@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md and config.md from the code: commands, settings and their defaults.
+"""Write from the code docs/reference and what the Tab key offers: commands, settings, defaults.
 
 python scripts/reference.py
 """
@@ -13,10 +13,11 @@ from typing import Any, get_type_hints
 import typer.main
 
 from fedbridge.cli import app
-from fedbridge.config import Config
-from fedbridge.config.files import OPTIONS
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.methods.catalog import every_setting
+from fedbridge.methods.config import Config
+from fedbridge.methods.registry import METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "<!-- written by scripts/reference.py: make reference -->"
@@ -70,7 +71,7 @@ The settings of `site.toml`, which never leaves its site, see [your data](../you
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all of them."""
     for name, text in pages().items():
         path = ROOT / name
         draft = path.with_name(f"{path.name}.partial")
@@ -86,6 +87,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/cli.md": "\n".join(cli),
         "docs/reference/config.md": "\n".join(config),
+        "src/fedbridge/settings.json": json.dumps(every_setting(), indent=1) + "\n",
     }
 
 
@@ -139,17 +141,23 @@ def _settings() -> Iterator[str]:
     yield from _section("The experiment", "", Config)
     for key, field in Config.model_fields.items():
         section: Any = field.annotation
-        variants = [(name, options) for (part, name), options in OPTIONS.items() if part == key]
+        variants = [(name, method.options) for name, method in METHODS.get(key, {}).items()]
         if variants:
             default = field.get_default().name
             yield f"## {key}\n\n`{key}.name` chooses one of these; `{default}` by default.\n"
             for name, options in variants:
                 yield from _section(f"{key}: {name}", key, options, level=3)
+                yield from _inner(key, options, level=4)
         elif isinstance(section, type) and issubclass(section, Section):
             yield from _section(key, key, section)
-            for inner, own in section.model_fields.items():
-                if isinstance(own.annotation, type) and issubclass(own.annotation, Section):
-                    yield from _section(f"{key}.{inner}", f"{key}.{inner}", own.annotation, level=3)
+            yield from _inner(key, section, level=3)
+
+
+def _inner(key: str, section: type[Section], level: int) -> Iterator[str]:
+    """Yield the sections within a section."""
+    for name, own in section.model_fields.items():
+        if isinstance(own.annotation, type) and issubclass(own.annotation, Section):
+            yield from _section(f"{key}.{name}", f"{key}.{name}", own.annotation, level=level)
 
 
 def _site_settings() -> Iterator[str]:

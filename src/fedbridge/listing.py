@@ -48,18 +48,16 @@ def _rows(what: What) -> Rows:
 
 
 def _learners() -> Rows:
-    from fedbridge.client import LEARNERS
-    from fedbridge.config.files import OPTIONS
+    from fedbridge.methods.registry import LEARNERS
 
-    lines = [(name, _first_line(OPTIONS["learner", name])) for name in LEARNERS]
+    lines = [(name, _first_line(one.options)) for name, one in LEARNERS.items()]
     return [("name", "what it does"), *lines]
 
 
 def _fusions() -> Rows:
-    from fedbridge.config.files import OPTIONS
-    from fedbridge.server.fusions import FUSIONS
+    from fedbridge.methods.registry import FUSIONS
 
-    lines = [(name, _first_line(OPTIONS["fusion", name])) for name in FUSIONS]
+    lines = [(name, _first_line(one.options)) for name, one in FUSIONS.items()]
     return [("name", "what it does"), *lines]
 
 

@@ -26,12 +26,12 @@ from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from fedbridge.config import dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
 from fedbridge.experiment import Site, workers_of
 from fedbridge.files import file_name
 from fedbridge.flower_app import Place, client_app_of, server_hosts
+from fedbridge.methods.files import dump_config
 from fedbridge.runs import CLIENTS, Run
 
 ACTOR = "ray::ClientApp"

@@ -5,11 +5,11 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.experiment import Connect, Experiment, connect_locally
 from fedbridge.files import PARTIAL
 from fedbridge.locks import LOCK
+from fedbridge.methods.config import Config
 from fedbridge.runs import (
     CONFIG,
     ENVIRONMENT,

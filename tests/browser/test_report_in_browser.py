@@ -7,8 +7,8 @@ import pytest
 from seeing import faint, keep, overflow, unnamed
 from visiting import Visit
 
-from fedbridge.config import parse_config
 from fedbridge.experiment import Experiment
+from fedbridge.methods.files import parse_config
 from fedbridge.report.page import write_page
 from fedbridge.runs import Run
 from run_folders import write_run

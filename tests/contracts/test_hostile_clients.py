@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.server.fusions import FUSIONS
+from fedbridge.methods.registry import FUSIONS
 from fedbridge.server.large import LARGE_SIDES
 from fedbridge.server.server import Server
 from fedbridge.wire import Step, Upload, encode

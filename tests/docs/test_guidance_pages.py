@@ -5,9 +5,10 @@ import ast
 import pytest
 from documents import ROOT, headings
 
-from fedbridge.config import learners, load_config
+from fedbridge.config import learners
 from fedbridge.errors import UserError
 from fedbridge.guidance import PAGE, TOPICS, page_for
+from fedbridge.methods.files import load_config
 
 RAISED = ("UserError", "UnavailableError", "ValueError")
 PAGES = PAGE.format(page="troubleshooting")

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge.config import dump_config
 from fedbridge.experiment import Experiment, connect_locally
 from fedbridge.live.standing import Standing
 from fedbridge.live.watching import watched
+from fedbridge.methods.files import dump_config
 from fedbridge.runs import Run
 
 SIGNS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")

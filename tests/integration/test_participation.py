@@ -12,10 +12,10 @@ import pytest
 from tiny_runs import conduct, tiny
 
 from fedbridge import experiment
-from fedbridge.config import Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
 from fedbridge.experiment import prepare
+from fedbridge.methods.config import Config
 from fedbridge.runs import Run
 
 UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 2, 1], "amount": [1.0, 0.5, 0.7]}

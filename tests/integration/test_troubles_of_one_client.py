@@ -11,11 +11,11 @@ from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.checkpoints import Checkpoints
 from fedbridge.client import learning
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import parse_config
 from fedbridge.engine import local
 from fedbridge.errors import UserError
 from fedbridge.losses import DivergedError
+from fedbridge.methods.context import Lesson
+from fedbridge.methods.files import parse_config
 from fedbridge.report import write_page
 from fedbridge.runs import Run
 from fedbridge.saved import digests

@@ -10,9 +10,10 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fedbridge.config import Config, parse_config
 from fedbridge.experiment import Experiment
 from fedbridge.locks import LOCK
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.runs import Run
 
 STEPS = 6

@@ -7,12 +7,12 @@ import pytest
 import torch
 from rich.console import Console
 
-from fedbridge.config import parse_config
 from fedbridge.data import DATASETS, load_dataset
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.experiment import Experiment, plan, prepare, used_items
+from fedbridge.methods.files import parse_config
 from fedbridge.pace import LargePace, Pace, pace_of, pace_of_head, pace_of_large, seconds_of
 from fedbridge.runs import Run
 from tiny_transformers import save_vit

@@ -65,9 +65,9 @@ class Large(Section):
         return None
 
     @property
-    def absorbs(self) -> bool:
-        """Return whether the large side learns from what the small models say of ``U``."""
-        return False
+    def absorbs(self) -> float:
+        """Return the weight of what the large side learns from the small models' answers on U."""
+        return 0.0
 
 
 class TrainedLarge(Large):

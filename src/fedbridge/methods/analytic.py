@@ -4,14 +4,14 @@ from collections.abc import Callable
 from typing import Annotated, Literal, NamedTuple
 
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.spec import Head
 from pydantic import Field
 from torch import Tensor
 
 from fedbridge.config.section import Scale, Weight
 from fedbridge.evaluation import sharpened_loss
+from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
+from fedbridge.methods.spec import Head
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
 from fedbridge.models.head import Array, Sums, UnsolvableError, packed, unpacked
 from fedbridge.wire import State, Step

@@ -1,7 +1,8 @@
 """FedTA (Yu et al., CVPR 2025): tail anchors beside a frozen FM's features.
 
 Clients: features z of an item get the anchor t_s beside them whose key k_s has the largest cosine
-with z (equation 4): f = [z; t_s]. A classifier reads f. Its loss, for items of class y (equation 6), is
+with z (equation 4): f = [z; t_s]. A classifier reads f. Its loss, for items of class y (equation
+6), is
 
     cross entropy + contrast * -log softmax_c(cos(f, G_c) / 0.2)_y + attract * (1 - cos(z, k_s))
 
@@ -20,8 +21,8 @@ round of a task.
 Server: *best global prototype selection* (equations 9 and 10). All prototypes there are in a
 round, what clients sent and what was selected before, are compared by their cosines; two of one
 class count as equal, 1. Of a class's own, the one with the lowest mean is selected, and for good
-once that mean is below ``large.threshold``. As in the authors' public code, one that was selected is a candidate in
-later rounds; left out is that the code also settles all of them in the last round but one.
+once that mean is below ``large.threshold``. As in the authors' public code, one that was selected
+is a candidate in later rounds; left out is that the code also settles all of them in the last round but one.
 
 *Selective input knowledge fusion* (equation 8), with ``large.tuning = "pool"``. One client's
 prompts, drawn by lot, learn to give the features on U that those of the others give:
@@ -36,17 +37,17 @@ from functools import cached_property
 from typing import Literal
 
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.methods.spec import Head
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedbridge.config.models import PooledLarge, TrainedLarge
 from fedbridge.config.section import Positive, Scale, Weight
 from fedbridge.losses import cross_entropy
+from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.probe import Averaged, LinearProbe
+from fedbridge.methods.rounds import Noted, PublicPredictions
+from fedbridge.methods.spec import Head
 from fedbridge.models.foundation import picked
 from fedbridge.models.head import Sums
 from fedbridge.models.optimiser import Uncompiled

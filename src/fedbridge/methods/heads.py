@@ -4,9 +4,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-from fedbridge.methods.rounds import Noted, PublicPredictions
 from torch import Tensor, nn
 
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.models.head import Sums
 from fedbridge.models.tuning import Part
 from fedbridge.wire import State, Step, Upload

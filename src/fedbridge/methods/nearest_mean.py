@@ -2,10 +2,9 @@
 
 from typing import Literal
 
+from fedbridge.methods.analytic import Candidates, RidgeHead
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.spec import Head
-
-from fedbridge.methods.analytic import Candidates, RidgeHead
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
 from fedbridge.models.head import Array, Sums
 

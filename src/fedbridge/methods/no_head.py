@@ -4,13 +4,13 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.methods.spec import Head
 from torch import Tensor
 
 from fedbridge.config.models import Large
+from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
+from fedbridge.methods.rounds import Noted, PublicPredictions
+from fedbridge.methods.spec import Head
 from fedbridge.models.head import Sums
 from fedbridge.wire import State, Step, Upload
 

@@ -16,7 +16,8 @@ values of all layers (in the public code of the first) and are added up while a 
 too. Left out: the sum of magnitudes of A that the public code adds, and its falling rates.
 
 Server: a class's prototype p_k of client k counts the more, the nearer it is to what everybody's
-items are like: ``d_k = sum_j |p_k - f_j|`` with f_j the mean of client j's features of the class, and
+items are like: ``d_k = sum_j |p_k - f_j|`` with f_j the mean of client j's features of the class,
+and
 
     p = sum_k w_k p_k,   w = softmax(s / 0.2),   s_k = 1 / d_k, stretched to reach from 0 to 1
 
@@ -31,10 +32,6 @@ from typing import Literal
 
 import numpy as np
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.counting import ROUNDING
-from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.methods.spec import Head
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -42,7 +39,11 @@ from fedbridge.config import Settings
 from fedbridge.config.models import TrainedLarge
 from fedbridge.config.section import Positive, Weight
 from fedbridge.losses import cross_entropy
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.counting import ROUNDING
 from fedbridge.methods.probe import Averaged, ReceivedHead
+from fedbridge.methods.rounds import Noted, PublicPredictions
+from fedbridge.methods.spec import Head
 from fedbridge.models.tuning import Part
 from fedbridge.rng import rng_for
 from fedbridge.wire import State, Step, Upload

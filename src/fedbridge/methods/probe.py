@@ -10,16 +10,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.methods.spec import Head
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fedbridge.config.models import PooledLarge, TrainedLarge
 from fedbridge.files import file_name
 from fedbridge.losses import cross_entropy
+from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
+from fedbridge.methods.rounds import Noted, PublicPredictions
+from fedbridge.methods.spec import Head
 from fedbridge.models.head import Sums
 from fedbridge.models.states import read_state
 from fedbridge.models.tuning import Part, tunable

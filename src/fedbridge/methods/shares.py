@@ -11,7 +11,6 @@ from statistics import median
 from typing import NamedTuple
 
 from fedbridge.methods.rounds import Noted
-
 from fedbridge.wire import State
 
 

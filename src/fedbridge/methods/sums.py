@@ -7,9 +7,6 @@ from typing import Annotated
 
 import numpy as np
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.counting import MOST, ROUNDING, count_faults
-from fedbridge.methods.rounds import Noted, PublicPredictions
 from pydantic import Field
 from safetensors.torch import save_file
 from torch import Tensor
@@ -18,6 +15,9 @@ from fedbridge.config.models import Large
 from fedbridge.config.section import Weight
 from fedbridge.files import read_json
 from fedbridge.losses import mass_on, sureness
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.counting import MOST, ROUNDING, count_faults
+from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.shares import Load, Share, share_of
 from fedbridge.models.head import LOST, Array, Sums, UnsolvableError, packed, possible, unpacked
 from fedbridge.models.states import owned, read_state
@@ -38,9 +38,9 @@ class FromSums(Large):
     student); 0 switches it off."""
 
     @property
-    def absorbs(self) -> bool:
-        """Return whether the large side learns from what the small models say of ``U``."""
-        return self.absorb > 0.0
+    def absorbs(self) -> float:
+        """Return the weight of what the large side learns from the small models' answers on U."""
+        return self.absorb
 
 
 class SummedUp:

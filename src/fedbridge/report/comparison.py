@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
-from fedbridge.config import Config
+from fedbridge.methods.config import Config
 from fedbridge.report.folder import Run
 from fedbridge.report.reached import reached
 from fedbridge.report.wording import SIGNED, UNKNOWN, elided, metric, percent

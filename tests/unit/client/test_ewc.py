@@ -6,10 +6,9 @@ import pytest
 import torch
 from paper import NEW, OLD, OTHER, WEIGHTS, entropy, lesson, slope, stepped
 
-from fedbridge.client.ewc import consolidate, ewc, fisher, penalty
-from fedbridge.client.finetune import finetune
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import EWC, FineTune
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.ewc import EWC, consolidate, ewc, fisher, penalty
+from fedbridge.methods.finetune import FineTune, finetune
 from fedbridge.models.space import embed
 from fedbridge.wire import Step, encode
 from worlds import make_world, play, same_state, tiny_config
@@ -23,7 +22,7 @@ def options(**changes: Any) -> EWC:
     return EWC(**{**explicit, "classes": "seen", **changes})
 
 
-def held(made: Lesson, importance: np.ndarray, centre: np.ndarray) -> Lesson:
+def held(made: TrainContext, importance: np.ndarray, centre: np.ndarray) -> TrainContext:
     """Return the lesson with importances and a former model; the bias is of no importance."""
     former = {WEIGHT: torch.tensor(centre).float(), BIAS: torch.zeros(3)}
     notes = {

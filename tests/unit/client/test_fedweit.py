@@ -6,14 +6,13 @@ from typing import Any
 
 import pytest
 import torch
+from fedbridge.models.decomposed import matrices
 from paper import NEW, NOTHING, WEIGHTS, lesson
 from torch import Tensor
 
-from fedbridge.client.fedweit import Decomposed, body, fedweit, recall
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import FedWeITLearner
 from fedbridge.errors import UserError
-from fedbridge.models.decomposed import matrices
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.fedweit import Decomposed, FedWeITLearner, body, fedweit, recall
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, tiny_config
@@ -37,7 +36,7 @@ def parts(task: int = 1, attention: float = 0.5) -> State:
     }
 
 
-def in_parts(number: int = 1, **changes: Any) -> Lesson:
+def in_parts(number: int = 1, **changes: Any) -> TrainContext:
     """Return a lesson on one item whose model is made of the parts in its notes."""
     given = {"notes": parts(number), "shared": {f"{NAME}/other": OTHERS}, "client": "me"}
     made = lesson(decay=0.0, task=NEW, number=number, **{**given, **changes})

@@ -4,24 +4,24 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.client.lesson import Lesson, Share
 from fedbridge.errors import UserError
+from fedbridge.methods.context import ItemBatch, TrainContext
 from worlds import bare_commons, linear_model, tiny_config
 
 
-def share(n: int, previous: bool = True, start: int = 0) -> Share:
+def share(n: int, previous: bool = True, start: int = 0) -> ItemBatch:
     """Return items that all hold their own number."""
     numbers = torch.arange(start, start + n)
     table = numbers[:, None].float()
     earlier = table if previous else None
-    return Share(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
+    return ItemBatch(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
 
 
-def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> Lesson:
+def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> TrainContext:
     config = tiny_config(training={"epochs": epochs, "batch": batch, "rate": 0.25})
     commons = bare_commons(config, 3, torch.zeros(1, 1), torch.zeros(1, 1))
     nothing, ids = share(0), torch.arange(3)
-    return Lesson(
+    return TrainContext(
         model=linear_model([[1.0]] * 3),
         commons=commons,
         task=share(n),
@@ -35,7 +35,7 @@ def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> Lesson:
     )
 
 
-def numbers(found: Share) -> list[int]:
+def numbers(found: ItemBatch) -> list[int]:
     assert found.inputs[:, 0].tolist() == found.labels.tolist()
     assert found.guide[:, 0].tolist() == found.labels.tolist()
     return found.labels.tolist()

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from fedbridge.methods.context import SharedContext
 from torch import Tensor
 
+from fedbridge.methods.context import SharedContext
 from fedbridge.methods.probe import HEAD, Averaged, ReceivedHead
 from fedbridge.models.head import Sums
 from fedbridge.wire import Step, Upload

@@ -7,8 +7,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.registry import head_of
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -17,6 +15,8 @@ from torch import Tensor
 from fedbridge.errors import UserError
 from fedbridge.evaluation import sharpened_loss
 from fedbridge.methods.analytic import PERFECT, Place, RidgeHead, _climb
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.registry import head_of
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.wire import State
 from worlds import bare_commons, same_state, tiny_config

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.registry import head_of
-from fedbridge.methods.rounds import PublicPredictions
 from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.errors import UserError
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.registry import head_of
+from fedbridge.methods.rounds import PublicPredictions
 from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, one_hot, packed, unpacked
 from fedbridge.wire import State, Upload

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 import torch
 
-from fedbridge.config import Large, parse_config
+from fedbridge.config import Large
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.models.foundation import Items, load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.tuning import Tunable, lifted, require_tunable, tunable

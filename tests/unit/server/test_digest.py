@@ -4,12 +4,11 @@ import pytest
 import torch
 from rounds import axes, gathered, says
 
-from fedbridge.config import FedMD
 from fedbridge.losses import divergence
+from fedbridge.methods.digest import UNKNOWN, Course, batches, consensus, follow, known_to, plain
+from fedbridge.methods.fedmd import FedMD, agree
+from fedbridge.methods.rounds import PublicPredictions, Student
 from fedbridge.models.space import embed
-from fedbridge.server.digest import UNKNOWN, Course, batches, consensus, follow, known_to, plain
-from fedbridge.server.fedmd import agree
-from fedbridge.server.knowledge import Knowledge, Student
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 
@@ -61,7 +60,7 @@ def received(
     model = world.commons.small_model("mlp", name)
     said = embed(model, world.commons.public_inputs) if embedding is None else embedding
     assert isinstance(said, torch.Tensor)
-    return Student(name, "mlp", model.state_dict(), Knowledge(name, classes, said), ())
+    return Student(name, "mlp", model.state_dict(), PublicPredictions(name, classes, said), ())
 
 
 def gap(world: World, state: dict[str, torch.Tensor], course: Course) -> float:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from fedbridge.methods.rounds import Student
 from fedbridge.models.head import unpacked
 from fedbridge.models.space import embed
 from fedbridge.server.analytic import Analytic
-from fedbridge.server.knowledge import Student
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Step, Upload, encode
 from worlds import Direct, Played, World, make_world, play, same_state, tiny_config

@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedbridge.config import TARGET
 from fedbridge.errors import UserError
+from fedbridge.methods.generator import NOISE, Generator, Statistics
+from fedbridge.methods.registry import require_pictures
+from fedbridge.methods.target import TARGET, Synthesis
 from fedbridge.models.space import as_input
-from fedbridge.server.fusions import require_pictures
-from fedbridge.server.generator import NOISE, Generator, Statistics
-from fedbridge.server.target import Synthesis
 from fedbridge.wire import State, Step
 from worlds import World, make_world, play, tiny_config
 

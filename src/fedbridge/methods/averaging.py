@@ -3,23 +3,41 @@
 import torch
 from torch import Tensor
 
-from fedbridge.config import TARGET, FedAvg, FedProx
-from fedbridge.models.commons import Commons
-from fedbridge.server.knowledge import Student
-from fedbridge.server.round import Fused, Gathered, Spread
+from fedbridge.config import Settings
+from fedbridge.config.section import Options
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads, Student
 from fedbridge.wire import State
 
 
+class Averaging(Options):
+    """What is averaged with what."""
+
+    groups: bool = False
+    """Average within groups of equal architecture; otherwise all models must be of one."""
+
+
+def of_one_kind(options: Averaging, settings: Settings) -> str | None:
+    """Say that models of several architectures cannot be averaged, if they shall be."""
+    used = list(dict.fromkeys(settings.small.models[: settings.scenario.clients]))
+    if options.groups or len(used) == 1:
+        return None
+    return (
+        f"small.models: must be of one architecture where fusion.name is {options.name!r}, which "
+        f"averages weights (fusion.groups=true averages within each architecture), found "
+        f"{', '.join(used)}"
+    )
+
+
 def average(
-    round_: Gathered, commons: Commons, options: FedAvg | FedProx | TARGET, spread: Spread
-) -> Fused:
+    round_: RoundUploads, shared: SharedContext, options: Averaging, map_jobs: MapJobs
+) -> FusionResult:
     """Average all models of an architecture by their training items (FedAvg, AISTATS 2017).
 
     McMahan et al., algorithm 1: ``w = sum_k n_k / n * w_k`` over who took part; everybody of that
-    architecture goes on from it. FedProx (Li et al., MLSys 2020, algorithm 2) averages alike; its
-    proximal term is in the clients' steps.
+    architecture goes on from it.
     """
-    return Fused(for_everyone(group_means(round_.students), round_.models), [])
+    return FusionResult(for_everyone(group_means(round_.students), round_.models), [])
 
 
 def group_means(students: list[Student]) -> dict[str, State]:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from typing import Any
 
-from fedbridge.config.experiment import Config
+from fedbridge.config import Settings
 from fedbridge.config.own import title_of
 
 FREE = ("name", "track", "large.batch")
@@ -14,7 +14,7 @@ FILES = ("data.name", "data.public")
 """Own files may have moved; whether they are the same is seen by what is in them."""
 
 
-def binding(config: Config) -> dict[str, Any]:
+def binding(config: Settings) -> dict[str, Any]:
     """Return by key the settings that a run's numbers depend on, those that are unset left out."""
     tree = config.model_dump(mode="json", exclude_none=True)
     return {
@@ -24,7 +24,7 @@ def binding(config: Config) -> dict[str, Any]:
     }
 
 
-def changes(before: Config, now: Config) -> list[str]:
+def changes(before: Settings, now: Settings) -> list[str]:
     """Return in words each setting that binds a run and has another value now."""
     old, new = binding(before), binding(now)
     return [
@@ -34,7 +34,7 @@ def changes(before: Config, now: Config) -> list[str]:
     ]
 
 
-def changes_since_summary(summary: dict[str, Any], now: Config) -> list[str]:
+def changes_since_summary(summary: dict[str, Any], now: Settings) -> list[str]:
     """Return the same where all that is known of a run is what it told at its end."""
     own = {
         "seed": now.seed,
@@ -42,7 +42,7 @@ def changes_since_summary(summary: dict[str, Any], now: Config) -> list[str]:
         "large": now.large.model,
         "data": now.data.title,
     }
-    if now.large.head == "none":
+    if not now.large.embeds:
         own["large"] = "none"
     return [
         f"{key}: {summary[key]!r} when it was started, {value!r} now"
