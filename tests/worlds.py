@@ -93,10 +93,12 @@ TREE: Tree = {
 
 
 def tiny_config(**changes: Any) -> Config:
-    """Return small settings, all of them explicit; another learner or fusion replaces ours."""
+    """Return small settings, all of them explicit; another method replaces ours."""
     tree = dict(TREE)
     for key, value in changes.items():
         base = tree.get(key)
+        if key == "large" and value.get("head", "analytic") != "analytic":
+            base = {"scope": "federation", "projection": 0}
         merges = isinstance(base, dict) and value.get("name", base.get("name")) == base.get("name")
         tree[key] = {**base, **value} if merges else value
     return parse_config(tree, "test")

@@ -22,7 +22,8 @@ Server: *best global prototype selection* (equations 9 and 10). All prototypes t
 round, what clients sent and what was selected before, are compared by their cosines; two of one
 class count as equal, 1. Of a class's own, the one with the lowest mean is selected, and for good
 once that mean is below ``large.threshold``. As in the authors' public code, one that was selected
-is a candidate in later rounds; left out is that the code also settles all of them in the last round but one.
+is a candidate in later rounds; left out is that the code also settles all of them in the last
+round but one.
 
 *Selective input knowledge fusion* (equation 8), with ``large.tuning = "pool"``. One client's
 prompts, drawn by lot, learn to give the features on U that those of the others give:
