@@ -30,10 +30,10 @@ from safetensors.torch import save
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences
 from fedbridge.methods.files import parse_config
+from fedbridge.methods.shares import Load, share_of
 from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements
-from fedbridge.server.shares import Load, share_of
 from fedbridge.wire import (
     KINDS,
     Broadcast,

@@ -121,8 +121,8 @@ def check(
 @app.command("list")
 def list_entries(
     what: Annotated[
-        Literal["learners", "fusions", "models", "datasets"],
-        typer.Argument(help="learners, fusions, models or datasets."),
+        Literal["learners", "fusions", "heads", "models", "datasets"],
+        typer.Argument(help="learners, fusions, heads, models or datasets."),
     ],
 ) -> None:
     """List what a config can name."""

@@ -7,14 +7,14 @@ from fedbridge.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-What = Literal["learners", "fusions", "models", "datasets"]
+What = Literal["learners", "fusions", "heads", "models", "datasets"]
 Rows = list[tuple[str, ...]]
 
 
 def available(what: What) -> list[dict[str, str]]:
     """Return a row for everything that a config can name, with what it is.
 
-    Raises UserError if ``what`` is none of learners, fusions, models and datasets.
+    Raises UserError if ``what`` is none of learners, fusions, heads, models and datasets.
     """
     header, *lines = _rows(what)
     return [dict(zip(header, line, strict=True)) for line in lines]
@@ -39,6 +39,7 @@ def _rows(what: What) -> Rows:
     known = {
         "learners": _learners,
         "fusions": _fusions,
+        "heads": _heads,
         "models": _models,
         "datasets": _datasets,
     }
@@ -59,6 +60,13 @@ def _fusions() -> Rows:
 
     lines = [(name, _first_line(one.options)) for name, one in FUSIONS.items()]
     return [("name", "what it does"), *lines]
+
+
+def _heads() -> Rows:
+    from fedbridge.methods.registry import HEADS
+
+    lines = [(name, _first_line(one.options)) for name, one in HEADS.items()]
+    return [("name", "what it is"), *lines]
 
 
 def _models() -> Rows:

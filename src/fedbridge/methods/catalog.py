@@ -5,7 +5,7 @@ from typing import Any, Literal, get_args, get_origin
 
 from fedbridge.data import DATASETS
 from fedbridge.methods.config import Config
-from fedbridge.methods.registry import METHODS
+from fedbridge.methods.registry import KEYS, METHODS
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES
 
 
@@ -43,5 +43,5 @@ def _registered() -> dict[str, tuple[str, ...]]:
         "data.name": (*DATASETS, "hf:", "site"),
         "data.public": ("same", "none", *DATASETS),
         "large.model": (*FOUNDATION_MODELS, *own),
-        **{f"{part}.name": tuple(methods) for part, methods in METHODS.items()},
+        **{f"{part}.{KEYS[part]}": tuple(methods) for part, methods in METHODS.items()},
     }

@@ -62,7 +62,7 @@ TEMPERATURE = 0.2
 
 
 class FedTA(PooledLarge):
-    """Trained vectors beside the features, aligned by prototypes that the server selects.
+    """Trained vectors beside the features, aligned by prototypes of the server (FedTA).
 
     Vectors and a classifier for every task are the client's own.
     """

@@ -52,7 +52,7 @@ TEMPERATURE = 0.2
 
 
 class PILoRA(TrainedLarge):
-    """A prototype of each class that clients train, averaged by how near it is to the items."""
+    """A prototype of each class that clients train, weighed by where items lie (PILoRA)."""
 
     head: Literal["prototypes"] = "prototypes"
     tuning: Literal["none", "lora"] = "none"

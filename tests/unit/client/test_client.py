@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from fedbridge.methods.sums import SummedUp
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -16,7 +17,6 @@ from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import LEARNERS, Learner
 from fedbridge.models.head import Sums, packed, unpacked
 from fedbridge.models.space import embed
-from fedbridge.server.analytic import Analytic
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 
@@ -236,7 +236,7 @@ def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
 
 
 def everybodys(played: Played) -> Sums:
-    assert isinstance(played.server.large, Analytic)
+    assert isinstance(played.server.large, SummedUp)
     return played.server.large.sums
 
 
