@@ -53,12 +53,12 @@ class Expected:
     """``gram``, ``cross`` and ``counts``, each empty where nobody asks for it."""
     adapter: State
     """What clients train of the large side."""
-    extra: State
-    """What clients upload for the fusion besides."""
-    faults: Callable[[Upload], Iterator[str]]
-    """Yields what is wrong with its values by the fusion's own rules."""
     complete: bool
     """Whether sums are over all items of a task, see ``large.least``."""
+    extra: State = field(default_factory=dict)
+    """What clients upload for the fusion besides."""
+    faults: Callable[[Upload], Iterator[str]] = lambda upload: iter(())
+    """Yields what is wrong with its values by the fusion's own rules."""
     step: Step = BEFORE
     open: frozenset[str] = frozenset()
     """Clients that were asked in this step and whose upload was not taken in yet."""
