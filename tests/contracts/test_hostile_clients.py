@@ -48,8 +48,9 @@ def attempts(honest: Upload, old: Upload) -> dict[str, Upload]:
 
     adapter = {k: v * torch.nan for k, v in honest.adapter.items()}
     wider = {k: v[None] for k, v in honest.state.items()}
-    sums = {k: getattr(honest, k) for k in ("gram", "cross", "counts", "prototypes")}
-    large = {k: 1e30 * (v if len(v) else torch.ones(1)) for k, v in sums.items()}
+    sums = {k: getattr(honest, k) for k in ("gram", "cross", "counts")}
+    extra = {k: 1e30 * v for k, v in (honest.extra or {"more": torch.ones(1)}).items()}
+    large = {"extra": extra} | {k: 1e30 * (v if len(v) else torch.ones(1)) for k, v in sums.items()}
     of_none = replace(honest, gram=turned(honest.gram), cross=-3 * honest.cross - 1e-3)
     return {
         **({"sums of no items": of_none} if len(honest.cross) else {}),

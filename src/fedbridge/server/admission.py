@@ -49,14 +49,14 @@ class Expected:
     """``gram``, ``cross`` and ``counts``, each empty where nobody asks for it."""
     adapter: State
     """What clients train of the large side."""
-    extra: State
-    """What clients upload for the fusion besides."""
-    faults: Callable[[Upload], Iterator[str]]
-    """Yields what is wrong with its values by the fusion's own rules."""
-    of_head: Callable[[Upload, bool], Iterator[str]]
-    """Yields the same by the head's; True: sums must be of all items that are counted."""
     complete: bool
     """Whether sums are over all items of a task, see ``large.least``."""
+    extra: State = field(default_factory=dict)
+    """What clients upload for the fusion besides."""
+    faults: Callable[[Upload], Iterator[str]] = lambda upload: iter(())
+    """Yields what is wrong with its values by the fusion's own rules."""
+    of_head: Callable[[Upload, bool], Iterator[str]] = lambda upload, whole: iter(())
+    """Yields the same by the head's; True: sums must be of all items that are counted."""
     step: Step = BEFORE
     open: frozenset[str] = frozenset()
     """Clients that were asked in this step and whose upload was not taken in yet."""

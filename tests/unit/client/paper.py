@@ -42,7 +42,7 @@ def lesson(epochs: int = 1, decay: float = DECAY, **changes: object) -> TrainCon
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
     made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=NEW,
         memory=NOTHING,
         public=PUBLIC,

@@ -1,12 +1,11 @@
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from fedbridge.methods.sums import SummedUp
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -14,14 +13,22 @@ from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
 from fedbridge.methods.context import TrainContext
-from fedbridge.methods.registry import LEARNERS, Learner
+from fedbridge.methods.registry import LEARNERS
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, packed, unpacked
 from fedbridge.models.space import embed
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 
 Rows = NDArray[np.int64]
-LOOSE = {"classes": "teacher", "sureness": False, "mass": False, "surer": False}
+LOOSE = {
+    "ablation": {
+        "classes": "teacher",
+        "confidence": False,
+        "mass": False,
+        "only_if_more_confident": False,
+    }
+}
 """Everybody teaches everybody."""
 SOME_LEARNERS = pytest.mark.parametrize(
     "world_of",
@@ -194,7 +201,7 @@ def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     def take(lesson: TrainContext, options: object) -> None:
         taken.append(lesson)
 
-    monkeypatch.setitem(LEARNERS, "smcf", Learner(take, earlier=True))
+    monkeypatch.setitem(LEARNERS, "smcf", replace(LEARNERS["smcf"], learn=take))
     return taken
 
 

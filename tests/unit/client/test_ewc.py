@@ -97,14 +97,14 @@ def test_importances_decay_and_add_up():
 
 
 def test_a_task_that_is_known_for_certain_is_held_as_firmly_as_others():
-    world = lesson(task=NEW).commons.config
+    world = lesson(task=NEW).shared.config
     means = []
     for temperature in (4.0, 20.0):
         config = world.model_copy(
             update={"small": world.small.model_copy(update={"temperature": temperature})}
         )
         made = lesson(task=OLD)  # at 20 nearly all probability is on the label
-        made = dataclasses.replace(made, commons=dataclasses.replace(made.commons, config=config))
+        made = dataclasses.replace(made, shared=dataclasses.replace(made.shared, config=config))
         consolidate(made, options(normalise=True))
         parts = [note.flatten() for note in made.notes.values()]
         means.append(float(torch.cat(parts).mean()))
@@ -140,7 +140,7 @@ def test_the_fisher_leaves_the_model_and_its_statistics_as_they_were():
     model = world.client().model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     inputs = world.private().inputs_of(world.items("train")[:5])
-    made = lesson(model=model, commons=world.commons)
+    made = lesson(model=model, shared=world.commons)
     share = NEW[torch.zeros(5, dtype=torch.int64)]
     made = dataclasses.replace(made, task=dataclasses.replace(share, inputs=inputs))
 

@@ -24,7 +24,7 @@ def lesson(**changes: object) -> TrainContext:
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
     made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
         task=share([255, 0], labels=[2]),
         memory=share([0, 255], labels=[0]),
         public=share([255, 255], labels=[-1]),

@@ -11,7 +11,9 @@ import torch
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
 from fedbridge.methods.context import TrainContext
-from fedbridge.methods.registry import FUSIONS, LEARNERS, FusionResult, Learner
+from fedbridge.methods.registry import FUSIONS, LEARNERS
+from fedbridge.methods.rounds import FusionResult
+from fedbridge.methods.spec import Learner
 from fedbridge.server import warm
 from fedbridge.server.diverging import cold
 from fedbridge.server.warm import tried_warm_start
@@ -31,8 +33,8 @@ def loss_is_none(lesson: TrainContext, options: Any) -> None:
     optimiser = lesson.optimiser()
     for batch in lesson.batches():
         embedding = lesson.model(batch.inputs.float() / 255)
-        loss = lesson.supervised(embedding, batch.labels, lesson.seen)
-        lesson.descend(optimiser, loss * (torch.nan if lesson.steps.count == 2 else 1.0))
+        loss = lesson.classification_loss(embedding, batch.labels, lesson.seen)
+        lesson.optimizer_step(optimiser, loss * (torch.nan if lesson.steps.count == 2 else 1.0))
 
 
 def weights_are_none(lesson: TrainContext, options: Any) -> None:
@@ -191,7 +193,7 @@ def test_a_fusion_that_makes_a_model_of_no_use_leaves_the_clients_own(
         state["projector.weight"] = state["projector.weight"] * torch.nan
         return replace(fused, states=fused.states | {"client-1": state})
 
-    monkeypatch.setitem(FUSIONS, fusion, FUSIONS[fusion]._replace(fuse=broken))
+    monkeypatch.setitem(FUSIONS, fusion, replace(FUSIONS[fusion], fuse=broken))
     learner = {"name": "fedweit"} if fusion == "fedweit" else {"name": "finetune"}
     small = {"target": {"items": 16, "synthesis": 16, "steps": 2}}.get(fusion, {})
     world = make_world(tiny_config(fusion={"name": fusion, **small}, learner=learner))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from fedbridge.methods.context import TrainContext
-from fedbridge.methods.registry import LEARNERS, Learner
+from fedbridge.methods.registry import LEARNERS
 from fedbridge.models.head import Sums, one_hot, packed, unpacked
 from fedbridge.wire import Broadcast, Step, Upload
 from worlds import Played, World, make_world, play, tiny_config
@@ -116,7 +116,7 @@ def test_who_takes_part_in_last_rounds_only_starts_its_tasks_there():
 def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     """Collect the lessons that clients take; nothing is learnt in them."""
     taken: list[TrainContext] = []
-    take = Learner(lambda lesson, options: taken.append(lesson), earlier=True)
+    take = replace(LEARNERS["smcf"], learn=lambda lesson, options: taken.append(lesson))
     monkeypatch.setitem(LEARNERS, "smcf", take)
     return taken
 

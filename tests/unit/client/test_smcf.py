@@ -52,7 +52,7 @@ def lesson(**changes: object) -> TrainContext:
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
     made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=PRIVATE,
         memory=NOTHING,
         public=PUBLIC,
@@ -266,7 +266,7 @@ def test_learning_lowers_the_loss():
     training = {"epochs": 30, "rate": RATE, "weight_decay": 0.0, "batch": 4}
     made = lesson()
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
-    made = dataclasses.replace(made, commons=dataclasses.replace(made.commons, config=config))
+    made = dataclasses.replace(made, shared=dataclasses.replace(made.shared, config=config))
     before = loss(made, options())
 
     smcf(made, options())

@@ -45,16 +45,16 @@ def second_task(world: World, former: State, shared: State) -> TrainContext:
         generator=torch.Generator().manual_seed(0),
         start=former,
         former=former,
-        shared=shared,
+        received=shared,
     )
 
 
 def drift(lesson: TrainContext, weight: float) -> float:
     """Return how far the model moves from its former answers on the pictures."""
-    pictures, labels = lesson.shared["synthetic"], lesson.shared["synthetic_labels"].unique()
+    pictures, labels = lesson.received["synthetic"], lesson.received["synthetic_labels"].unique()
 
     def answers() -> torch.Tensor:
-        return lesson.commons.logits(embed(lesson.model, pictures), labels)
+        return lesson.shared.logits(embed(lesson.model, pictures), labels)
 
     before = answers()
     target(lesson, TargetLearner(weight=weight, batch=16))

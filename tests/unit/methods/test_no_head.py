@@ -17,9 +17,7 @@ def test_it_knows_nothing_and_keeps_nothing(tmp_path: Path):
     client.take({"head": torch.ones(1, 3)})
     assert not client.known.numel() and client.settled and not client.behind
     assert client.scores(torch.ones(2, 1)).tolist() == [[0.0] * 3] * 2
-    assert (
-        client.state() == {} and not client.trainable(*torch.zeros(2, 1), Step(1, 1))
-    )
+    assert client.state() == {} and not client.trainable(*torch.zeros(2, 1), Step(1, 1))
     server.absorb(Upload("a", 1, 1, {}, (0,), adapter={"head": torch.ones(1, 3)}))
     assert server.finish_round([]) == [] and server.adapter("a") == {} == server.trained
     server.save(tmp_path)

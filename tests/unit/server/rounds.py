@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 from fedbridge.methods.context import SharedContext
-from fedbridge.methods.registry import RoundUploads
-from fedbridge.methods.rounds import PublicPredictions, Student
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.wire import State, Step
 from worlds import bare_commons, tiny_config
 

@@ -155,7 +155,7 @@ def lesson_near(start: list[list[float]], mu: float) -> TrainContext:
     classes = {"seen": ids, "new": ids, "old": ids[:0], "taught": ids}
     began = {**linear_model(start).state_dict()}
     return TrainContext(
-        model, commons, **shares, **classes, generator=torch.Generator(), start=began
+        model, commons, **shares, **classes, generator=torch.Generator(), start=began, proximal=mu
     )
 
 
@@ -171,7 +171,7 @@ def test_the_proximal_gradient_is_that_of_half_the_squared_distance():
     free = before.clone().requires_grad_()
     (data_loss(free) + mu / 2 * (free - torch.tensor(start)).square().sum()).backward()
     optimiser = torch.optim.SGD(lesson.model.parameters(), lr=rate)
-    lesson.descend(optimiser, data_loss(weight))
+    lesson.optimizer_step(optimiser, data_loss(weight))
 
     assert free.grad is not None
     torch.testing.assert_close(weight.detach(), before - rate * free.grad)

@@ -8,8 +8,7 @@ from fedbridge.errors import UserError
 from fedbridge.losses import divergence
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.fedet import FedET, enlarge, opinions, through_large
-from fedbridge.methods.registry import RoundUploads
-from fedbridge.methods.rounds import PublicPredictions, Student
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.models.space import embed
 from worlds import make_world, tiny_config
 

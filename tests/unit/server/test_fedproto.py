@@ -6,7 +6,7 @@ from rounds import axes, gathered, student
 
 from fedbridge.errors import UserError
 from fedbridge.methods.fedproto import FedProto, share_prototypes
-from fedbridge.methods.registry import RoundUploads
+from fedbridge.methods.rounds import RoundUploads
 from fedbridge.models.space import embed
 from fedbridge.wire import Step
 from worlds import World, make_world, play, same_state, tiny_config
@@ -29,7 +29,7 @@ def shared(round_: RoundUploads) -> torch.Tensor:
 
 def round_of(*tables: torch.Tensor, **changes: Any) -> RoundUploads:
     names = ["a", "b", "c"][: len(tables)]
-    every = [student(n, {}, prototypes=t) for n, t in zip(names, tables, strict=True)]
+    every = [student(n, {}, extra={"prototypes": t}) for n, t in zip(names, tables, strict=True)]
     return gathered(every, **changes)
 
 

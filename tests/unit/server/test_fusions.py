@@ -2,11 +2,10 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from fedbridge.methods.alone import Alone
+from fedbridge.methods.alone import Alone, keep_own
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.obod import OBOD, DistillJob, distil, one_by_one
-from fedbridge.methods.registry import RoundUploads, keep_own
-from fedbridge.methods.rounds import PublicPredictions, Student
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.models.space import embed
 from fedbridge.rng import seed_for
 from fedbridge.wire import Step
@@ -36,8 +35,10 @@ def never(
 def loose(world: World) -> OBOD:
     """Return settings under which everybody teaches everybody."""
     assert isinstance(world.commons.config.fusion, OBOD)
-    gates = {"sureness": False, "mass": False, "surer": False}
-    return world.commons.config.fusion.model_copy(update=gates)
+    gates = {"confidence": False, "mass": False, "only_if_more_confident": False}
+    options = world.commons.config.fusion
+    ablation = options.ablation.model_copy(update=gates)
+    return options.model_copy(update={"ablation": ablation})
 
 
 def test_without_fusion_every_client_gets_back_what_it_uploaded(world: World):

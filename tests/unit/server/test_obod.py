@@ -7,16 +7,11 @@ import pytest
 import torch
 
 from fedbridge.losses import divergence
+from fedbridge.methods import obod
 from fedbridge.methods.context import SharedContext
-from fedbridge.methods.obod import (
-    OBOD,
-    DistillJob,
-    TeacherSignal,
-    choose_teachers,
-    distil,
-    teaching,
-    timetable,
-)
+from fedbridge.methods.digest import batches
+from fedbridge.methods.obod import OBOD, DistillJob, choose_teachers, signal
+from fedbridge.methods.obod_ablation import Ablation, TeacherSignal, timetable
 from fedbridge.methods.rounds import PublicPredictions, Student, TeachingRecord
 from fedbridge.models.space import as_input, embed
 from fedbridge.wire import State
@@ -24,12 +19,36 @@ from worlds import OBOD as EXPLICIT
 from worlds import World, bare_commons, make_world, same_state, tiny_config
 
 CLASSES = 4
-NO_GATES = {"sureness": False, "mass": False, "surer": False}
+NO_GATES = {"confidence": False, "mass": False, "only_if_more_confident": False}
 LN = math.log
 
 
+def arranged(changes: dict[str, object]) -> dict[str, object]:
+    """Return settings with those of an ablation where they belong."""
+    switched = {key: changes[key] for key in changes.keys() & Ablation.model_fields.keys()}
+    rest = {key: value for key, value in changes.items() if key not in switched}
+    return {**EXPLICIT, **rest, "ablation": {**EXPLICIT["ablation"], **switched}}
+
+
 def options(**changes: object) -> OBOD:
-    return OBOD(**{**EXPLICIT, **changes})
+    return OBOD(**arranged(changes))
+
+
+def job(student: Student, teachers: list[TeacherSignal], seed: int) -> DistillJob:
+    return DistillJob(student, teachers, seed, options())
+
+
+def distil(commons: SharedContext, todo: DistillJob) -> State:
+    """Distil under the settings of these commons."""
+    chosen = commons.config.fusion
+    assert isinstance(chosen, OBOD)
+    return obod.distil(commons, dataclasses.replace(todo, options=chosen))
+
+
+def teaching(
+    student: PublicPredictions, teacher: PublicPredictions, commons: SharedContext, chosen: OBOD
+) -> TeacherSignal | None:
+    return signal(student, teacher, commons, chosen.ablation)
 
 
 def three_items() -> SharedContext:
@@ -74,9 +93,9 @@ def test_the_whole_weight_by_hand():
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [
-        ("sureness", SURE),
+        ("confidence", SURE),
         ("mass", [0.95, 0, 0.9]),  # below one half it is dropped
-        ("surer", SURER),
+        ("only_if_more_confident", SURER),
         (None, [1, 1, 1]),
     ],
 )
@@ -198,8 +217,9 @@ def test_teachers_take_turns_or_have_all_their_passes_at_a_time(order: str, expe
     teachers = [
         TeacherSignal(name, torch.zeros(5, 2), torch.arange(2), torch.ones(5), 1.0) for name in "ab"
     ]
-    settings = options(order=order, epochs=2, batch=2)
-    steps = list(timetable(commons, teachers, settings, torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    courses = [batches(commons, 2, 2, generator) for _ in teachers]
+    steps = list(timetable(teachers, courses, order))
     # five items in batches of two, of which the single one is dropped: two steps a pass
     assert "".join(t.teacher for t, _ in steps) == expected
     for name in "ab":
@@ -245,7 +265,7 @@ def trained(school: World, name: str, places: range, steps: int = 60) -> State:
 
 
 def commons_with(school: World, **changes: object) -> SharedContext:
-    return school.with_config(scenario={"order": "same"}, fusion=changes).commons
+    return school.with_config(scenario={"order": "same"}, fusion=arranged(changes)).commons
 
 
 def knowledge(
@@ -269,7 +289,7 @@ def pupil(
     everyone = [
         teaching(student.knowledge, t, school.commons, options(**changes)) for t in teachers
     ]
-    return DistillJob(student, [t for t in everyone if t is not None], seed=3)
+    return job(student, [t for t in everyone if t is not None], 3)
 
 
 def right(school: World, state: State) -> float:
@@ -364,8 +384,8 @@ def lesson_of(school: World, weight: float = 1.0) -> TeacherSignal:
 def test_items_of_weight_zero_teach_nothing(school: World):
     wanted = {**FAST, "statistics": False, "epochs": 2}
     student = blank(school)
-    idle = distil(commons_with(school, **wanted), DistillJob(student, [lesson_of(school, 0.0)], 0))
-    busy = distil(commons_with(school, **wanted), DistillJob(student, [lesson_of(school, 1.0)], 0))
+    idle = distil(commons_with(school, **wanted), job(student, [lesson_of(school, 0.0)], 0))
+    busy = distil(commons_with(school, **wanted), job(student, [lesson_of(school, 1.0)], 0))
     assert same_state(idle, student.state)
     assert not same_state(busy, student.state)
 
@@ -374,7 +394,7 @@ def moved(school: World, master: State, **changes: object) -> float:
     """Return how far the sure student's embedding went, from 0 to 2, when taught otherwise."""
     student = blank(school, master)
     wanted = {**FAST, "epochs": 3, **changes}
-    state = distil(commons_with(school, **wanted), DistillJob(student, [lesson_of(school)], 0))
+    state = distil(commons_with(school, **wanted), job(student, [lesson_of(school)], 0))
     own = knowledge(school, "client-1", state, known_classes(school)).embedding
     return float((1 - (own * student.knowledge.embedding).sum(1)).mean())
 
@@ -388,7 +408,7 @@ def test_the_anchor_holds_a_student_where_it_is_sure(school: World, master: Stat
 def test_running_statistics_adapt_only_if_asked_for(statistics: bool, school: World):
     student = blank(school)
     commons = commons_with(school, **FAST, statistics=statistics)
-    found = distil(commons, DistillJob(student, [lesson_of(school)], 0))
+    found = distil(commons, job(student, [lesson_of(school)], 0))
     buffers = [key for key in found if "running" in key or "batches" in key]
     assert len(buffers) == 3
     for key in buffers:
@@ -406,12 +426,12 @@ def two_teachers(school: World) -> list[PublicPredictions]:
 
 def test_each_apart_then_the_mean_difference_is_added(school: World):
     student, wanted = blank(school), {**FAST, "form": "separate", "epochs": 2}
-    teachings = pupil(school, student, *two_teachers(school), **NO_GATES).teachings
+    teachings = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
     assert len(teachings) == 2
     commons = commons_with(school, **wanted)
-    alone = [distil(commons, DistillJob(student, [t], 3)) for t in teachings]
+    alone = [distil(commons, job(student, [t], 3)) for t in teachings]
 
-    both = distil(commons, DistillJob(student, teachings, 3))
+    both = distil(commons, job(student, teachings, 3))
 
     for key, start in student.state.items():
         if start.is_floating_point():
@@ -419,21 +439,21 @@ def test_each_apart_then_the_mean_difference_is_added(school: World):
             torch.testing.assert_close(both[key], mean)
         else:
             assert torch.equal(both[key], start)
-    swapped = distil(commons, DistillJob(student, teachings[::-1], 3))
+    swapped = distil(commons, job(student, teachings[::-1], 3))
     for key, value in both.items():
         torch.testing.assert_close(swapped[key], value)
 
 
 def test_one_by_one_the_later_teacher_starts_where_the_earlier_one_ended(school: World):
     student, commons = blank(school), commons_with(school, **FAST)
-    one, other = pupil(school, student, *two_teachers(school), **NO_GATES).teachings
+    one, other = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
 
     def gap(state: State, lesson: TeacherSignal) -> float:
         own = knowledge(school, "client-1", state, known_classes(school))
         pair = (school.commons.logits(k.embedding, lesson.common) for k in (lesson, own))
         return float(divergence(*pair).mean())
 
-    there, back = (distil(commons, DistillJob(student, t, 3)) for t in ([one, other], [other, one]))
+    there, back = (distil(commons, job(student, t, 3)) for t in ([one, other], [other, one]))
 
     # the last word counts most, and the first one was heard
     assert gap(there, other) < gap(back, other) < gap(student.state, other)
@@ -467,7 +487,7 @@ def test_averaged_teachers_count_by_their_weights(school: World):
     )
     wanted = {**FAST, "form": "averaged"}
     for teachings in ([one, other], [other, one]):
-        state = distil(commons_with(school, **wanted), DistillJob(blank(school), teachings, 0))
+        state = distil(commons_with(school, **wanted), job(blank(school), teachings, 0))
         own = knowledge(school, "client-1", state, known_classes(school)).embedding
         assert (school.commons.logits(own, ids).argmax(1) == 0).float().mean() > 0.9
 
@@ -480,7 +500,7 @@ def test_a_last_batch_of_one_public_item_is_no_trouble(form: str, school: World)
         public_features=school.commons.public_features[:17],
     )
     small = dataclasses.replace(school, commons=commons)
-    state = distil(commons, DistillJob(blank(small), [lesson_of(small)], 0))
+    state = distil(commons, job(blank(small), [lesson_of(small)], 0))
     assert all(value.isfinite().all() for value in state.values())
 
 
@@ -488,7 +508,7 @@ def test_the_record_of_who_taught_whom():
     student = Student("s", "mlp", {}, UNSURE, ())
     teachings = choose_teachers(student, FOUR[:2], three_items(), options())
     a, b = (1 - entropy(p, 1 - p) / LN(2) for p in (0.8, 0.99))
-    assert DistillJob(student, teachings, 0).taught() == [
+    assert job(student, teachings, 0).taught() == [
         TeachingRecord("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0), 1.0),
         TeachingRecord("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0), 1.0),
     ]

@@ -4,9 +4,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedbridge.methods.sums import SummedUp
 
 from fedbridge.methods.rounds import Student
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import unpacked
 from fedbridge.models.space import embed
 from fedbridge.server.server import Server

@@ -6,7 +6,7 @@ from torch import nn
 
 from fedbridge.errors import UserError
 from fedbridge.methods.generator import NOISE, Generator, Statistics
-from fedbridge.methods.registry import require_pictures
+from fedbridge.methods.pictures import require_pictures
 from fedbridge.methods.target import TARGET, Synthesis
 from fedbridge.models.space import as_input
 from fedbridge.wire import State, Step
@@ -114,7 +114,7 @@ def test_the_generators_loss_goes_down_and_its_pictures_are_of_the_wanted_classe
         pictures = as_input(made.batch(wanted, options(steps=steps)))
         with torch.no_grad():
             losses.append(made.loss(pictures, wanted, options(differ=0.0)).item())
-            teacher = made.commons.logits(made.teachers[0](pictures), made.classes)
+            teacher = made.shared.logits(made.teachers[0](pictures), made.classes)
         right.append((teacher.argmax(1) == wanted).float().mean().item())
     assert losses[1] < 0.5 * losses[0]
     assert right[1] > 0.95
