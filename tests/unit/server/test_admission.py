@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedbridge.config.models import Large
+from fedbridge.methods.sums import sum_faults
 from fedbridge.models.head import Sums, packed, possible
 from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
 from fedbridge.wire import State, Step, Upload
 from worlds import World, make_world, play, tiny_config
+
+SUMMED = partial(sum_faults, options=Large())
+"""What a head from sums looks at in an upload."""
 
 FIRST = Step(1, 1)
 Change = Callable[[Upload], Upload]
@@ -335,7 +341,7 @@ def test_the_sums_of_any_items_are_taken_in(
     z[rng.random(z.shape) < 0.3] = 0.0
     sums = packed(Sums.of(z, np.eye(3)[labels]))
     empty = {name: torch.empty(0) for name in ("gram", "cross", "counts")}
-    awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True)
+    awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True, of_head=SUMMED)
     upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, items=len(labels))
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {})) is None
 
@@ -376,7 +382,7 @@ def test_how_far_an_eigenvalue_may_be_below_zero(below: float):
 def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
     sums = packed(Sums.of(np.ones((9, 2), np.float32), np.eye(2)[[0] * 9]))
     upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5, own=3)
-    awaited = Expected({"a": {}}, 2, sums, {}, complete=True)
+    awaited = Expected({"a": {}}, 2, sums, {}, complete=True, of_head=SUMMED)
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 1})) is None
     said = refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 2}))
     assert said == "'a': counts: must add up to items, 5, found 9"
@@ -386,5 +392,6 @@ def test_sums_that_are_held_back_need_not_add_up():
     sums = packed(Sums.of(np.ones((4, 2), np.float32), np.eye(2)[[0, 0, 0, 0]]))
     upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5)
     for complete, taken in ((True, False), (False, True)):
-        awaited = Expected({"a": {}}, 2, sums, {}, complete).of_step(FIRST, ["a"], {})
+        awaited = Expected({"a": {}}, 2, sums, {}, complete, of_head=SUMMED)
+        awaited = awaited.of_step(FIRST, ["a"], {})
         assert (refusal(upload, awaited) is None) == taken
