@@ -23,7 +23,8 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from fedbridge.config import Config, parse_config
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.starting import engine_of

@@ -22,9 +22,10 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from fedbridge.config import Config, parse_config
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import federate, steps
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.models.space import as_input, stored
 from fedbridge.rng import seed_for
 from fedbridge.server.server import Server

@@ -27,13 +27,15 @@ import numpy as np
 import torch
 from safetensors.torch import save
 
-from fedbridge.config import parse_config
+from fedbridge.config.models import Large
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences
+from fedbridge.methods.files import parse_config
+from fedbridge.methods.shares import Load, share_of
+from fedbridge.methods.sums import sum_faults
 from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements
-from fedbridge.server.shares import Load, share_of
 from fedbridge.wire import (
     KINDS,
     Broadcast,
@@ -85,6 +87,7 @@ EXPECTED = Expected(
     {name: getattr(UPLOAD, name) for name in ("gram", "cross", "counts", "prototypes")},
     {},
     complete=True,
+    of_head=lambda upload, whole: sum_faults(upload, whole, Large()),
 ).of_step(Step(1, 1), ["a"], {})
 
 

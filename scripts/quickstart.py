@@ -9,9 +9,9 @@ import shutil
 import sys
 from pathlib import Path
 
-from fedbridge.config import load_config
 from fedbridge.data import DATASETS, load_dataset
 from fedbridge.errors import UserError
+from fedbridge.methods.files import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
 OUT = Path("runs/quickstart")

@@ -1,4 +1,4 @@
-"""Write docs/reference/cli.md and config.md from the code: commands, settings and their defaults.
+"""Write from the code docs/reference and what the Tab key offers: commands, settings, defaults.
 
 python scripts/reference.py
 """
@@ -6,17 +6,19 @@ python scripts/reference.py
 import inspect
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
 
 import typer.main
 
 from fedbridge.cli import app
-from fedbridge.config import Config
-from fedbridge.config.files import OPTIONS
+from fedbridge.config.models import Large
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.methods.catalog import every_setting
+from fedbridge.methods.config import Config
+from fedbridge.methods.registry import KEYS, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "<!-- written by scripts/reference.py: make reference -->"
@@ -70,7 +72,7 @@ The settings of `site.toml`, which never leaves its site, see [your data](../you
 
 
 def main() -> None:
-    """Write both pages."""
+    """Write all of them."""
     for name, text in pages().items():
         path = ROOT / name
         draft = path.with_name(f"{path.name}.partial")
@@ -86,6 +88,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/cli.md": "\n".join(cli),
         "docs/reference/config.md": "\n".join(config),
+        "src/fedbridge/settings.json": json.dumps(every_setting(), indent=1) + "\n",
     }
 
 
@@ -139,17 +142,27 @@ def _settings() -> Iterator[str]:
     yield from _section("The experiment", "", Config)
     for key, field in Config.model_fields.items():
         section: Any = field.annotation
-        variants = [(name, options) for (part, name), options in OPTIONS.items() if part == key]
+        variants = [(name, method.options) for name, method in METHODS.get(key, {}).items()]
         if variants:
-            default = field.get_default().name
-            yield f"## {key}\n\n`{key}.name` chooses one of these; `{default}` by default.\n"
+            default = getattr(field.get_default(), KEYS[key])
+            yield f"## {key}\n\n`{key}.{KEYS[key]}` chooses one of these; `{default}` by default.\n"
+            shared = Large.model_fields if key == "large" else {}
+            if shared:
+                yield from _section(f"{key}: every head", key, Large, level=3, left_out=[KEYS[key]])
             for name, options in variants:
-                yield from _section(f"{key}: {name}", key, options, level=3)
+                left_out = shared.keys() - {KEYS[key]}
+                yield from _section(f"{key}: {name}", key, options, level=3, left_out=left_out)
+                yield from _inner(key, options, level=4)
         elif isinstance(section, type) and issubclass(section, Section):
             yield from _section(key, key, section)
-            for inner, own in section.model_fields.items():
-                if isinstance(own.annotation, type) and issubclass(own.annotation, Section):
-                    yield from _section(f"{key}.{inner}", f"{key}.{inner}", own.annotation, level=3)
+            yield from _inner(key, section, level=3)
+
+
+def _inner(key: str, section: type[Section], level: int) -> Iterator[str]:
+    """Yield the sections within a section."""
+    for name, own in section.model_fields.items():
+        if isinstance(own.annotation, type) and issubclass(own.annotation, Section):
+            yield from _section(f"{key}.{name}", f"{key}.{name}", own.annotation, level=level)
 
 
 def _site_settings() -> Iterator[str]:
@@ -158,14 +171,20 @@ def _site_settings() -> Iterator[str]:
         yield from _section(f"data.kind: {kind}", "data", section, level=3)
 
 
-def _section(title: str, prefix: str, section: type[Section], level: int = 2) -> Iterator[str]:
+def _section(
+    title: str,
+    prefix: str,
+    section: type[Section],
+    level: int = 2,
+    left_out: Collection[str] = (),
+) -> Iterator[str]:
     """Yield a heading, what the section is, and the table of its settings."""
     schema = section.model_json_schema()
     yield f"{'#' * level} {title}\n\n{_plain(section.__doc__)}\n"
     rows = [
         _setting(f"{prefix}.{key}" if prefix else key, value, key in schema.get("required", ()))
         for key, value in schema["properties"].items()
-        if not _is_section(value)
+        if not _is_section(value) and key not in left_out
     ]
     if rows:
         yield _table(("setting", "values", "default", "what it is"), rows)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-from fedbridge.config import parse_config
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.runs import Run
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedbridge.config import Large
 from fedbridge.data.reading import Reading
 from fedbridge.data.tokens import LENGTH
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.head import Lift
 from fedbridge.predictor import LargeSide, Predictor, foundation
+from fedbridge.predictor.large import FoundationSettings
 
 CLASSES = ("ant", "bee", "cat")
 SIDE = 16
@@ -31,7 +31,7 @@ def classifier(model: str = "mlp", shape: tuple[int, ...] = (1, SIDE, SIDE)) -> 
 
 
 def large_side() -> LargeSide:
-    settings = Large(model="patches", size=SIDE, batch=4)
+    settings = FoundationSettings(model="patches", size=SIDE, batch=4)
     fm = foundation("patches", SIDE, torch.device("cpu"), "float32")
     head = torch.randn(fm.dimension, len(CLASSES), generator=torch.Generator().manual_seed(2))
     zeros, ones = np.zeros(fm.dimension, np.float32), np.ones(fm.dimension, np.float32)

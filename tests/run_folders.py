@@ -3,7 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from fedbridge.config import Config, parse_config
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.runs import Run
 

@@ -10,7 +10,9 @@ import numpy as np
 import tomli_w
 from PIL import Image
 
-from fedbridge.config import Config, SiteConfig, dump_config, load_site, parse_config
+from fedbridge.config import SiteConfig, load_site
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config, parse_config
 
 CLASSES = ("cat", "dog", "eel", "fox")
 

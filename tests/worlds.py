@@ -12,11 +12,13 @@ from torch import Tensor, nn
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
-from fedbridge.config import Config, parse_config
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.engine.loop import federate, steps
-from fedbridge.models.commons import Commons
+from fedbridge.methods.config import Config
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.files import parse_config
+from fedbridge.methods.registry import sharpness_of
 from fedbridge.models.head import Lift
 from fedbridge.models.space import SmallModel, anchors, stored
 from fedbridge.server.server import Server
@@ -46,19 +48,21 @@ OBOD: Tree = {
     "rounds": "every",
     "others": True,
     "snapshots": 2,
-    "order": "best-last",
-    "form": "one-by-one",
-    "compare": "classes",
-    "classes": "shared",
-    "sureness": True,
-    "mass": True,
-    "surer": True,
     "accept": False,
-    "statistics": True,
     "anchor": 1.0,
     "epochs": 1,
     "batch": 16,
     "rate": 0.0005,
+    "ablation": {
+        "order": "best-last",
+        "form": "one-by-one",
+        "compare": "classes",
+        "classes": "shared",
+        "confidence": True,
+        "mass": True,
+        "only_if_more_confident": True,
+        "statistics": True,
+    },
 }
 TREE: Tree = {
     "seed": 0,
@@ -89,10 +93,12 @@ TREE: Tree = {
 
 
 def tiny_config(**changes: Any) -> Config:
-    """Return small settings, all of them explicit; another learner or fusion replaces ours."""
+    """Return small settings, all of them explicit; another method replaces ours."""
     tree = dict(TREE)
     for key, value in changes.items():
         base = tree.get(key)
+        if key == "large" and value.get("head", "analytic") != "analytic":
+            base = {"scope": "federation", "projection": 0}
         merges = isinstance(base, dict) and value.get("name", base.get("name")) == base.get("name")
         tree[key] = {**base, **value} if merges else value
     return parse_config(tree, "test")
@@ -141,7 +147,7 @@ class World:
 
     dataset: Dataset
     streams: Streams
-    commons: Commons
+    commons: SharedContext
 
     @property
     def models(self) -> dict[str, str]:
@@ -174,7 +180,7 @@ class World:
         slots, rounds = self.commons.config.scenario.slots, self.commons.config.training.rounds
         return not 1 <= step.task <= slots or stream.takes_part(*step, rounds)
 
-    def spread(self, function: Callable[[Commons, Any], Any], jobs: list[Any]) -> list[Any]:
+    def spread(self, function: Callable[[SharedContext, Any], Any], jobs: list[Any]) -> list[Any]:
         return [function(self.commons, job) for job in jobs]
 
     def items(self, part: str, k: int = 0) -> NDArray[np.int64]:
@@ -183,7 +189,9 @@ class World:
 
     def with_config(self, **changes: Any) -> "World":
         """Return the same data under other settings of training, learner, fusion or large."""
-        return replace(self, commons=replace(self.commons, config=tiny_config(**changes)))
+        config = tiny_config(**changes)
+        commons = replace(self.commons, config=config, sharpness=sharpness_of(config))
+        return replace(self, commons=commons)
 
 
 def make_world(config: Config | None = None, dataset: Dataset | None = None) -> World:
@@ -192,8 +200,9 @@ def make_world(config: Config | None = None, dataset: Dataset | None = None) -> 
     streams = build_scenario(dataset, config.scenario, config.seed)
     public = brightness(dataset.inputs[streams.public])
     lift = Lift.fit(public, config.large.projection, config.seed)
-    commons = Commons(
+    commons = SharedContext(
         config=config,
+        sharpness=sharpness_of(config),
         classes=dataset.classes,
         input_shape=tuple(dataset.inputs.shape[1:]),
         anchors=anchors(dataset.classes, config.small.dimension, config.seed),
@@ -280,12 +289,13 @@ def linear_model(weights: list[list[float]]) -> SmallModel:
     return model
 
 
-def bare_commons(config: Config, classes: int, public: Tensor, features: Tensor) -> Commons:
+def bare_commons(config: Config, classes: int, public: Tensor, features: Tensor) -> SharedContext:
     """Return commons in which anchor c is the c-th axis: logits are ``tau`` times an embedding."""
     table = features.numpy().astype(np.float32)
     ones = np.ones(table.shape[1], np.float32)
-    return Commons(
+    return SharedContext(
         config=config,
+        sharpness=sharpness_of(config),
         classes=tuple(f"class-{c}" for c in range(classes)),
         input_shape=tuple(public.shape[1:]),
         anchors=torch.eye(classes),

@@ -4,10 +4,10 @@ from functools import cache
 
 import numpy as np
 
-from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences, hello
+from fedbridge.methods.config import Config
 from fedbridge.models.foundation import foundation_of
 from fedbridge.setup import commons_of, plan
 from fedbridge.wire import Hello, decode
@@ -30,7 +30,7 @@ def agreement(config: Config) -> tuple[Hello, tuple[str, ...]]:
 
 def foundation_fingerprint(config: Config) -> str:
     """Return the sha256 of the FM that is installed here; empty where the config wants none."""
-    return "" if config.large.head == "none" else foundation_of(config).fingerprint
+    return foundation_of(config).fingerprint if config.large.embeds else ""
 
 
 def doubts(config: Config, theirs: bytes) -> list[str]:

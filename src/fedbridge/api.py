@@ -5,13 +5,14 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbridge.config import Config, merged, parse_config, read_tree
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.files import file_name, read_json
 from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
 from fedbridge.inspection import Inspection, inspect_config, inspect_file
 from fedbridge.live import told
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import merged, parse_config, read_tree
 from fedbridge.metrics import AccuracyRow
 from fedbridge.predictor import KIND as PREDICTOR
 from fedbridge.predictor import Predictor, load_predictor

@@ -72,7 +72,7 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Run an experiment from a config file."""
-    from fedbridge.config import load_config
+    from fedbridge.methods.files import load_config
     from fedbridge.starting import starting
 
     chosen = [f"engine.kind={engine}"] if engine else []
@@ -109,9 +109,9 @@ def check(
     """
     from rich.console import Console
 
-    from fedbridge.config import load_config
     from fedbridge.estimate import estimate
     from fedbridge.live import patient, saying
+    from fedbridge.methods.files import load_config
 
     with patient(saying(Console(stderr=True))):
         found = estimate(load_config(config, overrides), download)
@@ -121,8 +121,8 @@ def check(
 @app.command("list")
 def list_entries(
     what: Annotated[
-        Literal["learners", "fusions", "models", "datasets"],
-        typer.Argument(help="learners, fusions, models or datasets."),
+        Literal["learners", "fusions", "heads", "models", "datasets"],
+        typer.Argument(help="learners, fusions, heads, models or datasets."),
     ],
 ) -> None:
     """List what a config can name."""

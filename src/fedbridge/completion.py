@@ -1,16 +1,19 @@
 """What the Tab key offers on the command line: runs, configs, settings and their values."""
 
+import json
 import os
 import shlex
 from collections.abc import Iterator, MutableMapping
 from itertools import islice
 from pathlib import Path
-from typing import Any, Literal, get_args, get_origin
 
 VARIABLE = "_FEDBRIDGE_COMPLETE"
 """Environment variable by which a shell asks for completions."""
 KEY = "_FEDBRIDGE_COMPLETE_KEY"
 """Environment variable that holds the setting whose value is asked for."""
+SETTINGS = Path(__file__).with_name("settings.json")
+"""What ``make reference`` has written of all settings: to read the code takes a second, and Tab
+must answer at once."""
 DEPTH = 3
 MOST = 5000  # entries of folders that are looked at; Tab must answer at once
 
@@ -44,14 +47,8 @@ def overrides(incomplete: str) -> list[tuple[str, str]]:
 
 def settings() -> dict[str, tuple[tuple[str, ...], str]]:
     """Return every setting by its key, with the values that can be named and what it is."""
-    from fedbridge.config import Config
-    from fedbridge.config.files import OPTIONS
-
-    found = dict(_settings("", Config))
-    for (part, _), options in OPTIONS.items():
-        for key, setting in _settings(f"{part}.", options):
-            found.setdefault(key, setting)
-    return found | {key: (names, found[key][1]) for key, names in _registered().items()}
+    stored = json.loads(SETTINGS.read_text(encoding="utf-8"))
+    return {key: (tuple(values), text) for key, (values, text) in stored.items()}
 
 
 def join_settings(environ: MutableMapping[str, str]) -> None:
@@ -105,37 +102,3 @@ def _files(folder: Path, depth: int) -> Iterator[Path]:
 
 def _beginning(incomplete: str, paths: list[Path]) -> list[str]:
     return [str(path) for path in paths if str(path).startswith(incomplete.removeprefix("./"))]
-
-
-def _settings(prefix: str, section: Any) -> Iterator[tuple[str, tuple[tuple[str, ...], str]]]:
-    for name, field in section.model_fields.items():
-        if hasattr(field.annotation, "model_fields"):
-            yield from _settings(f"{prefix}{name}.", field.annotation)
-        elif field.discriminator is None:
-            text = " ".join((field.description or "").replace("``", "").split())
-            yield f"{prefix}{name}", (_choices(field.annotation), text.partition(";")[0])
-
-
-def _choices(annotation: Any) -> tuple[str, ...]:
-    """Return the words of a Literal, also of one among others; nothing for numbers and texts."""
-    if annotation is bool:
-        return ("true", "false")
-    if get_origin(annotation) is Literal:
-        return tuple(str(value) for value in get_args(annotation))
-    return tuple(word for one in get_args(annotation) for word in _choices(one))
-
-
-def _registered() -> dict[str, tuple[str, ...]]:
-    from fedbridge.config.files import OPTIONS
-    from fedbridge.data import DATASETS
-    from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES
-
-    named = {part: tuple(n for p, n in OPTIONS if p == part) for part in ("learner", "fusion")}
-    own = tuple(f"{source}:" for source in FOUNDATION_SOURCES)
-    return {
-        "data.name": (*DATASETS, "hf:", "site"),
-        "data.public": ("same", "none", *DATASETS),
-        "large.model": (*FOUNDATION_MODELS, *own),
-        "learner.name": named["learner"],
-        "fusion.name": named["fusion"],
-    }

@@ -12,7 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.config import SITE, TARGET, Config, Data, FedProto, kind_of
+from fedbridge.config import SITE, Data, Settings, kind_of
+from fedbridge.config.models import TrainedLarge
 from fedbridge.data import DATASETS, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import tasks_of
@@ -21,8 +22,12 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.models.commons import Commons
-from fedbridge.models.decomposed import as_uploaded, matrices
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.fedproto import FedProto
+from fedbridge.methods.fedweit import BASE, matrices
+from fedbridge.methods.pictures import require_pictures
+from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of
+from fedbridge.methods.target import TARGET
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import embed_dataset, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
@@ -30,8 +35,6 @@ from fedbridge.models.trial import check_models
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
 from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
-from fedbridge.server.fusions import FUSIONS, require_pictures
-from fedbridge.server.large import LARGE_SIDES
 from fedbridge.setup import commons_of, plan, used_items, workers_of
 from fedbridge.tasks import tasks_in_words
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
@@ -88,7 +91,7 @@ class Estimate:
         return table
 
 
-def estimate(config: Config, download: bool = False) -> Estimate:
+def estimate(config: Settings, download: bool = False) -> Estimate:
     """Validate everything that a run needs and say what it will cost.
 
     Raises UserError for whatever the run would refuse, and if the data set is not cached yet,
@@ -103,7 +106,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     device_of(config.engine.device)  # refused before anything is loaded
     large = config.large
     fm = None
-    if large.head != "none":
+    if large.embeds:
         log.info("loading the foundation model %s", large.model)
         fm = foundation_of(config)
     if not download:
@@ -114,7 +117,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     public = public_set(config.data, dataset, streams, config.seed)
     same = public.dataset is dataset
     used = used_items(streams, same)
-    frozen = np.intersect1d(used, streams.public) if large.tuning != "none" else used
+    frozen = np.intersect1d(used, streams.public) if large.tuned else used
     tried = [_try_encoding(config, fm, dataset, frozen)]
     if not same:
         tried.append(_try_encoding(config, fm, public.dataset, public.rows))
@@ -142,7 +145,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
     )
 
 
-def _require_cached(config: Config) -> None:
+def _require_cached(config: Settings) -> None:
     """Raise UserError if preparing a data set would download something."""
     wanted = {"data.name": config.data}
     if config.data.public not in ("same", "none") and not kind_of(config.data.public):
@@ -159,7 +162,7 @@ def _require_cached(config: Config) -> None:
 
 
 def _try_encoding(
-    config: Config, fm: FoundationModel | None, dataset: Dataset, used: NDArray[np.int64]
+    config: Settings, fm: FoundationModel | None, dataset: Dataset, used: NDArray[np.int64]
 ) -> tuple[int, float]:
     """Encode, and keep, one batch of the items that are not encoded.
 
@@ -182,21 +185,23 @@ def _try_encoding(
     return len(missing), seconds_of(lambda: encoded(sample), 1) / len(sample)
 
 
-def _stand_in(config: Config, dataset: Dataset, public: PublicSet, dimension: int) -> Commons:
+def _stand_in(
+    config: Settings, dataset: Dataset, public: PublicSet, dimension: int
+) -> SharedContext:
     """Return commons that are real but for the FM's embeddings of U, which are random."""
     rng = rng_for(config.seed, "estimate")
     embeddings = rng.standard_normal((len(public.rows), dimension)).astype(np.float32)
     return commons_of(config, dataset, public, embeddings)
 
 
-def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
+def _traffic(commons: SharedContext, streams: Streams) -> tuple[int, int]:
     """Return all bytes up and down, from messages of the right shapes.
 
     Messages differ by a few characters from others with the same model at the same place.
     """
     config, totals = commons.config, [0, 0]
-    side = LARGE_SIDES[config.large.head](commons, tuple(c.name for c in streams.clients))
-    begins = config.starts_warm or FUSIONS[config.fusion.name].common_start
+    side = head_of(config).server(commons, tuple(c.name for c in streams.clients), config.large)
+    begins = config.starts_warm or fusion_of(config).shared_init
     fused: set[str] = {c.name for c in streams.clients} if begins else set()
     shared: State = {}
     lengths: dict[tuple[object, ...], tuple[int, int]] = {}
@@ -213,7 +218,7 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
             kind = model, starts, sent, bool(adapter), len(upload.seen), *shared
             if kind not in lengths:
                 small = commons.small_model(model, client.name)
-                up = replace(upload, state=as_uploaded(config, small))
+                up = replace(upload, state=exchange_of(config).uploaded(small))
                 down = Broadcast(*step, small.state_dict() if sent else {}, adapter, shared)
                 lengths[kind] = len(encode(up)), len(encode(down))
             totals = [total + size for total, size in zip(totals, lengths[kind], strict=True)]
@@ -225,13 +230,15 @@ def _traffic(commons: Commons, streams: Streams) -> tuple[int, int]:
     return totals[0], totals[1]
 
 
-def _shared(commons: Commons, step: Step, present: Sequence[tuple[str, ClientStream]]) -> State:
+def _shared(
+    commons: SharedContext, step: Step, present: Sequence[tuple[str, ClientStream]]
+) -> State:
     """Return arrays of the shapes of what the fusion sends to everybody after a step."""
     config, fusion = commons.config, commons.config.fusion
     if isinstance(fusion, FedProto):
         return {"prototypes": torch.zeros(len(commons.classes), config.small.dimension)}
     last = step.round == config.training.rounds
-    if config.decomposes and last:
+    if exchange_of(config) is BASE and last:
         smalls = {client.name: commons.small_model(model, model) for model, client in present}
         return {
             f"{name}/{client}": small.get_parameter(name).detach()
@@ -244,29 +251,28 @@ def _shared(commons: Commons, step: Step, present: Sequence[tuple[str, ClientStr
     return {}
 
 
-def _starts(config: Config, client: ClientStream, step: Step) -> bool:
+def _starts(config: Settings, client: ClientStream, step: Step) -> bool:
     """Say whether a step is the first one of a task in which a client takes part."""
     rounds = config.training.rounds
     return step.round == 1 or not client.takes_part(step.task, step.round - 1, rounds)
 
 
 def _upload(
-    commons: Commons, client: ClientStream, step: Step, starts: bool, trained: State
+    commons: SharedContext, client: ClientStream, step: Step, starts: bool, trained: State
 ) -> Upload:
     """Return an upload of the right shapes but for the small model's state."""
     number = client.own_task(step.task)
     size, classes = commons.lift.dimension, len(commons.classes)
-    large, fusion = commons.config.large, commons.config.fusion
+    large = commons.config.large
     items = len(client.tasks[number - 1].own)
     upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items, own=number)
-    if isinstance(fusion, FedProto):
-        table = torch.zeros(classes, commons.config.small.dimension + 1)
-        upload = replace(upload, prototypes=table)
-    if large.by_gradient:
+    extra = {name: torch.zeros(array.shape) for name, array in declared(commons).items()}
+    upload = replace(upload, extra=extra)
+    if isinstance(large, TrainedLarge):
         return replace(upload, adapter=trained)
-    if not starts or not large.from_sums or large.scope == "client":
+    if not starts or not head_of(commons.config).sums or large.scope == "client":
         return upload
-    gram = size * (size + 1) // 2 if large.head == "analytic" else 0
+    gram = size * (size + 1) // 2 if "gram" in head_of(commons.config).sums else 0
     return replace(
         upload,
         gram=torch.zeros(gram),
@@ -275,7 +281,7 @@ def _upload(
     )
 
 
-def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -> float:
+def _memory(commons: SharedContext, dataset: Dataset, streams: Streams, mapped: int) -> float:
     """Return bytes: what this process came to need, in each process, and what it did not try.
 
     That is, everywhere the ``mapped`` embeddings and, for each client, what is known of its
@@ -290,7 +296,7 @@ def _memory(commons: Commons, dataset: Dataset, streams: Streams, mapped: int) -
     width = size + commons.config.small.dimension + classes
     longest = [max(len(task.train) for task in client.tasks) for client in streams.clients]
     known = sum(4 * width * (count + len(commons.public_inputs)) for count in longest)
-    gram = 8 * size**2 * commons.config.large.from_sums
+    gram = 8 * size**2 * bool(head_of(commons.config).sums)
     known += 2 * len(longest) * gram
     server = 2 * gram + (0 if workers else dataset.inputs.nbytes)
     summing = max(1, workers) * (4 * gram + 16 * size * max(longest))

@@ -7,8 +7,6 @@ import scipy.optimize
 import torch
 from torch import Tensor
 
-from fedbridge.config import Config
-
 
 @dataclass(frozen=True)
 class Mixture:
@@ -20,11 +18,6 @@ class Mixture:
     def __call__(self, small: Tensor, large: Tensor) -> Tensor:
         """Combine logits of the small model and scores of the large side, ``(n, C)`` each."""
         return self.small * small.double() + self.large * large.double()
-
-
-def sharpness_of(config: Config) -> float:
-    """Return the factor on the large side's scores that makes them logits."""
-    return float(getattr(config.learner, "sharpness", Mixture.large))
 
 
 def fit_mixture(small: Tensor, large: Tensor, labels: Tensor) -> Mixture:

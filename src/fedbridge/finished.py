@@ -9,21 +9,22 @@ from typing import Any
 import numpy as np
 
 from fedbridge.checkpoints import taking_up
-from fedbridge.client import LEARNERS
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
-from fedbridge.client.head import Sent, Solved
-from fedbridge.config import SITE, Config, load_config, load_site, title_of
+from fedbridge.config import SITE, Settings, load_site, title_of
 from fedbridge.data.reading import SAMPLE, Reading
 from fedbridge.data.store import Texts
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.evaluation import sharpness_of
 from fedbridge.files import file_name, read_json
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
+from fedbridge.methods.registry import head_of, learner_of, sharpness_of
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.device import precision_of
 from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
+from fedbridge.predictor.large import FoundationSettings
 from fedbridge.runs import CLIENTS, CONFIG, Run, environment, read_accuracy
 from fedbridge.saved import kind_of
 from fedbridge.server.server import Server
@@ -119,15 +120,15 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
 
 def _require_one_model(config: Config, folder: Path) -> None:
     way = config.learner.name
-    if LEARNERS[way].recall:
+    if learner_of(config).task_model:
         raise UserError(
             f"{folder}: learner.name: must be one whose one model answers for all tasks, found "
             f"{way!r}, which has a model for every task"
         )
-    if config.large.head == "tail-anchors":
+    if not head_of(config).linear:
         raise UserError(
-            f"{folder}: large.head: must be one that answers for all tasks to be predicted with, "
-            "found 'tail-anchors', which have a classifier for every task"
+            f"{folder}: large.head: must be one whose one matrix answers for all tasks to be "
+            f"predicted with, found {config.large.head!r}, which has more than that"
         )
 
 
@@ -155,7 +156,7 @@ def _predictor(
     return predictor_of(learner, model, reading, about)
 
 
-def _without_folders(config: Config) -> dict[str, Any]:
+def _without_folders(config: Settings) -> dict[str, Any]:
     """Return settings as they may leave with a model: own data without the folders they lie in."""
     tree = config.model_dump(mode="json", exclude_none=True)
     tree["data"] |= {key: title_of(tree["data"][key]) for key in ("name", "public")}
@@ -176,17 +177,18 @@ def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, 
     small.embedder.load_state_dict(client.model.state_dict())
     small.anchors.copy_(commons.anchors[seen])
     large = None
-    if config.large.head != "none":
-        assert isinstance(client.head, Sent | Solved)
+    if config.large.embeds:
+        weights = client.head.weights
+        assert weights is not None  # of a linear head
         precision = precision_of(config)
         where = config.large.model, config.large.size, commons.device, precision
         large = LargeSide(
-            settings=config.large,
+            settings=FoundationSettings.model_validate(config.large.model_dump()),
             precision=precision,
             seed=config.seed,
             fingerprint=foundation(*where).fingerprint,
             lift=commons.lift,
-            head=client.head.weights[:, seen].clone(),
+            head=weights[:, seen].clone(),
             part=dict(client.large.part),
         )
     return Predictor(

@@ -16,8 +16,6 @@ from flwr.serverapp import Grid, ServerApp
 from fedbridge.agreement import agreement, doubts
 from fedbridge.client.client import Client
 from fedbridge.client.disk import Resident
-from fedbridge.config import Config, parse_config
-from fedbridge.config.changes import changes
 from fedbridge.config.files import parse_toml
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Crew, Hosts, hold_memory, use_threads
@@ -27,6 +25,9 @@ from fedbridge.engine.register import impostor
 from fedbridge.engine.roll import introduction
 from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.live import told
+from fedbridge.methods.changes import changes
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of

@@ -8,8 +8,8 @@ from importlib import metadata
 
 import torch
 
-from fedbridge.config import Config
-from fedbridge.models.commons import Commons
+from fedbridge.config import Settings
+from fedbridge.methods.context import SharedContext
 from fedbridge.wire import PROTOCOL, Hello
 
 DIGESTS = {
@@ -21,7 +21,7 @@ DIGESTS = {
 HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
-def hello(client: str, commons: Commons, foundation: str) -> Hello:
+def hello(client: str, commons: SharedContext, foundation: str) -> Hello:
     """Return what a side has to say; ``foundation`` is its FM's fingerprint, empty without one."""
     settings, anchors = commons.config, commons.anchors
     names = json.dumps(commons.classes, ensure_ascii=False).encode()
@@ -42,7 +42,7 @@ def hello(client: str, commons: Commons, foundation: str) -> Hello:
     )
 
 
-def binding(config: Config) -> bytes:
+def binding(config: Settings) -> bytes:
     """Return the settings that bind all sides, as bytes to be compared."""
     of_one_side = {"model": True, "batch": True}  # the FM is compared by its fingerprint
     tree = config.model_dump(

@@ -7,14 +7,14 @@ from fedbridge.errors import UserError
 if TYPE_CHECKING:
     from rich.table import Table
 
-What = Literal["learners", "fusions", "models", "datasets"]
+What = Literal["learners", "fusions", "heads", "models", "datasets"]
 Rows = list[tuple[str, ...]]
 
 
 def available(what: What) -> list[dict[str, str]]:
     """Return a row for everything that a config can name, with what it is.
 
-    Raises UserError if ``what`` is none of learners, fusions, models and datasets.
+    Raises UserError if ``what`` is none of learners, fusions, heads, models and datasets.
     """
     header, *lines = _rows(what)
     return [dict(zip(header, line, strict=True)) for line in lines]
@@ -39,6 +39,7 @@ def _rows(what: What) -> Rows:
     known = {
         "learners": _learners,
         "fusions": _fusions,
+        "heads": _heads,
         "models": _models,
         "datasets": _datasets,
     }
@@ -48,19 +49,24 @@ def _rows(what: What) -> Rows:
 
 
 def _learners() -> Rows:
-    from fedbridge.client import LEARNERS
-    from fedbridge.config.files import OPTIONS
+    from fedbridge.methods.registry import LEARNERS
 
-    lines = [(name, _first_line(OPTIONS["learner", name])) for name in LEARNERS]
+    lines = [(name, _first_line(one.options)) for name, one in LEARNERS.items()]
     return [("name", "what it does"), *lines]
 
 
 def _fusions() -> Rows:
-    from fedbridge.config.files import OPTIONS
-    from fedbridge.server.fusions import FUSIONS
+    from fedbridge.methods.registry import FUSIONS
 
-    lines = [(name, _first_line(OPTIONS["fusion", name])) for name in FUSIONS]
+    lines = [(name, _first_line(one.options)) for name, one in FUSIONS.items()]
     return [("name", "what it does"), *lines]
+
+
+def _heads() -> Rows:
+    from fedbridge.methods.registry import HEADS
+
+    lines = [(name, _first_line(one.options)) for name, one in HEADS.items()]
+    return [("name", "what it is"), *lines]
 
 
 def _models() -> Rows:

@@ -8,20 +8,18 @@ from typing import TypeVar
 import numpy as np
 import torch
 
-from fedbridge.client import LEARNERS
-from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
-from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.private import Private
-from fedbridge.config import TARGET
+from fedbridge.config.models import TrainedLarge
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import items_at
 from fedbridge.data.scenario import ClientStream
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import ItemBatch, SharedContext, TrainContext
+from fedbridge.methods.registry import FUSIONS, LEARNERS, head_of
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
+from fedbridge.methods.target import TARGET
 from fedbridge.models.head import Sums, one_hot
 from fedbridge.models.space import SmallModel, embed, stored
-from fedbridge.server.fusions import FUSIONS, Gathered
-from fedbridge.server.knowledge import Knowledge, Student
 from fedbridge.wire import State, Step
 
 J = TypeVar("J")
@@ -66,7 +64,7 @@ class LargePace:
     """Per item encoded by a tuned FM."""
 
 
-def pace_of(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> Pace:
+def pace_of(commons: SharedContext, dataset: Dataset, stream: ClientStream, model: str) -> Pace:
     """Try one architecture on a few items of a client."""
     small = commons.small_model(model, stream.name)
     rows = np.resize(stream.tasks[0].train, ITEMS)
@@ -81,7 +79,7 @@ def pace_of(commons: Commons, dataset: Dataset, stream: ClientStream, model: str
     )
 
 
-def pace_of_head(commons: Commons) -> HeadPace:
+def pace_of_head(commons: SharedContext) -> HeadPace:
     """Try the sums of random features, and one solution."""
     size, classes = commons.lift.dimension, len(commons.classes)
     z = np.random.default_rng(0).standard_normal((ITEMS, size)).astype(np.float32)
@@ -93,12 +91,12 @@ def pace_of_head(commons: Commons) -> HeadPace:
     )
 
 
-def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> LargePace:
+def pace_of_large(commons: SharedContext, dataset: Dataset, stream: ClientStream) -> LargePace:
     """Try the probe on random features, or the FM itself where it is tuned, on a few items."""
     large = commons.config.large
-    if not large.by_gradient:
+    if not isinstance(large, TrainedLarge):
         return LargePace(0.0, 0.0)
-    tuned = large.tuning != "none"
+    tuned = large.tuned is not None
     count = FEW if tuned else BATCHES * commons.config.training.batch
     rows = np.resize(stream.tasks[0].train, count)
     noise = np.random.default_rng(0).standard_normal((len(rows), commons.lift.dimension))
@@ -111,10 +109,13 @@ def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> L
     )
     part = LargePart(private, commons)
     seen = torch.tensor(stream.seen(1), device=commons.device)
-    head, labels = HEADS[large.head](commons), torch.from_numpy(dataset.labels[rows])
+    head, labels = (
+        head_of(commons.config).client(commons, large),
+        torch.from_numpy(dataset.labels[rows]),
+    )
 
     def train() -> None:
-        studies = head.studies(labels.to(commons.device), seen, Step(1, 1))
+        studies = head.trainable(labels.to(commons.device), seen, Step(1, 1))
         part.train(rows, studies, Step(1, 1))
 
     train()  # the first one is slow
@@ -123,17 +124,17 @@ def pace_of_large(commons: Commons, dataset: Dataset, stream: ClientStream) -> L
     return LargePace(seconds_of(train, 1 if tuned else 3) / trained, read)
 
 
-def seconds_to_synthesise(commons: Commons, stream: ClientStream, models: list[str]) -> float:
+def seconds_to_synthesise(commons: SharedContext, stream: ClientStream, models: list[str]) -> float:
     """Return the seconds per picture in which TARGET synthesises one batch of them."""
     fusion, config = commons.config.fusion, commons.config
     assert isinstance(fusion, TARGET)
     classes = tuple(stream.seen(len(stream.tasks)))
-    nothing = Knowledge("", classes, torch.zeros(0, config.small.dimension))
+    nothing = PublicPredictions("", classes, torch.zeros(0, config.small.dimension))
     students = [
         Student(model, model, commons.small_model(model, model).cpu().state_dict(), nothing, ())
         for model in models
     ]
-    gathered = Gathered(Step(1, config.training.rounds), students)
+    gathered = RoundUploads(Step(1, config.training.rounds), students)
     one = fusion.model_copy(update={"items": fusion.synthesis})
     seconds = seconds_of(
         lambda: FUSIONS["target"].fuse(gathered, commons, one, lambda do, jobs: []), 1
@@ -151,7 +152,7 @@ def seconds_of(function: Callable[[], object], tries: int = 3) -> float:
     return min(seconds)
 
 
-def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> float:
+def _learning(commons: SharedContext, dataset: Dataset, stream: ClientStream, model: str) -> float:
     """Return the seconds of one training step, with every term of the learner's loss at work."""
     once = commons.config.training.model_copy(update={"epochs": 1})
     config = commons.config.model_copy(update={"training": once})
@@ -159,7 +160,7 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
     small = commons.small_model(model, stream.name).train()
     learner, options = LEARNERS[config.learner.name], config.learner
     first = _few(_lesson(commons, dataset, stream, small, 1))
-    learner.close(first, options)  # leaves notes as a first task does
+    learner.end_task(first, options)  # leaves notes as a first task does
 
     def study(batches: int) -> None:
         lesson = _lesson(commons, dataset, stream, small, batches)
@@ -169,30 +170,30 @@ def _learning(commons: Commons, dataset: Dataset, stream: ClientStream, model: s
     return seconds_of(lambda: study(BATCHES)) / BATCHES
 
 
-def _closing(commons: Commons, dataset: Dataset, stream: ClientStream, model: str) -> float:
+def _closing(commons: SharedContext, dataset: Dataset, stream: ClientStream, model: str) -> float:
     """Return the seconds that closing a task takes per item that the learner looks at."""
     learner, options = LEARNERS[commons.config.learner.name], commons.config.learner
     small = commons.small_model(model, stream.name)
     lesson = _few(_lesson(commons, dataset, stream, small, 1))
-    learner.close(lesson, options)
-    return seconds_of(lambda: learner.close(lesson, options)) / len(lesson.task)
+    learner.end_task(lesson, options)
+    return seconds_of(lambda: learner.end_task(lesson, options)) / len(lesson.task)
 
 
-def _few(lesson: Lesson) -> Lesson:
+def _few(lesson: TrainContext) -> TrainContext:
     """Return a lesson of a few of its items."""
     return replace(lesson, task=lesson.task[torch.arange(min(FEW, len(lesson.task)))])
 
 
 def _lesson(
-    commons: Commons, dataset: Dataset, stream: ClientStream, model: SmallModel, batches: int
-) -> Lesson:
+    commons: SharedContext, dataset: Dataset, stream: ClientStream, model: SmallModel, batches: int
+) -> TrainContext:
     """Return a lesson of the client's last task with random answers of both teachers."""
     config, last = commons.config, sorted(stream.tasks[-1].met)
     generator = torch.Generator().manual_seed(0)
     seen = stream.seen(len(stream.tasks))
     remembers = getattr(config.learner, "memory", 0) and len(stream.tasks) > 1
 
-    def share(count: int) -> Share:
+    def share(count: int) -> ItemBatch:
         rows = np.resize(np.concatenate([task.train for task in stream.tasks]), count)
         parts = (
             stored(dataset.inputs[rows]),
@@ -201,15 +202,15 @@ def _lesson(
             torch.rand(count, len(commons.classes), generator=generator),
             torch.from_numpy(rows),
         )
-        return Share(*(part.to(commons.device) for part in parts))
+        return ItemBatch(*(part.to(commons.device) for part in parts))
 
     def ids(classes: list[int]) -> torch.Tensor:
         return torch.tensor(classes, dtype=torch.int64, device=commons.device)
 
     state = {k: v.clone() for k, v in model.state_dict().items()}
-    return Lesson(
+    return TrainContext(
         model=model,
-        commons=commons,
+        shared=commons,
         task=share(batches * config.training.batch),
         memory=share(config.training.batch if remembers else 0),
         public=share(config.training.batch),
@@ -220,11 +221,11 @@ def _lesson(
         generator=generator,
         start=state,
         former=state,
-        shared=_shared(commons, torch.tensor(seen)),
+        received=_shared(commons, torch.tensor(seen)),
     )
 
 
-def _shared(commons: Commons, seen: torch.Tensor) -> State:
+def _shared(commons: SharedContext, seen: torch.Tensor) -> State:
     """Return what stands for what the fusion sends to everybody, a batch of it."""
     fusion, device = commons.config.fusion, commons.device
     if not isinstance(fusion, TARGET):
@@ -234,7 +235,7 @@ def _shared(commons: Commons, seen: torch.Tensor) -> State:
     return {"synthetic": pictures.to(device), "synthetic_labels": labels.to(device)}
 
 
-def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
+def _fusing(commons: SharedContext, stream: ClientStream, model: str) -> float:
     """Return the seconds that one course over U takes per item of it, 0 if there are none."""
     if isinstance(commons.config.fusion, TARGET):  # whose pictures are tried by themselves
         return 0.0
@@ -248,9 +249,11 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
     state = {k: v.cpu() for k, v in commons.small_model(model, stream.name).state_dict().items()}
     generator = torch.Generator().manual_seed(0)
 
-    def known(name: str) -> Knowledge:
+    def known(name: str) -> PublicPredictions:
         noise = torch.randn(few, commons.config.small.dimension, generator=generator)
-        return Knowledge(name, classes, torch.nn.functional.normalize(noise).to(commons.device))
+        return PublicPredictions(
+            name, classes, torch.nn.functional.normalize(noise).to(commons.device)
+        )
 
     students = [Student(n, model, state, known(n), (known(f"{n}@task-1"),)) for n in ("a", "b")]
     fusion = commons.config.fusion
@@ -259,11 +262,11 @@ def _fusing(commons: Commons, stream: ClientStream, model: str) -> float:
         step = Step(1, commons.config.training.rounds)  # there may be fusion in the last one only
         given: list[object] = []
 
-        def spread(do: Callable[[Commons, J], R], jobs: list[J]) -> list[R]:
+        def spread(do: Callable[[SharedContext, J], R], jobs: list[J]) -> list[R]:
             given.extend(jobs)
             return [do(commons, job) for job in jobs]
 
-        fused = FUSIONS[fusion.name].fuse(Gathered(step, students), commons, fusion, spread)
+        fused = FUSIONS[fusion.name].fuse(RoundUploads(step, students), commons, fusion, spread)
         return len(fused.taught) or len(given)
 
     courses = fuse()

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from contextlib import AbstractContextManager
 from functools import partial
 
@@ -12,13 +12,13 @@ from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Tell, Transport, federate, steps
 from fedbridge.files import read_json
 from fedbridge.locks import Lock
+from fedbridge.methods.rounds import Noted
 from fedbridge.metrics import summarise
 from fedbridge.plane import drawn
 from fedbridge.progress import Progress
 from fedbridge.runs import Run, alone, lock_of, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.diverging import cold
-from fedbridge.server.knowledge import Noted
 from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import tried_warm_start
@@ -64,7 +64,7 @@ class Experiment:
         self.refused = 0
         self._mark = self._saved = time.monotonic()
 
-    def conduct(self) -> Iterator[Progress]:
+    def conduct(self) -> Generator[Progress]:
         """Carry the run out; yield after every step, when a checkpoint that was due is written.
 
         Raises UserError if another process is at it.
@@ -73,7 +73,7 @@ class Experiment:
             self.run.note_unread()
             yield from self._conduct()
 
-    def _conduct(self) -> Iterator[Progress]:
+    def _conduct(self) -> Generator[Progress]:
         setup = prepare(self.config, tell=self.tell)
         public = setup.commons.public_inputs.cpu().numpy()
         note_data(self.run, setup.dataset, setup.streams, public)

@@ -23,12 +23,13 @@ from pathlib import Path
 from typing import Any, Self
 
 from fedbridge.checkpoints import Checkpoints
-from fedbridge.config import Config, dump_config, load_config, parse_config
-from fedbridge.config.changes import changes, changes_since_summary
 from fedbridge.errors import UserError
 from fedbridge.events import append_event, read_events, unread
 from fedbridge.files import json_text, read_json, write_text, writing
 from fedbridge.locks import LOCK, Lock, held, holding, lock_at
+from fedbridge.methods.changes import changes, changes_since_summary
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config, load_config, parse_config
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
 
 log = logging.getLogger(__name__)

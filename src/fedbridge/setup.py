@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
-from fedbridge.config import SITE, Config
+from fedbridge.config import SITE, Settings
 from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
@@ -22,7 +22,10 @@ from fedbridge.engine.hosts import Crew
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
-from fedbridge.models.commons import Commons
+from fedbridge.methods.config import Config
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.pictures import require_pictures
+from fedbridge.methods.registry import sharpness_of
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
@@ -31,7 +34,6 @@ from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
-from fedbridge.server.fusions import require_pictures
 from fedbridge.wire import Step
 
 
@@ -43,7 +45,7 @@ class Setup:
     dataset: Dataset
     streams: Streams
     store: EmbeddingStore
-    commons: Commons
+    commons: SharedContext
 
     @property
     def models(self) -> dict[str, str]:
@@ -56,7 +58,7 @@ class Setup:
         return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
 
 
-def workers_of(config: Config, device: torch.device) -> int:
+def workers_of(config: Settings, device: torch.device) -> int:
     """Return the number of worker processes that the settings ask for."""
     if config.engine.workers != "auto":
         return min(config.engine.workers, config.scenario.clients)
@@ -65,7 +67,7 @@ def workers_of(config: Config, device: torch.device) -> int:
     return useful if device.type == "cpu" and useful > 1 else 0
 
 
-def plan(config: Config) -> tuple[Dataset, Streams]:
+def plan(config: Settings) -> tuple[Dataset, Streams]:
     """Load the data set and build the streams; raise UserError before anything costly.
 
     Where the data lie at sites, the data set is empty and the streams are names.
@@ -81,7 +83,7 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     return dataset, build_scenario(dataset, config.scenario, config.seed)
 
 
-def models_of(config: Config, streams: Streams) -> dict[str, str]:
+def models_of(config: Settings, streams: Streams) -> dict[str, str]:
     """Return each client's small model, as ``small.models`` names it."""
     known = config.small.models
     return {stream.name: known[k % len(known)] for k, stream in enumerate(streams.clients)}
@@ -103,7 +105,7 @@ def prepare(
     public = public_set(config.data, dataset, streams, config.seed)
     if store is None:
         check_models(config.small.models if models is None else models, dataset.inputs.shape[1:])
-        if config.large.tuning != "none":  # its first words may be a refusal
+        if config.large.tuned:  # its first words may be a refusal
             tuned = tunable(config.large, device_of(config.engine.device), config.seed)
             with foreign_errors(config.large.model):
                 tuned.encode(public.items[:FEW], config.large.batch)
@@ -121,7 +123,7 @@ def _encoded(
     fm: FoundationModel | None,
 ) -> EmbeddingStore:
     large = config.large
-    if large.head == "none":
+    if not large.embeds:
         nothing = no_embeddings(len(dataset))
         return replace(nothing, public=np.zeros((len(public.rows), 1), np.float32))
     fm = fm or foundation_of(config)
@@ -132,7 +134,7 @@ def _encoded(
 
     same = public.dataset is dataset
     own = used_items(streams, same)
-    if large.tuning != "none":  # clients encode theirs themselves, in every round
+    if large.tuned:  # clients encode theirs themselves, in every round
         own = np.intersect1d(own, streams.public)
     store = encoded(dataset, own) if len(dataset) else no_embeddings(0)
     about = store if same else encoded(public.dataset, public.rows)
@@ -140,13 +142,14 @@ def _encoded(
 
 
 def commons_of(
-    config: Config, dataset: Dataset, public: PublicSet, embeddings: NDArray[np.float32]
-) -> Commons:
+    config: Settings, dataset: Dataset, public: PublicSet, embeddings: NDArray[np.float32]
+) -> SharedContext:
     """Return what all sides hold in common; ``embeddings (|U|, D)`` are the FM's of U."""
     device = device_of(config.engine.device)
     lift = Lift.fit(embeddings, config.large.projection, config.seed)
-    return Commons(
+    return SharedContext(
         config=config,
+        sharpness=sharpness_of(config),
         classes=dataset.classes,
         input_shape=tuple(dataset.inputs.shape[1:]),
         anchors=anchors(dataset.classes, config.small.dimension, config.seed).to(device),
@@ -154,7 +157,7 @@ def commons_of(
         public_features=lift(embeddings),
         lift=lift,
         device=device,
-        public_items=None if config.large.tuning == "none" else public.items,
+        public_items=public.items if config.large.tuned else None,
     )
 
 

@@ -26,11 +26,11 @@ from flwr.server.superlink.fleet.vce.backend.backend import BackendConfig
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 
-from fedbridge.config import dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
 from fedbridge.files import file_name
 from fedbridge.flower_app import Place, client_app_of, server_hosts
+from fedbridge.methods.files import dump_config
 from fedbridge.runs import CLIENTS, Run
 from fedbridge.setup import Setup, workers_of
 

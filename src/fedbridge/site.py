@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Indices, Private, Stream
-from fedbridge.config import SITE, Config, SiteConfig, kind_of, load_site
+from fedbridge.config import SITE, SiteConfig, kind_of, load_site
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -20,14 +20,15 @@ from fedbridge.data.site.preparing import Frame
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import look_in
 from fedbridge.errors import CommonConfigError, UserError
-from fedbridge.models.commons import Commons
+from fedbridge.methods.config import Config
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.space import stored
 from fedbridge.setup import models_of, plan, prepare, private_of
 
 
-def server_commons(config: Config, tell: Tell | None = None) -> Commons:
+def server_commons(config: Config, tell: Tell | None = None) -> SharedContext:
     """Return what the server knows; with ``data.name = "site"`` no private item is there."""
     return prepare(config, tell=tell).commons
 
@@ -65,7 +66,7 @@ def at_site(config: Config, site: Path | None) -> Config:
     """
     own = _own(site).large.model
     if own is None:
-        if config.large.head != "none":
+        if config.large.embeds:
             _refuse_foreign("large.model", config.large.model, "[large] model")
         return config
     large = config.large.model_copy(update={"model": own})
@@ -160,7 +161,7 @@ class Labels:
 class Features:
     """Features of a site's items; a task is encoded once, and kept on the site's own disk."""
 
-    def __init__(self, holding: Holding, commons: Commons, tell: Tell | None = None) -> None:
+    def __init__(self, holding: Holding, commons: SharedContext, tell: Tell | None = None) -> None:
         self._holding = holding
         self._commons = commons
         self._tell = tell
@@ -183,7 +184,7 @@ class Features:
 
     def _encoded(self, dataset: Dataset) -> EmbeddingStore:
         large = self._commons.config.large
-        if large.head == "none":
+        if not large.embeds:
             return no_embeddings(len(dataset))
         every = np.arange(len(dataset))
         folder = self._holding.site.state

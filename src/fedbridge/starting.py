@@ -5,10 +5,10 @@ from contextlib import contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
-from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.files import PARTIAL
 from fedbridge.locks import LOCK
+from fedbridge.methods.config import Config
 from fedbridge.runner import Connect, Experiment, connect_locally
 from fedbridge.runs import (
     CONFIG,

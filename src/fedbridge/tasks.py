@@ -2,13 +2,13 @@
 
 from collections.abc import Collection, Iterable, Mapping
 
-from fedbridge.config import SITE, Config
+from fedbridge.config import SITE, Settings
 
 Tasks = Mapping[str, Mapping[int, int]]
 """By client and slot of time: the number of classes of the task that it has then."""
 
 
-def tasks_in_words(tasks: Tasks, config: Config) -> str:
+def tasks_in_words(tasks: Tasks, config: Settings) -> str:
     """Return how many tasks of how many classes clients have: ``2 to 3 tasks of 1 to 4 classes``.
 
     Where ``tasks`` is empty, nothing is known but the settings: only what they decide is said.

@@ -14,11 +14,11 @@ from importlib.util import find_spec
 from typing import Any, Literal, Protocol
 from urllib.parse import urlsplit
 
-from fedbridge.config import Config
 from fedbridge.config.flat import settings_of
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
 from fedbridge.locks import holding, lock_at
+from fedbridge.methods.config import Config
 from fedbridge.progress import Progress
 from fedbridge.runs import SUMMARY, Run
 

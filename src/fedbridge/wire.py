@@ -1,7 +1,7 @@
 """What clients and server say to each other, and nothing else: THE privacy boundary.
 
 A message is named arrays and scalars in one safetensors buffer; nothing is ever unpickled.
-``UPLOAD_FIELDS`` lists all that may leave a client.
+The fields of ``Upload`` are all that may leave a client as it learns.
 """
 
 import json
@@ -24,7 +24,7 @@ from fedbridge.models.states import owned
 
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
-PROTOCOL = 3
+PROTOCOL = 4
 """The number of this form of the messages; whoever changes it raises it."""
 MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
@@ -83,8 +83,8 @@ class Upload:
     """H ``(M, C)`` of the same tasks."""
     counts: Tensor = field(default_factory=lambda: torch.zeros(0))
     """Training items per class ``(C,)`` of the same tasks."""
-    prototypes: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Sums of the task's embeddings by class and their numbers ``(C, P + 1)``, if asked for."""
+    extra: State = field(default_factory=dict)
+    """What the fusion asks for besides, by name; empty where it asks for nothing."""
     adapter: State = field(default_factory=dict)
     """The part of the large side that this client trained by gradient, where there is one."""
     items: int = 0
@@ -172,23 +172,8 @@ class Hello:
 
 Message = Broadcast | Upload | Evaluation | Hello
 KINDS: dict[str, type[Message]] = {c.__name__: c for c in (Broadcast, Upload, Evaluation, Hello)}
-UPLOAD_FIELDS = frozenset(
-    {
-        "client",
-        "task",
-        "round",
-        "state",
-        "seen",
-        "items",
-        "own",
-        "gram",
-        "cross",
-        "counts",
-        "prototypes",
-        "adapter",
-        "diverged",
-    }
-)
+UPLOAD_FIELDS = frozenset(one.name for one in fields(Upload))
+"""All that may leave a client: what an Upload has a field for."""
 
 
 def encode(message: Message) -> bytes:

@@ -7,7 +7,7 @@ import pytest
 from seeing import faint, keep, overflow, unnamed
 from visiting import Visit
 
-from fedbridge.config import parse_config
+from fedbridge.methods.files import parse_config
 from fedbridge.report.page import write_page
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run

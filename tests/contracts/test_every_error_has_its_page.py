@@ -9,12 +9,14 @@ import tomli_w
 from pydantic import BaseModel
 
 from fedbridge.bench.suite import Method, Scenario, Suite, load_suite
-from fedbridge.config import Config, load_config, load_site
+from fedbridge.config import load_site
 from fedbridge.config.site import KINDS, SiteConfig
 from fedbridge.data.own.arrays import from_arrays
 from fedbridge.deploy.settings import ClientSettings, ServerSettings, read_env
 from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
 
 WRONG: tuple[Any, ...] = ({}, -7, "\x00", [], [[1]])
 REFUSED = "a-setting-is-refused"

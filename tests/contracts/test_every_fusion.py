@@ -1,13 +1,12 @@
 """What every way to fuse must keep to; a new entry of FUSIONS is tested on arrival."""
 
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 
-from fedbridge.config import Fusion
-from fedbridge.server.fusions import FUSIONS
+from fedbridge.methods.registry import FUSIONS
 from fedbridge.server.server import Server
 from fedbridge.wire import Step, Upload, encode
 from worlds import (
@@ -53,8 +52,7 @@ def fused_world(name: str, seed: int = 0, **changes: Any) -> World:
 
 def of_two_kinds(fusion: str) -> World:
     """Return a world of two architectures, which some may average within groups only."""
-    section = next(s for s in get_args(get_args(Fusion)[0]) if s().name == fusion)
-    groups = {"groups": True} if "groups" in section.model_fields else {}
+    groups = {"groups": True} if "groups" in FUSIONS[fusion].options.model_fields else {}
     chosen = {**options(fusion), **groups}
     return fused_world(fusion, fusion=chosen, small={"models": ["mlp", "cnn"]})
 
@@ -80,9 +78,8 @@ def absorbed(fusion: str, uploads: list[Upload]) -> Server:
 
 
 def test_every_entry_can_be_configured():
-    union, _ = get_args(Fusion)
-    assert {options().name for options in get_args(union)} == set(FUSIONS)
-    for name in FUSIONS:
+    for name, spec in FUSIONS.items():
+        assert spec.options().name == name
         assert tiny_config(fusion={"name": name}).fusion.name == name
 
 

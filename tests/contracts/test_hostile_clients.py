@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.server.fusions import FUSIONS
-from fedbridge.server.large import LARGE_SIDES
+from fedbridge.methods.registry import FUSIONS, HEADS
 from fedbridge.server.server import Server
 from fedbridge.wire import Step, Upload, encode
 from worlds import Played, World, make_world, play, tiny_config
@@ -17,14 +16,14 @@ FIRST, SECOND, AFTER = Step(1, 1), Step(2, 1), Step(9, 1)
 TINY: dict[str, dict[str, Any]] = {"target": {"items": 16, "synthesis": 16, "steps": 2}}
 EVIL = "client-2"
 # Fed-ET reads the FM's features, and the settings say so where there is no FM
-PAIRS = sorted({(f, h) for f in FUSIONS for h in LARGE_SIDES} - {("fedet", "none")})
+PAIRS = sorted({(f, h) for f in FUSIONS for h in HEADS} - {("fedet", "none")})
 
 
 def world_of(fusion: str, head: str) -> World:
     return make_world(
         tiny_config(
             fusion={"name": fusion, **TINY.get(fusion, {})},
-            large={"head": head, "absorb": 0.5},
+            large={"head": head} | ({"absorb": 0.5} if HEADS[head].sums else {}),
             scenario={"clients": 3, "order": "same"},
             training={"rounds": 1, "epochs": 1},
         )
@@ -49,8 +48,9 @@ def attempts(honest: Upload, old: Upload) -> dict[str, Upload]:
 
     adapter = {k: v * torch.nan for k, v in honest.adapter.items()}
     wider = {k: v[None] for k, v in honest.state.items()}
-    sums = {k: getattr(honest, k) for k in ("gram", "cross", "counts", "prototypes")}
-    large = {k: 1e30 * (v if len(v) else torch.ones(1)) for k, v in sums.items()}
+    sums = {k: getattr(honest, k) for k in ("gram", "cross", "counts")}
+    extra = {k: 1e30 * v for k, v in (honest.extra or {"more": torch.ones(1)}).items()}
+    large = {"extra": extra} | {k: 1e30 * (v if len(v) else torch.ones(1)) for k, v in sums.items()}
     of_none = replace(honest, gram=turned(honest.gram), cross=-3 * honest.cross - 1e-3)
     return {
         **({"sums of no items": of_none} if len(honest.cross) else {}),

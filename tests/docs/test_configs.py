@@ -5,12 +5,12 @@ import tomllib
 import pytest
 from documents import ROOT
 
-from fedbridge.client import LEARNERS
-from fedbridge.config import Config, dump_config, load_config
 from fedbridge.data import DATASETS
 from fedbridge.data.hub import PREFIX, owned_name
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config, load_config
+from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_MODELS, SMALL_MODELS
-from fedbridge.server.fusions import FUSIONS
 
 SUITES = ROOT / "configs" / "suites"  # no configs; see test_results.py
 PATHS = sorted(p for p in (ROOT / "configs").rglob("*.toml") if p.parent != SUITES)

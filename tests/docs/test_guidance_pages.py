@@ -5,9 +5,10 @@ import ast
 import pytest
 from documents import ROOT, headings
 
-from fedbridge.config import learners, load_config
 from fedbridge.errors import UserError
 from fedbridge.guidance import PAGE, TOPICS, page_for
+from fedbridge.methods.files import load_config
+from fedbridge.methods.smcf import SMCF
 
 RAISED = ("UserError", "UnavailableError", "ValueError")
 PAGES = PAGE.format(page="troubleshooting")
@@ -49,7 +50,7 @@ def test_most_errors_lead_to_a_topic():
 
 def test_a_mistake_in_every_option_of_a_learner_leads_to_settings(tmp_path):
     (tmp_path / "config.toml").write_text("")
-    for name in learners.SMCF.model_fields:
+    for name in SMCF.model_fields:
         with pytest.raises(UserError) as found:
             load_config(tmp_path / "config.toml", [f"learner.{name}={{}}"])
         assert page_for(str(found.value)) == f"{PAGES}#a-setting-is-refused"

@@ -12,7 +12,8 @@ import typer.main
 from documents import ROOT, Snippet, documents, snippets
 
 from fedbridge.cli import app
-from fedbridge.config import load_config, load_site
+from fedbridge.config import load_site
+from fedbridge.methods.files import load_config
 
 PYTHON = {name: found for name in documents() if (found := snippets("python", name))}
 OWN = PYTHON.pop("README.md")  # they belong together and have a test of their own

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.client import LEARNERS
-from fedbridge.config import Config, parse_config
 from fedbridge.losses import sureness
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
+from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models.space import embed
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
-from fedbridge.server.fusions import FUSIONS
 from fedbridge.server.server import Server
 from fedbridge.setup import prepare
 
@@ -138,19 +138,21 @@ FUSION: dict[str, dict[str, Any]] = {
         "rounds": "every",
         "others": True,
         "snapshots": 2,
-        "order": "best-last",
-        "form": "one-by-one",
-        "compare": "classes",
-        "classes": "teacher",
-        "sureness": True,
-        "mass": True,
-        "surer": True,
         "accept": True,
-        "statistics": True,
         "anchor": 1.0,
         "epochs": 1,
         "batch": 16,
         "rate": 0.0005,
+        "ablation": {
+            "order": "best-last",
+            "form": "one-by-one",
+            "compare": "classes",
+            "classes": "teacher",
+            "confidence": True,
+            "mass": True,
+            "only_if_more_confident": True,
+            "statistics": True,
+        },
     },
     "target": {
         "groups": False,

@@ -12,10 +12,11 @@ from typing import Any
 
 from servers import Process, carried_out, free_ports, is_open, wait_until
 
-from fedbridge.config import Config, dump_config
 from fedbridge.deploy import folder as deploy
 from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.settings import ServerSettings
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config
 
 ACCEPTED = "SuperNode ID: "
 SLOW = 300.0

@@ -10,9 +10,9 @@ from numpy.typing import NDArray
 from tiny_runs import conduct
 from torch import Tensor
 
-from fedbridge.config import Config
 from fedbridge.engine import local
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
 from fedbridge.wire import Upload, decode, encode
 
 Vectors = NDArray[np.float64]

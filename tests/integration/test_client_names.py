@@ -7,8 +7,9 @@ import pytest
 from PIL import Image
 from tiny_runs import conduct
 
-from fedbridge.config import Config, parse_config
 from fedbridge.finished import predictor_of_run
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.runs import read_accuracy
 from fedbridge.ship_cli import export
 

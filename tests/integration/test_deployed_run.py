@@ -12,9 +12,9 @@ import pytest
 from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from tiny_runs import TREE, conduct, table, tiny
 
-from fedbridge.config import Config
 from fedbridge.engine import local
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
 from fedbridge.report import write_page
 from fedbridge.runs import read_accuracy
 from fedbridge.starting import resuming

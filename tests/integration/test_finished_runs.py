@@ -5,9 +5,9 @@ import shutil
 import pytest
 from tiny_runs import STEPS, TREE, conduct, tiny
 
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
 from fedbridge.finished import predictor_at, predictor_of_run
+from fedbridge.methods.files import parse_config
 from fedbridge.predictor import load_predictor
 from fedbridge.runs import Run, read_accuracy
 from fedbridge.saved import saving

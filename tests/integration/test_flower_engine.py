@@ -18,11 +18,12 @@ from eavesdropping import listen, uploads_of
 from tiny_runs import conduct, table, tiny
 
 from fedbridge import flower_app
-from fedbridge.config import Config, dump_config
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.records import BODY, HEAD
 from fedbridge.engine.roll import WHO
 from fedbridge.finished import predictor_of_run
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.wire import encode

@@ -9,7 +9,8 @@ import pytest
 from PIL import Image
 from tiny_runs import conduct
 
-from fedbridge.config import Config, load_config
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
 from fedbridge.setup import plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"

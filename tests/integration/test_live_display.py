@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge.config import dump_config
 from fedbridge.live.standing import Standing
 from fedbridge.live.watching import watched
+from fedbridge.methods.files import dump_config
 from fedbridge.runner import Experiment, connect_locally
 from fedbridge.runs import Run
 

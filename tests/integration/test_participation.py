@@ -12,9 +12,9 @@ import pytest
 from tiny_runs import conduct, tiny
 
 from fedbridge import setup
-from fedbridge.config import Config
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
+from fedbridge.methods.config import Config
 from fedbridge.runs import Run
 from fedbridge.setup import prepare
 

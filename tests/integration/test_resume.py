@@ -15,8 +15,8 @@ import torch
 from tiny_runs import STEPS, arrays, conduct, left_over, process, table, tiny
 
 from fedbridge.cli import main
-from fedbridge.config import dump_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import dump_config
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run, is_finished
 from fedbridge.server.server import Server

@@ -8,10 +8,11 @@ import pytest
 
 import fedbridge
 from fedbridge.client.disk import Resident
-from fedbridge.config import Config, dump_config
 from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
 from fedbridge.finished import predictor_at
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config
 from fedbridge.runs import Run
 from fedbridge.server.server import Server
 from fedbridge.setup import prepare

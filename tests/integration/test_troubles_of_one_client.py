@@ -10,12 +10,12 @@ from safetensors.torch import load_file, save_file
 from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.checkpoints import Checkpoints
-from fedbridge.client import learning
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import parse_config
 from fedbridge.engine import local
 from fedbridge.errors import UserError
 from fedbridge.losses import DivergedError
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.files import parse_config
+from fedbridge.methods.registry import LEARNERS
 from fedbridge.report import write_page
 from fedbridge.runs import Run
 from fedbridge.saved import digests
@@ -26,16 +26,16 @@ def events(folder: Path, kind: str) -> list[dict[str, object]]:
     return [event for event in Run.open(folder).events() if event["kind"] == kind]
 
 
-def diverging(patch: pytest.MonkeyPatch, where: Callable[[Lesson], bool]) -> None:
+def diverging(patch: pytest.MonkeyPatch, where: Callable[[TrainContext], bool]) -> None:
     """Let the model of some lessons diverge at the second step."""
-    honest = learning.LEARNERS["smcf"]
+    honest = LEARNERS["smcf"]
 
-    def learn(lesson: Lesson, options: object) -> None:
+    def learn(lesson: TrainContext, options: object) -> None:
         honest.learn(lesson, options)
         if where(lesson):
             raise DivergedError(2)
 
-    patch.setitem(learning.LEARNERS, "smcf", honest._replace(learn=learn))
+    patch.setitem(LEARNERS, "smcf", replace(honest, learn=learn))
 
 
 def test_a_client_that_diverges_once_is_named_and_the_run_goes_on(
@@ -43,7 +43,7 @@ def test_a_client_that_diverges_once_is_named_and_the_run_goes_on(
 ) -> None:
     seen: list[str] = []
 
-    def first_of_second(lesson: Lesson) -> bool:
+    def first_of_second(lesson: TrainContext) -> bool:
         seen.append(f"{lesson.client} {lesson.number}")
         return seen.count("client-2 2") == 1 and seen[-1] == "client-2 2"
 

@@ -79,7 +79,7 @@ def test_uploads_hold_the_allowed_fields_and_nothing_else(traffic):
         assert set(upload.state) == names
         first = upload.round == 1
         assert [len(a) > 0 for a in (upload.gram, upload.cross, upload.counts)] == [first] * 3
-        assert not upload.adapter and not len(upload.prototypes)
+        assert not upload.adapter and not upload.extra
 
 
 def test_of_others_a_client_is_sent_their_total_and_nothing_else(traffic):

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from tiny_runs import TREE, conduct, tiny
 
-from fedbridge.config import Config
 from fedbridge.estimate import estimate
+from fedbridge.methods.config import Config
 from fedbridge.metrics import AccuracyRow
 from fedbridge.report import write_page
 from fedbridge.report.folder import read_run

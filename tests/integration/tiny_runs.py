@@ -10,8 +10,9 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fedbridge.config import Config, parse_config
 from fedbridge.locks import LOCK
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 

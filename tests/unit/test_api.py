@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import fedbridge
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.runs import Run
 
 TINY = {

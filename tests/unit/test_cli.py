@@ -8,14 +8,14 @@ import datasets
 import pytest
 
 from fedbridge import cli, runs, tracking
-from fedbridge.client import LEARNERS, client
+from fedbridge.client import client
 from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
 from fedbridge.listing import listing
 from fedbridge.live.standing import Standing
+from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
 from fedbridge.runs import Run, alone
-from fedbridge.server.fusions import FUSIONS
 
 TINY = """
 name = "tiny"

@@ -5,11 +5,10 @@ import sys
 import pytest
 
 from fedbridge import completion
-from fedbridge.client import LEARNERS
 from fedbridge.completion import config_files, overrides, run_folders
 from fedbridge.data import DATASETS
+from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_MODELS
-from fedbridge.server.fusions import FUSIONS
 
 
 @pytest.fixture(autouse=True)

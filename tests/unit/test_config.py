@@ -5,18 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from fedbridge.config import (
-    OBOD,
-    SMCF,
-    Alone,
-    Config,
-    FineTune,
-    Scenario,
-    dump_config,
-    load_config,
-    parse_config,
-)
+from fedbridge.config import Scenario
 from fedbridge.errors import UserError
+from fedbridge.methods.alone import Alone
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import dump_config, load_config, parse_config
+from fedbridge.methods.finetune import FineTune
+from fedbridge.methods.obod import OBOD
+from fedbridge.methods.smcf import SMCF
 
 
 @pytest.fixture

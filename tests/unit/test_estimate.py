@@ -7,11 +7,11 @@ import pytest
 import torch
 from rich.console import Console
 
-from fedbridge.config import parse_config
 from fedbridge.data import DATASETS, load_dataset
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
+from fedbridge.methods.files import parse_config
 from fedbridge.pace import LargePace, Pace, pace_of, pace_of_head, pace_of_large, seconds_of
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run

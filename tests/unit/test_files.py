@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.config import load_config
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
 from fedbridge.files import DEEPEST, DEVICES, OURS, file_name, read_json
+from fedbridge.methods.files import load_config
 from fedbridge.runs import read_accuracy
 
 AWKWARD = [

@@ -1,8 +1,8 @@
 import pytest
 
-from fedbridge.config import load_config
 from fedbridge.errors import UserError
 from fedbridge.guidance import TOPICS, page_for
+from fedbridge.methods.files import load_config
 
 TO_PREDICT = "there-is-nothing-to-predict-with"
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.config import parse_config
 from fedbridge.handshake import binding, differences, hello
+from fedbridge.methods.files import parse_config
 from fedbridge.wire import PROTOCOL, Hello, decode, encode
 from worlds import World
 

@@ -7,9 +7,11 @@ import tomli_w
 
 from brought import save_graph
 from fedbridge.agreement import agreement
-from fedbridge.config import Config, load_site, parse_config
+from fedbridge.config import load_site
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.site import at_site, site_client, small_at_site
 from sites import common, site_file, task
 

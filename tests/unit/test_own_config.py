@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.config import Own, dump_config, load_config, parse_config
+from fedbridge.config import Own
 from fedbridge.errors import UserError
+from fedbridge.methods.files import dump_config, load_config, parse_config
 
 
 def config_file(folder: Path, text: str, name: str = "c.toml") -> Path:

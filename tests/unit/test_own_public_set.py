@@ -6,9 +6,9 @@ import datasets
 import pytest
 
 from fedbridge.agreement import agreement, doubts
-from fedbridge.config import parse_config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.setup import plan
 from fedbridge.site import server_commons, site_client
 from fedbridge.wire import encode

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from fedbridge import runs
-from fedbridge.config import Config, Engine, parse_config
+from fedbridge.config import Engine
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import AccuracyRow
 from fedbridge.runs import Run, alone, environment, read_accuracy
 from fedbridge.starting import resuming

@@ -9,11 +9,12 @@ import pytest
 import torch
 
 from fedbridge.client.client import Client
-from fedbridge.config import Config, parse_config
 from fedbridge.data.public import public_set
 from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
 from fedbridge.estimate import estimate
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.models.embeddings import no_embeddings
 from fedbridge.server.server import Server
 from fedbridge.setup import build_crew, plan, prepare

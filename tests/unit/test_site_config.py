@@ -4,8 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.config import Data, load_site, parse_config
+from fedbridge.config import Data, load_site
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from sites import CLASSES, common
 
 

@@ -1,9 +1,9 @@
 import numpy as np
 import pytest
 
-from fedbridge.config import parse_config
 from fedbridge.data.noting import tasks_of
 from fedbridge.data.scenario import ClientStream, StatedStream, Streams, Task
+from fedbridge.methods.files import parse_config
 from fedbridge.tasks import own_tasks_in_words, slot_of, tasks_in_words
 
 NONE = np.zeros(0, np.int64)

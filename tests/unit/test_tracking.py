@@ -8,8 +8,8 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from wandb.proto import wandb_internal_pb2 as records
 
 from fedbridge import tracking as module
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import AccuracyRow, summarise
 from fedbridge.progress import Progress
 from fedbridge.runs import Run

@@ -52,7 +52,7 @@ seen = st.lists(numbers, max_size=5).map(tuple)
 rows = st.lists(st.tuples(numbers, texts, texts, numbers, numbers), max_size=4).map(tuple)
 broadcasts = st.builds(Broadcast, numbers, numbers, states, states, states)
 uploads = st.builds(
-    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, floats, states, numbers
+    Upload, texts, numbers, numbers, states, seen, floats, floats, floats, states, states, numbers
 )  # fmt: skip
 choices = st.just(()) | st.builds(
     lambda task, percent, n, own, taken: (task, percent, min(own, n), min(taken, n), n),
@@ -123,7 +123,7 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 def test_what_may_leave_a_client_is_exactly_this():
     allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts"}
-    allowed |= {"items", "own", "prototypes", "adapter", "diverged"}
+    allowed |= {"items", "own", "extra", "adapter", "diverged"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
 
@@ -173,8 +173,9 @@ def test_there_are_no_other_messages():
 def test_the_bytes_of_an_upload_hold_its_fields_and_nothing_else():
     arrays = load(encode(upload()))
     scalars = json.loads(bytes(arrays.pop("scalars").numpy()))
-    named = {name for name in arrays if not name.startswith(("state/", "adapter/"))}
-    assert scalars.keys() | named == (UPLOAD_FIELDS - {"state", "adapter"}) | {"kind"}
+    states = {"state", "adapter", "extra"}
+    named = {name for name in arrays if name.partition("/")[0] not in states}
+    assert scalars.keys() | named == (UPLOAD_FIELDS - states) | {"kind"}
 
 
 def test_an_upload_with_more_in_it_is_refused():
@@ -204,7 +205,7 @@ def test_what_really_leaves_a_client_has_no_room_for_its_items(finished: Played)
         assert sent.gram.shape == (size * (size + 1) // 2 if first else 0,)
         assert sent.cross.shape == ((size, classes) if first else (0,))
         assert sent.counts.shape == (classes if first else 0,)
-        assert not sent.adapter and not len(sent.prototypes)
+        assert not sent.adapter and not sent.extra
 
 
 # what is refused

@@ -13,8 +13,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.words import MISSING, alike, is_missing, word_of
 
 THREES = (

@@ -9,11 +9,12 @@ from typing import Any, Literal
 import tomli_w
 
 from fedbridge.bench.suite import Method, Scenario, Suite, slug
-from fedbridge.config import Config, load_config
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
+from fedbridge.methods.pictures import require_pictures
 from fedbridge.runs import CONFIG, has_summary
-from fedbridge.server.fusions import require_pictures
 
 State = Literal["new", "begun", "changed", "done"]
 ENGINE = (

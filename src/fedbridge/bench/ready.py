@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedbridge.bench.grid import Job
-from fedbridge.config import Config
 from fedbridge.data.public import public_set
 from fedbridge.errors import UnavailableError, UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.pictures import require_pictures
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
-from fedbridge.server.fusions import require_pictures
 from fedbridge.setup import plan, prepare
 
 Tell = Callable[[str, int, int], None]
@@ -32,9 +32,7 @@ def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> lis
         if alike[0].config.data not in lacking:
             with _noted(lacking, alike[0].config.data):
                 _deal_out(path, alike, tried)
-    with_fm = [
-        job for job in jobs if job.config.large.head != "none" and job.config.data not in lacking
-    ]
+    with_fm = [job for job in jobs if job.config.large.embeds and job.config.data not in lacking]
     for job, *_ in _alike(with_fm, _foundation):
         with _named(path, job), _noted(lacking, _foundation(job.config)):
             foundation_of(job.config)
@@ -77,7 +75,7 @@ def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
 
 def _needs(config: Config) -> tuple[object, ...]:
     """Return what a job needs that may not be there; the first that is not is told."""
-    return (config.data, *([_foundation(config)] if config.large.head != "none" else []))
+    return (config.data, *([_foundation(config)] if config.large.embeds else []))
 
 
 def _data(config: Config) -> object:
@@ -86,7 +84,7 @@ def _data(config: Config) -> object:
 
 def _foundation(config: Config) -> object:
     large = config.large
-    return large.model, large.size, large.tuning, config.engine.precision
+    return large.model, large.size, large.tuned, config.engine.precision
 
 
 def _items(config: Config) -> object:

@@ -5,26 +5,25 @@ import json
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.acceptance import Verdict, accepted
-from fedbridge.client.head import HEADS
 from fedbridge.client.large import LargePart
 from fedbridge.client.learning import learnt
-from fedbridge.client.lesson import Lesson, Share
 from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
 from fedbridge.client.private import Indices, Private
-from fedbridge.config import SMCF
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
 from fedbridge.files import file_name, read_json
 from fedbridge.losses import DivergedError, cross_entropy
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import ItemBatch, OwnItems, SharedContext, TrainContext
+from fedbridge.methods.exchange import Exchange
+from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of, learner_of
 from fedbridge.models.head import Sums, one_hot, packed
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.models.states import infinity, misfit, owned, read_state, settled
@@ -36,7 +35,7 @@ from fedbridge.wire import Broadcast, Choice, Evaluation, State, Step, Upload
 class Client:
     """A client of the federation."""
 
-    def __init__(self, private: Private, commons: Commons, model: str) -> None:
+    def __init__(self, private: Private, commons: SharedContext, model: str) -> None:
         self.name = private.stream.name
         self.private = private
         self.commons = commons
@@ -46,10 +45,10 @@ class Client:
         self.notes: State = {}
         self.memory: Memory = {}
         self.large = LargePart(private, commons)
-        self.head = HEADS[commons.config.large.head](commons)
+        self.head = head_of(commons.config).client(commons, commons.config.large)
         self.task = 0
         self.accepted: tuple[int, ...] = ()
-        self._shares: dict[str, Share] = {}
+        self._shares: dict[str, ItemBatch] = {}
         self._features: dict[str, Tensor] = {}
 
     def learn(self, broadcast: Broadcast) -> Upload:
@@ -66,7 +65,7 @@ class Client:
             self._begin(number)
         lesson = self._lesson(step, broadcast, starts=number != before)
         ends = step.round == self.commons.config.training.rounds
-        diverged = learnt(lesson, self.commons.config.learner, ends)
+        diverged = learnt(lesson, ends)
         if ends:
             self._remember()
         self.notes = settled(self.notes)
@@ -77,7 +76,7 @@ class Client:
         """Measure every predictor there is on every past task and on the next one."""
         self.take(broadcast)
         after = self.private.stream.own_task(broadcast.task)
-        mixture = None if self.commons.config.large.head == "none" else self.mixture(after)
+        mixture = self.mixture(after) if self.commons.config.large.embeds else None
         on_validation = self.commons.config.scenario.measure == "validation"
         rows = []
         for on, task in enumerate(self.private.stream.tasks, start=1):
@@ -155,7 +154,9 @@ class Client:
         self.head.take(broadcast.adapter)
         rows = self.private.validation(self.task)
         if len(rows) and not self.head.settled:
-            self.head.settle(self._features_of(rows), self._labels(rows), self._seen(self.task))
+            self.head.select_hyperparameters(
+                self._features_of(rows), self._labels(rows), self._seen(self.task)
+            )
         fused = {k: v.to(self.commons.device) for k, v in broadcast.state.items()}
         self.accepted = ()
         if fused and self.offered and len(rows) and self._chooses:
@@ -164,7 +165,7 @@ class Client:
             self.accepted = Choice(broadcast.task, round(100 * choice.share), *right, len(rows))
             fused = choice.state
         if fused:
-            self._way_of_fusion.takes(self.model, fused, self.notes)
+            self._exchange.from_download(self.model, fused, self.notes)
 
     def _check(self, broadcast: Broadcast) -> None:
         state = broadcast.state
@@ -179,14 +180,13 @@ class Client:
                 raise UserError(f"{self.name}: {place}: {part}: {fault}")
 
     @property
-    def _way_of_fusion(self) -> Learner:
-        """Return how the learner meets the fusion: with ways of its own if it is its own."""
-        learner, fusion = self.commons.config.learner.name, self.commons.config.fusion.name
-        return LEARNERS[learner if learner == fusion else "finetune"]
+    def _exchange(self) -> Exchange:
+        """Return how the model travels: in a way of its own if learner and fusion share one."""
+        return exchange_of(self.commons.config)
 
     @property
     def _chooses(self) -> bool:
-        return bool(getattr(self.commons.config.fusion, "accept", False))
+        return fusion_of(self.commons.config).accept(self.commons.config.fusion)
 
     def _judge(self, rows: Indices, state: State) -> Verdict:
         """Return the class-balanced loss of a small model on own validation items, and hits."""
@@ -206,7 +206,7 @@ class Client:
     def _state(self) -> State:
         return {k: owned(v) for k, v in self.model.state_dict().items()}
 
-    def _lesson(self, step: Step, broadcast: Broadcast, starts: bool) -> Lesson:
+    def _lesson(self, step: Step, broadcast: Broadcast, starts: bool) -> TrainContext:
         if not self._shares:
             self._gather()
         if not self._features or self.large.tuned:
@@ -219,9 +219,12 @@ class Client:
         }
         seen, new = self._seen(self.task), self._ids(self.private.task(self.task).met)
         known = self.head.known
-        ahead = getattr(self.commons.config.learner, "ahead", False)
+        config = self.commons.config
+        learner, fusion = learner_of(config), fusion_of(config)
+        ahead = learner.teach_unseen(config.learner)
+        received = {k: v.to(self.commons.device) for k, v in broadcast.shared.items()}
         seed = seed_for(self.commons.config.seed, "learn", self.name, *step)
-        return Lesson(
+        return TrainContext(
             self.model,
             self.commons,
             **shares,
@@ -233,9 +236,12 @@ class Client:
             start=self._state(),
             former=self.previous,
             notes=self.notes,
-            shared={k: v.to(self.commons.device) for k, v in broadcast.shared.items()},
+            received=received,
             client=self.name,
             number=self.task,
+            fusion_loss=fusion.loss and partial(fusion.loss, received, config.fusion),
+            proximal=fusion.proximal(config.fusion),
+            exchange=self._exchange,
         )
 
     def _gather(self) -> None:
@@ -253,7 +259,7 @@ class Client:
             x = inputs.to(self.commons.device)
             earlier = None if earlier_self is None or not len(x) else embed(earlier_self, x)
             numbers = torch.from_numpy(items).to(x.device)
-            self._shares[name] = Share(x, labels, earlier, torch.zeros(0), numbers)
+            self._shares[name] = ItemBatch(x, labels, earlier, torch.zeros(0), numbers)
 
     def _read(self) -> dict[str, Tensor]:
         """Return what the large side's head reads of the task's, remembered and public items."""
@@ -267,19 +273,19 @@ class Client:
         return np.concatenate([*self.memory.values(), np.zeros(0, np.int64)])
 
     def _earlier_self(self) -> SmallModel | None:
-        if not self.previous or not LEARNERS[self.commons.config.learner.name].earlier:
+        if not self.previous or not learner_of(self.commons.config).needs_old_model:
             return None
         model = copy.deepcopy(self.model)
         model.load_state_dict(self.previous)
         return model
 
     def _guiding_mixture(self, after: int) -> Mixture:
-        learner = self.commons.config.learner
-        if not isinstance(learner, SMCF) or learner.guide == "large":
-            return Mixture(0.0, getattr(learner, "sharpness", Mixture.large))
+        config = self.commons.config
+        if not learner_of(config).mixture_teaches(config.learner):
+            return Mixture(0.0, self.commons.sharpness)
         return self.mixture(after)
 
-    def _guide(self, name: str, share: Share, mixture: Mixture) -> Tensor:
+    def _guide(self, name: str, share: ItemBatch, mixture: Mixture) -> Tensor:
         """Return the logits ``(n, C)`` that the large side's distillation aims at."""
         scores = self.head.scores(self._features[name])
         if not mixture.small or not len(share):
@@ -290,16 +296,16 @@ class Client:
     def _remember(self) -> None:
         """Keep exemplars of what the task brought, in the client's own storage only."""
         config = self.commons.config
-        size, keep = getattr(config.learner, "memory", 0), getattr(config.learner, "keep", "")
-        if not size:
+        exemplars = learner_of(config).exemplars(config.learner)
+        if not exemplars.per_class:
             return
         rows = self.private.task(self.task).train
         offered = merged(self.memory, rows, self.private.labels[rows])
         stream, place = self.private.stream, (config.seed, self.name)
-        capacity = size * len(stream.seen(len(stream.tasks)))
-        if keep == "reservoir":
+        capacity = exemplars.per_class * len(stream.seen(len(stream.tasks)))
+        if exemplars.keep == "reservoir":
             self.memory = reservoir(offered, capacity, *place)
-        elif keep == "herding":
+        elif exemplars.keep == "herding":
             self.memory = herding(offered, capacity, lambda r: self._embed(r).cpu().numpy())
         else:
             self.memory = balanced(offered, capacity, *place)
@@ -311,23 +317,22 @@ class Client:
             self.name,
             *step,
             state={
-                k: v.cpu() for k, v in self._way_of_fusion.sends(self.offered, self.notes).items()
+                k: v.cpu() for k, v in self._exchange.to_upload(self.offered, self.notes).items()
             },
             seen=tuple(self._seen(self.task).tolist()),
             items=len(self.private.task(self.task).own),
             own=self.task,
         )
-        if getattr(self.commons.config.fusion, "pull", 0.0):
-            upload = replace(upload, prototypes=self._prototypes(self.task))
+        upload = replace(upload, extra=self._extra())
         large = self.commons.config.large
-        if large.by_gradient:
-            rows = self.private.task(self.task).train
-            studies = self.head.studies(self._labels(rows), self._seen(self.task), step)
+        rows = self.private.task(self.task).train
+        if trainings := self.head.trainable(self._labels(rows), self._seen(self.task), step):
             try:
-                return replace(upload, adapter=self.large.train(rows, studies, step))
+                return replace(upload, adapter=self.large.train(rows, trainings, step))
             except DivergedError as error:
                 return replace(upload, diverged=error.step)
-        if not large.from_sums:
+        wanted = head_of(self.commons.config).sums
+        if not wanted:
             return upload
         own = self.private.released(before, self.task, least=1)
         sums = self._sums(own)
@@ -337,21 +342,25 @@ class Client:
             return upload
         rows = self.private.released(acknowledged, self.task, large.least)
         parts = packed(sums if np.array_equal(rows, own) else self._sums(rows))
-        gram = parts["gram"] if large.head == "analytic" else upload.gram
-        return replace(upload, gram=gram, cross=parts["cross"], counts=parts["counts"])
+        sent: dict[str, Any] = {name: parts[name] for name in wanted}
+        return replace(upload, **sent)
 
     def _sums(self, rows: Indices) -> Sums:
         targets = one_hot(self.private.labels[rows], len(self.commons.classes))
         return Sums.of(self.private.features_of(rows), targets)
 
-    def _prototypes(self, task: int) -> Tensor:
-        """Return per class the sum of the task's embeddings and their number, ``(C, P + 1)``."""
-        own = self.private.task(task).own
-        embedding = self._embed(own).cpu()
-        rows = torch.cat([embedding, torch.ones(len(own), 1)], 1)
-        table = torch.zeros(len(self.commons.classes), rows.shape[1])
-        table = table.index_add(0, torch.from_numpy(self.private.labels[own]), rows)
-        return table * (table[:, -1:] >= self.commons.config.large.least)
+    def _extra(self) -> State:
+        """Return what the fusion asks for besides the model, no more than declared."""
+        config, extra = self.commons.config, fusion_of(self.commons.config).extra
+        if extra is None:
+            return {}
+        rows = self.private.task(self.task).own
+        inputs = self.private.inputs_of(rows).to(self.commons.device)
+        own = OwnItems(self.commons, self.model, inputs, self._labels(rows))
+        made = {k: v.detach().cpu() for k, v in extra.make(own, config.fusion).items()}
+        if fault := misfit(made, declared(self.commons)):
+            raise UserError(f"{config.fusion.name}: extra: {fault}")
+        return made
 
     def mixture(self, after: int) -> Mixture:
         """Return the powers of both sides that fit the validation items through a task best."""
@@ -370,7 +379,7 @@ class Client:
         """Return logits ``(n, C)``; classes of earlier tasks are those of their models, if any."""
         every = torch.arange(len(self.commons.classes), device=self.commons.device)
         scores = self.commons.logits(self._embed(rows), every)
-        recall = LEARNERS[self.commons.config.learner.name].recall
+        recall = learner_of(self.commons.config).task_model
         if recall is None or self.task < 2:
             return scores
         model, inputs = copy.deepcopy(self.model), self.private.inputs_of(rows).to(scores.device)

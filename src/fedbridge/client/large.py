@@ -7,9 +7,10 @@ import torch
 from torch import Tensor
 
 from fedbridge.client.private import Indices, Private
-from fedbridge.client.study import Study
 from fedbridge.losses import require_finite
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.heads import TrainableHead
+from fedbridge.methods.registry import head_of
 from fedbridge.models.foundation import Items
 from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.states import owned
@@ -17,25 +18,23 @@ from fedbridge.models.tuning import Tunable, lifted, tunable
 from fedbridge.rng import seed_for
 from fedbridge.wire import State, Step
 
-BESIDE = ("head", "prototypes")
-"""What the server sends of the large side that is not inside the FM."""
-
 
 class LargePart:
     """The FM as one client sees it: frozen, or with the trained part that it was last sent."""
 
-    def __init__(self, private: Private, commons: Commons) -> None:
+    def __init__(self, private: Private, commons: SharedContext) -> None:
         self.private = private
         self.commons = commons
         self.settings = commons.config.large
-        self.tuned = self.settings.tuning != "none"
+        self.tuned = self.settings.tuned is not None
         self.part: State = {}
         """What the server last sent of the FM's trained part."""
 
     def take(self, adapter: State) -> None:
         """Go on with the trained part of the FM that the server sent."""
         if self.tuned and adapter:
-            self.part = {k: v for k, v in adapter.items() if k not in BESIDE}
+            beside = head_of(self.commons.config).sent
+            self.part = {k: v for k, v in adapter.items() if k not in beside}
 
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""
@@ -52,8 +51,8 @@ class LargePart:
             return owned(torch.from_numpy(self.commons.public_features)).to(self.commons.device)
         return self._lifted(self._fm().encode(items, self.settings.batch))
 
-    def train(self, rows: Indices, studies: Sequence[Study], step: Step) -> State:
-        """Carry out studies on own items, one after the other; return what to upload.
+    def train(self, rows: Indices, trainings: Sequence[TrainableHead], step: Step) -> State:
+        """Train on own items one thing after the other; return what to upload.
 
         With tuning the loss of one that ``tunes`` goes through the FM into the part of it that is
         trained; the others find the FM as it then is. Raises DivergedError if one does not stay
@@ -64,27 +63,29 @@ class LargePart:
         generator = torch.Generator().manual_seed(seed)
         fm = self._fm() if self.tuned else None
         trained: State = dict(fm.part) if fm else {}
-        for study in studies:
-            self._carry_out(study, rows, labels, fm, generator)
-            trained |= study.trained(partial(self._all, rows, fm), labels)
+        for training in trainings:
+            self._carry_out(training, rows, labels, fm, generator)
+            trained |= training.trained(partial(self._all, rows, fm), labels)
         return {name: value.detach().cpu().clone() for name, value in trained.items()}
 
     def _carry_out(
         self,
-        study: Study,
+        training: TrainableHead,
         rows: Indices,
         labels: Tensor,
         fm: Tunable | None,
         generator: torch.Generator,
     ) -> None:
-        tuned = fm if study.tunes else None
+        tuned = fm if training.tunes else None
         part = tuned.part if tuned else {}
         features = None if tuned else self._all(rows, fm)
-        learnt = {"params": study.learnt, "lr": self.settings.probe_rate}
-        tuning = {"params": list(part.values()), "lr": self.settings.tuning_rate}
-        optimiser = Uncompiled([learnt, tuning], weight_decay=0.0)
+        learnt = {"params": training.learnt, "lr": training.rate}
+        groups = [learnt]
+        if self.settings.tuned:
+            groups.append({"params": list(part.values()), "lr": self.settings.tuned.rate})
+        optimiser = Uncompiled(groups, weight_decay=0.0)
         steps = 0
-        for _ in range(self.settings.probe_epochs):
+        for _ in range(training.epochs):
             order = torch.randperm(len(rows), generator=generator)
             for batch in order.split(self.commons.config.training.batch):
                 strain: Tensor | float = 0.0
@@ -94,15 +95,15 @@ class LargePart:
                 else:
                     assert features is not None
                     read = features[batch.to(features.device)]
-                loss = study.loss(read, labels[batch.to(labels.device)], part)
-                loss = loss + self.settings.attract * strain
+                loss = training.loss(read, labels[batch.to(labels.device)], part)
+                loss = loss + strain
                 steps += 1
                 require_finite(loss, steps)
                 optimiser.zero_grad()
                 loss.backward()
-                study.hold(labels, part)
+                training.hold(labels, part)
                 optimiser.step()
-        for moved in (*study.learnt, *part.values()):
+        for moved in (*training.learnt, *part.values()):
             require_finite(moved.detach().sum(), steps)
 
     def _all(self, rows: Indices, fm: Tunable | None) -> Tensor:

@@ -1,41 +1,39 @@
 """A round of learning of which a model comes out that can be used, or the one that went in."""
 
-from typing import Any
-
-from fedbridge.client import LEARNERS
-from fedbridge.client.lesson import Lesson
 from fedbridge.losses import DivergedError
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.registry import learner_of
 from fedbridge.models.states import infinity, placeholder
 
 
-def learnt(lesson: Lesson, options: Any, ends: bool) -> int:
-    """Train the lesson's model for one round, which may end a task; options are the learner's.
+def learnt(context: TrainContext, ends: bool) -> int:
+    """Train the context's model for one round, which may end a task.
 
     Returns the step at which it diverged, 0 if it did not. A model that did, and what was noted
     meanwhile, are thrown away: both are as they were before the round.
     """
-    learner = LEARNERS[options.name]
-    notes = {name: value.clone() for name, value in lesson.notes.items()}
-    lesson.model.train()
+    learner, options = learner_of(context.shared.config), context.shared.config.learner
+    notes = {name: value.clone() for name, value in context.notes.items()}
+    context.model.train()
     try:
-        learner.learn(lesson, options)
+        learner.learn(context, options)
         if ends:
-            learner.close(lesson, options)
-        lesson.model.eval()
-        if _lost(lesson) or lesson.commons.fault(lesson.model):
-            raise DivergedError(max(lesson.steps.count, 1))
+            learner.end_task(context, options)
+        context.model.eval()
+        if _lost(context) or context.shared.fault(context.model):
+            raise DivergedError(max(context.steps.count, 1))
     except DivergedError as error:
-        lesson.model.load_state_dict(lesson.start)
-        lesson.notes.clear()
-        lesson.notes.update(notes)
+        context.model.load_state_dict(context.start)
+        context.notes.clear()
+        context.notes.update(notes)
         return error.step
     finally:
-        lesson.model.eval()
+        context.model.eval()
     return 0
 
 
-def _lost(lesson: Lesson) -> bool:
+def _lost(context: TrainContext) -> bool:
     """Say whether notes are no numbers; those of a model with masks may be infinite as well."""
-    if any(map(placeholder, lesson.start.values())):
-        return any(note.isnan().any() for note in lesson.notes.values())
-    return infinity(lesson.notes) is not None
+    if any(map(placeholder, context.start.values())):
+        return any(note.isnan().any() for note in context.notes.values())
+    return infinity(context.notes) is not None

@@ -1,93 +1,33 @@
-"""All settings of an experiment, frozen and validated: the only home of defaults."""
+"""Settings that belong to no method, frozen and validated: the only home of their defaults."""
 
 from fedbridge.config.data import SITE, Data, Hub, PublicHub, Scenario
-from fedbridge.config.experiment import Config
-from fedbridge.config.files import (
-    dump_config,
-    load_config,
-    merged,
-    parse_config,
-    read_tree,
-    similar,
-)
-from fedbridge.config.fusions import (
-    OBOD,
-    TARGET,
-    Alone,
-    Digest,
-    FedAvg,
-    FedDF,
-    FedET,
-    FedMD,
-    FedProto,
-    FedProx,
-    FedWeIT,
-    Fusion,
-)
-from fedbridge.config.learners import (
-    DERPP,
-    EWC,
-    GLFC,
-    SMCF,
-    FedWeITLearner,
-    FineTune,
-    Learner,
-    LwF,
-    Replay,
-    TargetLearner,
-)
+from fedbridge.config.files import similar
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.own import ARRAYS, Own, PublicOwn, kind_of, path_of, title_of
+from fedbridge.config.settings import Settings
 from fedbridge.config.site import SiteConfig, load_site
 from fedbridge.config.track import Track, Tracker
 
 __all__ = [
     "ARRAYS",
-    "DERPP",
-    "EWC",
-    "GLFC",
-    "OBOD",
     "SITE",
-    "SMCF",
-    "TARGET",
-    "Alone",
-    "Config",
     "Data",
-    "Digest",
     "Engine",
-    "FedAvg",
-    "FedDF",
-    "FedET",
-    "FedMD",
-    "FedProto",
-    "FedProx",
-    "FedWeIT",
-    "FedWeITLearner",
-    "FineTune",
-    "Fusion",
     "Hub",
     "Large",
-    "Learner",
-    "LwF",
     "Own",
     "PublicHub",
     "PublicOwn",
-    "Replay",
     "Scenario",
+    "Settings",
     "SiteConfig",
     "Small",
-    "TargetLearner",
     "Track",
     "Tracker",
     "Training",
-    "dump_config",
     "kind_of",
-    "load_config",
     "load_site",
-    "merged",
-    "parse_config",
     "path_of",
-    "read_tree",
     "similar",
     "title_of",
 ]

@@ -1,7 +1,7 @@
 """The large side, the small models, and how long and where they train."""
 
-from collections.abc import Sequence
-from typing import Annotated, Literal, Self
+from dataclasses import dataclass, replace
+from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -11,9 +11,28 @@ SIDE = 96
 """Pixels a side for an FM that asks for none in particular."""
 
 
-class Large(Section):
-    """The large side: a frozen foundation model (FM) and the head on top of it."""
+@dataclass(frozen=True)
+class Tuning:
+    """What is trained inside the foundation model (FM) itself, and how."""
 
+    kind: Literal["lora", "dora", "ia3", "prompt", "pool"]
+    size: int
+    """Rank of matrices, or number of tokens."""
+    rate: float
+    """Learning rate of AdamW."""
+    pool: int = 0
+    """Prompts of a pool."""
+    picks: int = 0
+    """Those of them that an input gets."""
+    attract: float = 0.0
+    """Weight of how far the keys of these lie from what they were chosen for."""
+
+
+class Large(Section):
+    """What all large sides share: a frozen foundation model (FM), and some head on top of it."""
+
+    embeds: ClassVar[bool] = True
+    """Whether the FM encodes items at all."""
     model: str = "patches"
     """An entry of ``fedbridge list models``, or one's own: ``transformers:DIR-OR-NAME``,
     ``sentence-transformers:DIR-OR-NAME``, ``timm:DIR-OR-NAME``, ``onnx:FILE``,
@@ -23,75 +42,15 @@ class Large(Section):
     that one's own FM was made for, where it says so; else 96."""
     batch: Positive = 64
     """Items that the FM encodes at once."""
-    head: Literal["analytic", "nearest-mean", "probe", "prototypes", "tail-anchors", "none"] = (
-        "analytic"
-    )
-    """Ridge regression from the sums G and H; the nearest class mean from H and counts; a linear
-    probe that clients train by gradient and the server averages; a prototype of each class that
-    they train, averaged by how near it is to the class's items (PILoRA); trained vectors beside
-    the features and a classifier for every task, both the client's own, aligned by prototypes that
-    the server selects (FedTA); or no large side at all."""
+    head: str = ""
+    """What stands on the FM: an entry of ``fedbridge list heads``, or ``MODULE:NAME``."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
     least: Positive = 1
     """Fewest own items of a class whose sum leaves a client; of fewer it is held back until there
     are more. With 1 the sum of a class's only item is that item's features."""
-    most: Annotated[float, Field(ge=1.0, allow_inf_nan=False)] = 5.0
-    """How many times more a client's sums of a task may weigh than the median of the others', in
-    items and in squares of features; what is more is scaled down. It bounds what one client that
-    lies can do to everybody's head."""
     projection: Count = 0
     """Units of the random projection with a ReLU before the head; 0 leaves it out."""
-    regularisation: Annotated[tuple[Scale, ...], Field(min_length=1)] = (
-        0.003,
-        0.01,
-        0.03,
-        0.1,
-        0.3,
-    )
-    """Candidates for lambda, in units of the mean eigenvalue of G; validation data decide."""
-    own: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 1.0, 3.0, 10.0, 30.0)
-    """Candidates for how many times more a client's own sums count in its own head; ``[0.0]``
-    gives everybody the same head; validation data decide."""
-    absorb: Weight = 0.0
-    """Weight of the small models' soft labels on ``U`` in the head (OBOD with the large side as
-    student); 0 switches it off. A probe ignores it."""
-    probe_epochs: Positive = 2
-    """Passes over the task's features per round, of ``training.batch`` items a step; for a head
-    that is trained by gradient."""
-    probe_rate: Rate = 0.005
-    """Learning rate of AdamW for such a head."""
-    anchors: Positive = 200
-    """Tail anchors of a client; ``tail-anchors`` only."""
-    contrast: Weight = 1.0
-    """Weight of the contrast of mixed features with everybody's prototypes; ``tail-anchors``
-    only."""
-    attract: Weight = 0.1
-    """Weight of how far the chosen keys lie from what they were chosen for, of tail anchors and of
-    the prompts of a ``pool``."""
-    threshold: Scale = 0.25
-    """Mean cosine with all prototypes below which a class's own is selected for good;
-    ``tail-anchors`` only."""
-    compact: Weight = 0.001
-    """Weight of an item's squared distance to its class's prototype; ``prototypes`` only."""
-    orthogonal: Weight = 0.5
-    """Weight of what a task's low-rank matrices have in common with those of earlier tasks;
-    ``prototypes`` with ``tuning = "lora"`` only."""
-    tuning: Literal["none", "lora", "dora", "ia3", "prompt", "pool"] = "none"
-    """What is trained inside the FM itself, with a probe, prototypes or tail anchors: nothing;
-    low-rank matrices beside the queries and values of its attention, as they are or with their
-    magnitudes (``dora``); factors of these queries and values (``ia3``); tokens put beside those of
-    every input; or a pool of prompts, of which each input gets those that suit it. Each epoch runs
-    the FM forwards and backwards, and every item is encoded anew after every round."""
-    tuning_size: Positive = 4
-    """Rank of the matrices, or number of tokens, those of each prompt in a pool; ``ia3`` has no
-    size. With ``prototypes`` the tasks share the rank: each trains its own part of the matrices."""
-    tuning_rate: Rate = 0.001
-    """Learning rate of AdamW for them."""
-    pool: Positive = 10
-    """Prompts in the pool; ``tuning = "pool"`` only."""
-    picks: Positive = 5
-    """Prompts of the pool that an input gets."""
 
     @property
     def side(self) -> int:
@@ -101,30 +60,58 @@ class Large(Section):
         return 224 if ":" in self.model else SIDE
 
     @property
-    def from_sums(self) -> bool:
-        """Whether the head is made from sums that a client uploads once per task."""
-        return self.head in ("analytic", "nearest-mean")
+    def tuned(self) -> Tuning | None:
+        """Return what clients train inside the FM; None where it stays frozen."""
+        return None
 
     @property
-    def by_gradient(self) -> bool:
-        """Whether clients train the head by gradient and upload it."""
-        return self.head in ("probe", "prototypes", "tail-anchors")
+    def absorbs(self) -> float:
+        """Return the weight of what the large side learns from the small models' answers on U."""
+        return 0.0
+
+
+class TrainedLarge(Large):
+    """What large sides share of which clients train the head, and perhaps a part of the FM."""
+
+    probe_epochs: Positive = 2
+    """Passes over the task's features per round, of ``training.batch`` items a step."""
+    probe_rate: Rate = 0.005
+    """Learning rate of AdamW for the head."""
+    tuning: Literal["none", "lora", "dora", "ia3", "prompt", "pool"] = "none"
+    """What is trained inside the FM itself: nothing; low-rank matrices beside the queries and
+    values of its attention, as they are or with their magnitudes (``dora``); factors of these
+    queries and values (``ia3``); tokens put beside those of every input; or a pool of prompts, of
+    which each input gets those that suit it. Each epoch runs the FM forwards and backwards, and
+    every item is encoded anew after every round."""
+    tuning_size: Positive = 4
+    """Rank of the matrices, or number of tokens, those of each prompt in a pool; ``ia3`` has no
+    size."""
+    tuning_rate: Rate = 0.001
+    """Learning rate of AdamW for them."""
 
     @property
-    def absorbs(self) -> bool:
-        """Whether what the small models say of ``U`` may join those sums."""
-        return self.from_sums and self.absorb > 0.0
+    def tuned(self) -> Tuning | None:
+        """Return what clients train inside the FM; None where it stays frozen."""
+        if self.tuning == "none":
+            return None
+        return Tuning(self.tuning, self.tuning_size, self.tuning_rate)
 
-    @model_validator(mode="after")
-    def _tuning_suits_the_head(self) -> Self:
-        fitting = TUNINGS.get(self.head, ("none",))
-        if self.tuning not in fitting:
-            heads = [head for head, known in TUNINGS.items() if self.tuning in known]
-            raise ValueError(
-                f'large.tuning: must be {_either(fitting)} where large.head is "{self.head}" '
-                f'("{self.tuning}" needs {_either(heads)}), found "{self.tuning}"'
-            )
-        return self
+
+class PooledLarge(TrainedLarge):
+    """The same where ``tuning = "pool"`` is possible."""
+
+    pool: Positive = 10
+    """Prompts in the pool; ``tuning = "pool"`` only."""
+    picks: Positive = 5
+    """Prompts of the pool that an input gets."""
+    attract: Weight = 0.1
+    """Weight of how far the chosen keys lie from what they were chosen for."""
+
+    @property
+    def tuned(self) -> Tuning | None:
+        """Return what clients train inside the FM; None where it stays frozen."""
+        tuned = super().tuned
+        return tuned and replace(tuned, pool=self.pool, picks=self.picks, attract=self.attract)
 
     @model_validator(mode="after")
     def _picks_are_of_the_pool(self) -> Self:
@@ -133,18 +120,6 @@ class Large(Section):
                 f"large.picks: must be at most large.pool, {self.pool}, found {self.picks}"
             )
         return self
-
-
-TUNINGS = {
-    "probe": ("none", "lora", "dora", "ia3", "prompt", "pool"),
-    "prototypes": ("none", "lora"),
-    "tail-anchors": ("none", "pool"),
-}
-"""By ``large.head``, where it is not "none" alone."""
-
-
-def _either(words: Sequence[str]) -> str:
-    return " or ".join(f'"{word}"' for word in words)
 
 
 class Small(Section):

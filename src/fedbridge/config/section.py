@@ -26,3 +26,10 @@ class Section(BaseModel):
     """A part of the configuration: immutable, and unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class Options(Section):
+    """What a learner or a fusion can be told: a method's own settings are a class of this kind."""
+
+    name: str = ""
+    """The method, as a config names it: one of ours, or somebody's own as ``MODULE:NAME``."""

@@ -4,10 +4,10 @@ import json
 from pathlib import Path
 
 from fedbridge.agreement import agreement
-from fedbridge.config import dump_config, load_config
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
 from fedbridge.files import read_json
+from fedbridge.methods.files import dump_config, load_config
 from fedbridge.wire import Hello
 
 

@@ -5,7 +5,6 @@ from importlib import metadata
 from pathlib import Path
 
 from fedbridge.agreement import agreement
-from fedbridge.config import Config, load_config
 from fedbridge.config.site import Held
 from fedbridge.data.faults import listed
 from fedbridge.data.site import partitions_of
@@ -15,6 +14,8 @@ from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
 from fedbridge.handshake import differences
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.proof import prove
 from fedbridge.models.trial import check_models
@@ -66,7 +67,7 @@ def site(folder: Path, client: str) -> str:
     notice = Notice()
     frame, tasks = Frame.of(config), partitions_of(settings, notice)
     parts = [prepared(task, frame, settings.data) for task in tasks]
-    if parts and config.large.head != "none":
+    if parts and config.large.embeds:
         fm, first = foundation_of(at_site(config, own)), parts[0]
         prove(fm, first.items, config.large.batch, lambda row: f"{row} of task {first.domain!r}")
     items = sum(len(part.labels) for part in parts)

@@ -22,7 +22,7 @@ from fedbridge.engine.post import Post
 from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
 from fedbridge.files import file_name, read_json
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.server.admission import Refused
 from fedbridge.wire import (
     Answer,
@@ -132,7 +132,7 @@ class FlowerTransport:
         return taken
 
     def spread(
-        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+        self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, in the server's own processes, and keep the order."""
         return self.hosts.spread(function, jobs, tell)

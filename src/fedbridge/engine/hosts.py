@@ -21,7 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from fedbridge.client.client import Client
 from fedbridge.errors import UserError
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 
 J = TypeVar("J")
 R = TypeVar("R")
@@ -32,7 +32,7 @@ MAPPED_FROM, KEPT_UP_TO = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of <ma
 class Crew:
     """What one process holds: the commons, and the clients that live there."""
 
-    commons: Commons
+    commons: SharedContext
     clients: dict[str, Client]
 
 
@@ -68,7 +68,7 @@ class Hosts:
 
     def spread(
         self,
-        function: Callable[[Commons, J], R],
+        function: Callable[[SharedContext, J], R],
         jobs: list[J],
         tell: Callable[[int, int], None] | None = None,
     ) -> list[R]:
@@ -214,7 +214,7 @@ def _leave_with_parent() -> None:
         os._exit(1)
 
 
-def _apply(crew: Crew, function: Callable[[Commons, J], R], job: J) -> R:
+def _apply(crew: Crew, function: Callable[[SharedContext, J], R], job: J) -> R:
     return function(crew.commons, job)
 
 

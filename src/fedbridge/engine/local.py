@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from fedbridge.engine.hosts import Build, Crew, Hosts, result
 from fedbridge.engine.loop import Samples, Tell
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.plane import Sample
 from fedbridge.server.admission import Refused
 from fedbridge.wire import Broadcast, Evaluation, Upload, decode, encode
@@ -67,7 +67,7 @@ class LocalTransport:
         return []
 
     def spread(
-        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+        self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, shared out among the hosts, and keep the order."""
         return self.hosts.spread(function, jobs, tell)

@@ -4,8 +4,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
-from fedbridge.config import Config
-from fedbridge.models.commons import Commons
+from fedbridge.config import Settings
+from fedbridge.methods.context import SharedContext
 from fedbridge.plane import Sample
 from fedbridge.server.admission import Refused
 from fedbridge.server.server import Server
@@ -45,7 +45,7 @@ class Transport(Protocol):
         ...
 
     def spread(
-        self, function: Callable[[Commons, J], R], jobs: list[J], /, tell: Tell | None = None
+        self, function: Callable[[SharedContext, J], R], jobs: list[J], /, tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, in one or more processes, and keep the order."""
         ...
@@ -68,7 +68,7 @@ class Transport(Protocol):
         ...
 
 
-def steps(config: Config) -> list[Step]:
+def steps(config: Settings) -> list[Step]:
     """Return every (task, round) of an experiment, in order."""
     tasks, rounds = config.scenario.slots, config.training.rounds
     return [Step(t, r) for t in range(1, tasks + 1) for r in range(1, rounds + 1)]

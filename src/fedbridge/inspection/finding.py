@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import SITE, Config, SiteConfig, load_config, load_site
+from fedbridge.config import SITE, SiteConfig, load_site
 from fedbridge.config.files import read_toml
 from fedbridge.config.site import Held
 from fedbridge.data import load_data
@@ -33,6 +33,8 @@ from fedbridge.inspection.doubts import doubts
 from fedbridge.inspection.likeness import blank_rows, equal_items, near_pairs
 from fedbridge.inspection.page import Inspection
 from fedbridge.inspection.result import PUBLIC, Pool, TaskFacts
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import load_config
 from fedbridge.models.embeddings import embed_dataset
 from fedbridge.models.foundation import foundation_of
 from fedbridge.setup import plan, prepare
@@ -253,7 +255,7 @@ def _embeddings(site: SiteConfig, config: Config, parts: list[Part]) -> Vectors:
 
 def _no_embeddings(config: Config) -> str:
     """Return why the FM's embeddings cannot be looked at; empty where they can."""
-    if config.large.head == "none":
+    if not config.large.embeds:
         return NO_FM
     try:
         foundation_of(config)

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from fedbridge.config import Config
+from fedbridge.methods.config import Config
 from fedbridge.progress import Progress
 from fedbridge.report.wording import fault
 from fedbridge.wire import Step

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from fedbridge.engine.loop import Samples, Tell, Transport
 from fedbridge.live.standing import Seat, Standing
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.runner import Connect
 from fedbridge.server.admission import Refused
 from fedbridge.setup import Setup
@@ -66,7 +66,7 @@ class Watched:
         return self.transport.take_traffic()
 
     def spread(
-        self, function: Callable[[Commons, J], R], jobs: list[J], tell: Tell | None = None
+        self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job and keep the order."""
         return self.transport.spread(function, jobs, tell or self.standing.count)

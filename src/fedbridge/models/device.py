@@ -4,7 +4,7 @@ import os
 
 import torch
 
-from fedbridge.config import SITE, Config
+from fedbridge.config import SITE, Settings
 from fedbridge.errors import UserError
 
 
@@ -41,7 +41,7 @@ def _compute_repeatably() -> None:
     torch.backends.cudnn.benchmark = False
 
 
-def precision_of(config: Config) -> str:
+def precision_of(config: Settings) -> str:
     """Return the precision of the FM's encoding, by the name of torch's type.
 
     Sites must agree on what the FM says whatever machines they have, so there ``auto`` is float32.

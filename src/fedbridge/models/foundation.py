@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn import functional
 
-from fedbridge.config import Config
+from fedbridge.config import Settings
 from fedbridge.config.models import SIDE
 from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
@@ -104,7 +104,7 @@ class TextModel:
         return result
 
 
-def foundation_of(config: Config) -> FoundationModel:
+def foundation_of(config: Settings) -> FoundationModel:
     """Load the FM that a config asks for; raises as :func:`load_foundation`."""
     large, device = config.large, device_of(config.engine.device)
     return load_foundation(large.model, large.size, device, precision_of(config))

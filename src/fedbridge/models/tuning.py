@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from fedbridge.config import Large
+from fedbridge.config.models import Large, Tuning
 from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, import_extra
@@ -30,16 +30,17 @@ ATTENTION = r".*\.(query|value|q_proj|v_proj|q_lin|v_lin|qkv|query_key_value|c_a
 
 def require_tunable(large: Large) -> None:
     """Raise UserError if the FM is to be tuned and cannot be, before any work is done."""
-    if large.tuning == "none":
+    tuning = large.tuned
+    if not tuning:
         return
     fitting = [name for name, entry in FOUNDATION_MODELS.items() if entry.module]
     if large.model not in fitting and not large.model.startswith("transformers:"):
         raise UserError(
-            f"large.tuning: {large.tuning!r} needs large.model to be {', '.join(fitting)} or "
+            f"large.tuning: {tuning.kind!r} needs large.model to be {', '.join(fitting)} or "
             f"transformers:DIR-OR-NAME, found {large.model!r}"
         )
-    if large.tuning not in ("prompt", "pool"):
-        import_extra("peft", "peft", f"large.tuning {large.tuning!r}")
+    if tuning.kind not in ("prompt", "pool"):
+        import_extra("peft", "peft", f"large.tuning {tuning.kind!r}")
 
 
 class Added(NamedTuple):
@@ -48,7 +49,8 @@ class Added(NamedTuple):
     part: Part
     """What of it is trained."""
     strain: Callable[[], Tensor | float] = float
-    """Gives how far the keys chosen for the last batch lie from its items; 0 without keys."""
+    """Gives a term of the loss: how far the keys chosen for the last batch lie from its items, by
+    its weight; 0 without keys."""
 
 
 class Tunable:
@@ -92,10 +94,12 @@ def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
     if the FM is missing or not built in a way that can be tuned so.
     """
     require_tunable(large)
+    tuning = large.tuned
+    assert tuning
     module = foundation_module(large.model, large.size, device).requires_grad_(False)
     with foreign_errors(large.model), torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed_for(seed, "tuning"))
-        added = PARTS[large.tuning](module, large)
+        added = PARTS[tuning.kind](module, tuning)
     return Tunable(module, added)
 
 
@@ -110,21 +114,21 @@ def lifted(lift: Lift, embeddings: Tensor) -> Tensor:
 
 
 def add_matrices(
-    module: PictureEncoder | TextEncoder, large: Large, magnitudes: bool = False
+    module: PictureEncoder | TextEncoder, tuning: Tuning, magnitudes: bool = False
 ) -> Added:
     """Put low-rank matrices beside the queries and values of attention; at first they add 0.
 
     With ``magnitudes`` the lengths of the sums' columns are trained as well (DoRA, ICML 2024).
     """
     peft = import_extra("peft", "peft", "large.tuning 'lora'")
-    rank = large.tuning_size
+    rank = tuning.size
     return _injected(
         module,
         peft.LoraConfig(r=rank, lora_alpha=2 * rank, use_dora=magnitudes, target_modules=ATTENTION),
     )
 
 
-def add_factors(module: PictureEncoder | TextEncoder, _: Large) -> Added:
+def add_factors(module: PictureEncoder | TextEncoder, _: Tuning) -> Added:
     """Let factors, at first 1, scale the queries and values of attention (IA3, NeurIPS 2022)."""
     peft = import_extra("peft", "peft", "large.tuning 'ia3'")
     return _injected(module, peft.IA3Config(target_modules=ATTENTION, feedforward_modules=[]))
@@ -138,24 +142,24 @@ def _injected(module: PictureEncoder | TextEncoder, config: Any) -> Added:
     return Added({k: v for k, v in module.backbone.named_parameters() if id(v) not in before})
 
 
-def add_tokens(module: PictureEncoder | TextEncoder, large: Large) -> Added:
+def add_tokens(module: PictureEncoder | TextEncoder, tuning: Tuning) -> Added:
     """Put trainable tokens beside those of every input."""
-    count, width = large.tuning_size, module.backbone.config.hidden_size
+    count, width = tuning.size, module.backbone.config.hidden_size
     tokens = nn.Parameter((0.02 * torch.randn(count, width)).to(module.backbone.device))
     _beside(module, count, lambda size: tokens.expand(size, -1, -1))
     return Added({"tokens": tokens})
 
 
-def add_pool(module: PictureEncoder | TextEncoder, large: Large) -> Added:
+def add_pool(module: PictureEncoder | TextEncoder, tuning: Tuning) -> Added:
     """Put trainable prompts beside an item, those of a pool whose keys are most like it.
 
-    Prompt i of ``large.pool`` is ``tuning_size`` tokens with a key; the ``large.picks`` whose keys
-    have the largest cosines with the frozen FM's embedding of the item are taken (L2P, CVPR 2022;
+    Prompt i of the pool is so many tokens with a key; those ``picks`` are taken whose keys have the
+    largest cosines with the frozen FM's embedding of the item (L2P, CVPR 2022;
     FedTA's input enhancement, CVPR 2025, equations 1 and 2).
     """
     device, width = module.backbone.device, module.backbone.config.hidden_size
-    keys = nn.Parameter(torch.rand(large.pool, _dimension(module)).mul(2).sub(1).to(device))
-    shape = large.pool, large.tuning_size, width
+    keys = nn.Parameter(torch.rand(tuning.pool, _dimension(module)).mul(2).sub(1).to(device))
+    shape = tuning.pool, tuning.size, width
     prompts = nn.Parameter((0.02 * torch.randn(shape)).to(device))
     chosen: dict[str, Tensor] = {}
 
@@ -163,15 +167,15 @@ def add_pool(module: PictureEncoder | TextEncoder, large: Large) -> Added:
         chosen.clear()
         with torch.no_grad():
             query = F.normalize(module.forward(*given, **named).float(), dim=1)
-        near = (query @ F.normalize(keys, dim=1).T).topk(large.picks, dim=1)
+        near = (query @ F.normalize(keys, dim=1).T).topk(tuning.picks, dim=1)
         chosen["prompts"], chosen["strain"] = near.indices, (1.0 - near.values).sum(1).mean()
 
     def tokens(_: int) -> Tensor | None:
         return prompts[chosen["prompts"]].flatten(1, 2) if chosen else None
 
     module.register_forward_pre_hook(choose, with_kwargs=True)
-    _beside(module, large.picks * large.tuning_size, tokens)
-    return Added({"keys": keys, "prompts": prompts}, lambda: chosen["strain"])
+    _beside(module, tuning.picks * tuning.size, tokens)
+    return Added({"keys": keys, "prompts": prompts}, lambda: tuning.attract * chosen["strain"])
 
 
 @torch.no_grad()
@@ -251,7 +255,7 @@ def _before_words(module: TextEncoder, count: int, tokens: Tokens) -> None:
     module.longest -= count
 
 
-PARTS: dict[str, Callable[[PictureEncoder | TextEncoder, Large], Added]] = {
+PARTS: dict[str, Callable[[PictureEncoder | TextEncoder, Tuning], Added]] = {
     "lora": add_matrices,
     "dora": partial(add_matrices, magnitudes=True),
     "ia3": add_factors,

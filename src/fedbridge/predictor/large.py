@@ -6,9 +6,10 @@ from typing import Literal
 
 import numpy as np
 import torch
+from pydantic import ConfigDict
 from torch import Tensor
 
-from fedbridge.config import Large
+from fedbridge.config.models import PooledLarge
 from fedbridge.errors import UserError
 from fedbridge.models.foundation import FoundationModel, Items, load_foundation
 from fedbridge.models.head import Lift
@@ -18,11 +19,17 @@ from fedbridge.models.tuning import tunable
 State = dict[str, Tensor]
 
 
+class FoundationSettings(PooledLarge):
+    """How an FM reads items, whatever head was made for it: other settings are left out."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
 @dataclass(frozen=True, eq=False)
 class LargeSide:
     """Scores of an FM's head; the FM itself is loaded when it is first asked."""
 
-    settings: Large
+    settings: FoundationSettings
     precision: str
     seed: int
     """The run's, from which a trained part of the FM began."""
@@ -44,7 +51,7 @@ class LargeSide:
         return [items[start : start + size] for start in range(0, len(items), size)]
 
     def _encoded(self, items: Items, device: torch.device) -> np.ndarray:
-        if self.settings.tuning != "none":
+        if self.settings.tuned:
             fm = tunable(self.settings, device, self.seed)
             fm.load(self.part)
             return fm.encode(items, len(items)).cpu().numpy()

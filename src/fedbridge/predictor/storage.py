@@ -11,7 +11,6 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedbridge.config import Large
 from fedbridge.data.reading import Reading
 from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
@@ -20,7 +19,7 @@ from fedbridge.models.classifier import Classifier
 from fedbridge.models.head import Lift
 from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.models.trust import require_trusted
-from fedbridge.predictor.large import LargeSide
+from fedbridge.predictor.large import FoundationSettings, LargeSide
 from fedbridge.saved import MANIFEST, opened, saving
 
 KIND: Literal["predictor"] = "predictor"
@@ -45,7 +44,7 @@ class SmallAbout(_Part):
 class LargeAbout(_Part):
     """What the large side is built from; its settings are those of the run."""
 
-    settings: Large
+    settings: FoundationSettings
     precision: Literal["float32", "bfloat16", "float16"]
     seed: int
     fingerprint: str

@@ -16,10 +16,10 @@ from pydantic import (
 )
 
 from fedbridge import runs
-from fedbridge.config import Config
 from fedbridge.errors import UserError
 from fedbridge.events import read_events, unread
 from fedbridge.files import read_json
+from fedbridge.methods.config import Config
 from fedbridge.metrics import PREDICTORS, AccuracyRow, so_far, summarise
 from fedbridge.tasks import Tasks
 

@@ -11,24 +11,17 @@ from reprlib import repr as shortened
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
 from fedbridge.legible import legible
-from fedbridge.models.commons import Commons
-from fedbridge.models.decomposed import as_uploaded
-from fedbridge.models.head import LOST, possible
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.counting import MOST, MOST_ITEMS
+from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of
+from fedbridge.methods.sums import SUMS
 from fedbridge.models.states import misfit, placeholder
 from fedbridge.wire import State, Step, Upload
 
-MOST = 1e6
-"""Largest magnitude of a weight, a statistic or a feature. What is trained stays below a thousand;
-squares of up to this, summed over a hundred million weights, are still far from float32's limit."""
-MOST_ITEMS = 2**24
-"""Most items of a client in a task: up to here float32, in which counts travel, is exact."""
 MOST_COUNTED = 2**31
 """Largest whole number in a state: steps are counted there, and places in tables."""
-ROUNDING = 1e-3
-"""By how much sums in float32 may break an inequality that holds for real numbers, relatively."""
 BEFORE = Step(0, 0)
 
 
@@ -53,11 +46,17 @@ class Expected:
     """The small model's arrays of every client."""
     classes: int
     arrays: State
-    """``gram``, ``cross``, ``counts`` and ``prototypes``, each empty where nobody asks for it."""
+    """``gram``, ``cross`` and ``counts``, each empty where nobody asks for it."""
     adapter: State
     """What clients train of the large side."""
     complete: bool
     """Whether sums are over all items of a task, see ``large.least``."""
+    extra: State = field(default_factory=dict)
+    """What clients upload for the fusion besides."""
+    faults: Callable[[Upload], Iterator[str]] = lambda upload: iter(())
+    """Yields what is wrong with its values by the fusion's own rules."""
+    of_head: Callable[[Upload, bool], Iterator[str]] = lambda upload, whole: iter(())
+    """Yields the same by the head's; True: sums must be of all items that are counted."""
     step: Step = BEFORE
     open: frozenset[str] = frozenset()
     """Clients that were asked in this step and whose upload was not taken in yet."""
@@ -76,35 +75,32 @@ class Expected:
         return replace(self, open=self.open - {client}, done=self.done | {client})
 
 
-def expectation(commons: Commons, models: dict[str, str], trained: State) -> Expected:
+def expectation(commons: SharedContext, models: dict[str, str], trained: State) -> Expected:
     """Return what the settings ask of uploads; ``trained`` is the adapter as clients send it.
 
     Nobody is expected to send anything before the first step.
     """
     config, classes, features = commons.config, len(commons.classes), commons.lift.dimension
     kinds = {kind: _shapes(commons, kind) for kind in sorted(set(models.values()))}
-    large = config.large
-    shared = large.from_sums and large.scope == "federation"
-    triangle = features * (features + 1) // 2
-    sizes: dict[str, tuple[int, ...]] = {
-        "gram": (triangle if shared and large.head == "analytic" else 0,),
-        "cross": (features, classes) if shared else (0,),
-        "counts": (classes if shared else 0,),
-        "prototypes": (0,),
-    }
-    if getattr(config.fusion, "pull", 0.0):
-        sizes["prototypes"] = (classes, config.small.dimension + 1)
+    head, large = head_of(config), config.large
+    sizes = {"gram": (features * (features + 1) // 2,), "cross": (features, classes)}
+    sizes["counts"] = (classes,)
+    shared = head.sums if large.scope == "federation" else ()
+    own = fusion_of(config).extra
     return Expected(
         {client: kinds[model] for client, model in models.items()},
         classes,
-        {name: torch.empty(size, device="meta") for name, size in sizes.items()},
+        {n: torch.empty(sizes[n] if n in shared else 0, device="meta") for n in SUMS},
         {name: tensor.to("meta") for name, tensor in trained.items()},
+        extra=declared(commons),
+        faults=lambda upload: own.check(upload, commons, config.fusion) if own else iter(()),
+        of_head=lambda upload, whole: head.upload_faults(upload, whole, large),
         complete=large.least == 1,
     )
 
 
-def _shapes(commons: Commons, model: str) -> State:
-    state = as_uploaded(commons.config, commons.small_model(model, model))
+def _shapes(commons: SharedContext, model: str) -> State:
+    state = exchange_of(commons.config).uploaded(commons.small_model(model, model))
     return {k: v.clone() if placeholder(v) else v.to("meta") for k, v in state.items()}
 
 
@@ -161,16 +157,11 @@ def _adapter(upload: Upload, expected: Expected) -> Iterator[str]:
     if fault := misfit(upload.adapter, expected.adapter):
         yield f"adapter: {fault}"
     yield from _magnitudes("adapter", upload.adapter)
-    if "means" in expected.adapter:  # of vectors of length 1, and prototypes are such vectors
-        for name in ("head", "means"):
-            lengths = upload.adapter[name].double().norm(dim=0)
-            if (lengths > 1 + ROUNDING).any():
-                yield f"adapter: {name!r} must not be longer than 1, found {lengths.max():g}"
 
 
-def _magnitudes(name: str, state: State) -> Iterator[str]:
+def _magnitudes(name: str, state: State, largest: float = MOST) -> Iterator[str]:
     for key, tensor in state.items():
-        most = MOST if tensor.is_floating_point() else MOST_COUNTED
+        most = largest if tensor.is_floating_point() else MOST_COUNTED
         values = tensor if tensor.is_floating_point() else tensor.long()
         if not tensor.numel():
             continue
@@ -179,79 +170,39 @@ def _magnitudes(name: str, state: State) -> Iterator[str]:
 
 
 def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
-    """The arrays of sums come all or none, once in a task; prototypes come with every model."""
+    """The arrays of sums come all or none, once in a task."""
     found = {name: getattr(upload, name) for name in expected.arrays}
     nothing = torch.zeros(0)
     wanted = dict(expected.arrays)
     if not any(found[name].numel() for name in SUMS):
         wanted |= dict.fromkeys(SUMS, nothing)
-    if not upload.state and not upload.prototypes.numel():
-        wanted["prototypes"] = nothing
     if fault := misfit(found, wanted):
         yield fault
 
 
-def _sums(upload: Upload, expected: Expected) -> Iterator[str]:
-    if not len(upload.counts):
-        return
+def _head(upload: Upload, expected: Expected) -> Iterator[str]:
     one_task = upload.own - expected.held.get(upload.client, 0) <= 1
-    yield from _counts("counts", upload.counts, upload, expected.complete and one_task)
-    counts, cross = upload.counts.double(), upload.cross.double()
-    if (beyond := cross.abs() > counts * MOST).any():
-        yield f"cross: must be within counts times {MOST:g}, found {cross[beyond][0].item():g}"
-    if len(upload.gram):
-        yield from _gram(upload.gram.double(), cross, counts)
-        if not possible({name: getattr(upload, name) for name in SUMS}):
-            yield "gram, cross: must be sums of some items' features, found a negative eigenvalue"
+    yield from expected.of_head(upload, expected.complete and one_task)
 
 
-def _gram(upper: Tensor, cross: Tensor, counts: Tensor) -> Iterator[str]:
-    """Check what holds for all ``G = Z'Z`` and ``H = Z'Y``, row by row of the upper triangle."""
-    size = len(cross)
-    starts = [row * size - row * (row - 1) // 2 for row in range(size)]
-    diagonal = upper[starts]
-    if (diagonal < 0).any():
-        yield f"gram: its diagonal must be at least 0, found {diagonal.min().item():g}"
-    if (diagonal > counts.sum() * MOST**2).any():
-        yield f"gram: features must be within {MOST:g}, found {diagonal.max():g}"
-    lengths = (diagonal + LOST).sqrt() * (1 + ROUNDING)
-    for row, start in enumerate(starts):
-        products = upper[start : start + size - row].abs()
-        if (products > lengths[row] * lengths[row:]).any():
-            yield f"gram: no product may exceed its features' lengths, found one in row {row}"
-    explained = (cross.square() / counts.clamp(min=1)).sum(1)
-    if (explained > lengths.square()).any():
-        yield "cross: class means must be within the features' lengths in gram, found longer ones"
-
-
-def _prototypes(upload: Upload, expected: Expected) -> Iterator[str]:
-    if not len(upload.prototypes):
+def _extra(upload: Upload, expected: Expected) -> Iterator[str]:
+    """Check what a fusion asks for besides: its names and shapes, sizes, and by its own rules."""
+    if not upload.extra and (not upload.state or not expected.extra):
         return
-    counts = upload.prototypes[:, -1]
-    yield from _counts("prototypes", counts, upload, expected.complete)
-    lengths = upload.prototypes[:, :-1].double().norm(dim=1)
-    if (lengths > counts * (1 + ROUNDING)).any():
-        yield f"prototypes: must sum unit vectors, found a length of {lengths.max():g}"
+    if fault := misfit(upload.extra, expected.extra):
+        yield f"extra: {fault}"
+    yield from _magnitudes("extra", upload.extra, MOST * max(1, upload.items))
+    for fault in expected.faults(upload):
+        yield f"extra: {fault}"
 
 
-def _counts(name: str, counts: Tensor, upload: Upload, complete: bool) -> Iterator[str]:
-    if (wrong := counts[(counts < 0) | (counts != counts.round())]).numel():
-        yield f"{name}: must be whole numbers from 0, found {wrong[0].item():g}"
-    total = counts.double().sum().item()
-    if total != upload.items and (complete or total > MOST_ITEMS):
-        yield f"{name}: must add up to items, {upload.items}, found {total:g}"
-    if foreign := set(counts.nonzero()[:, 0].tolist()) - set(upload.seen):
-        yield f"{name}: must be 0 for classes not in seen, found items of class {min(foreign)}"
-
-
-SUMS = ("gram", "cross", "counts")
 CHECKS: tuple[Callable[[Upload, Expected], Iterator[str]], ...] = (
     _sender,
     _scalars,
     _state,
     _adapter,
     _arrays,
-    _sums,
-    _prototypes,
+    _head,
+    _extra,
 )
 """In this order: each may rely on what those before it have checked."""

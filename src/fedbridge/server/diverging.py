@@ -2,25 +2,29 @@
 
 from collections.abc import Collection, Iterable
 
-from fedbridge.config import Config
+from fedbridge.config import Settings
 from fedbridge.errors import UserError
-from fedbridge.server.knowledge import Noted
+from fedbridge.methods.registry import head_of
+from fedbridge.methods.rounds import Noted
 from fedbridge.wire import Step, Upload
 
-SMALL, LARGE = "training.rate", "large.probe_rate"
+SMALL = "training.rate"
 
 
-def astray(config: Config, upload: Upload) -> Noted:
+def astray(config: Settings, upload: Upload) -> Noted:
     """Return what is noted of an upload whose client says that its training diverged."""
     large = bool(upload.state)  # the small model is there, what was trained of the large side not
-    setting, rate = (LARGE, config.large.probe_rate) if large else (SMALL, config.training.rate)
+    setting, rate = SMALL, config.training.rate
+    if large:
+        option = head_of(config).rate
+        setting, rate = f"large.{option}", getattr(config.large, option)
     what = "what it trains of the large side" if large else "its small model"
     reason = f"{what} diverged at step {upload.diverged} with {setting} = {rate:g}; the last good "
     about = {"step": upload.diverged, "rate": rate}
     return Noted("diverged", upload.client, reason + "one stays", about)
 
 
-def cold(config: Config, client: str, model: str, step: int) -> Noted:
+def cold(config: Settings, client: str, model: str, step: int) -> Noted:
     """Return what is noted of a client whose architecture's warm start diverged at a step."""
     rate = config.small.warm_rate
     reason = f"the warm start of {model} diverged at step {step} with small.warm_rate = {rate:g}; "

@@ -8,10 +8,11 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 from reprlib import repr as shortened
 
-from fedbridge.config import Config
+from fedbridge.config import Settings
+from fedbridge.methods.counting import MOST_ITEMS
+from fedbridge.methods.rounds import Noted
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
-from fedbridge.server.admission import MOST_ITEMS, Refused
-from fedbridge.server.knowledge import Noted
+from fedbridge.server.admission import Refused
 from fedbridge.wire import Choice, Evaluation
 
 MOST_TASKS = 4096
@@ -24,12 +25,12 @@ UNSOLVED = "everybody's newest sums give no head; it goes on with the last one t
 class Measurements:
     """What the clients of a run have measured, in the order of the clients."""
 
-    def __init__(self, config: Config, clients: Iterable[str]) -> None:
+    def __init__(self, config: Settings, clients: Iterable[str]) -> None:
         self.rows: list[AccuracyRow] = []
         self._choices: list[tuple[str, Choice]] = []
         self._noted: list[Noted] = []
         self._clients = tuple(clients)
-        self._predictors = PREDICTORS if config.large.head != "none" else PREDICTORS[:1]
+        self._predictors = PREDICTORS if config.large.embeds else PREDICTORS[:1]
 
     def take(self, evaluations: Iterable[Evaluation], slot: int) -> list[Refused]:
         """Take in what was measured when slot ``slot`` had ended at the latest; return the rest.

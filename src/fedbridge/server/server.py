@@ -10,14 +10,21 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from fedbridge.files import file_name, read_json
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.heads import ServerHead
+from fedbridge.methods.registry import fusion_of, head_of
+from fedbridge.methods.rounds import (
+    MapJobs,
+    Noted,
+    PublicPredictions,
+    RoundUploads,
+    Student,
+    TeachingRecord,
+)
 from fedbridge.models.space import SmallModel
 from fedbridge.models.states import owned, read_state, settled
 from fedbridge.server.admission import Refused, expectation, refusal
 from fedbridge.server.diverging import astray, require_one
-from fedbridge.server.fusions import FUSIONS, Gathered, Spread
-from fedbridge.server.knowledge import Knowledge, Noted, Student, Taught
-from fedbridge.server.large import LARGE_SIDES, LargeSide
 from fedbridge.wire import Broadcast, State, Step, Upload
 
 LONGEST = 64  # letters that are noted of a sender's name
@@ -31,26 +38,26 @@ class Server:
 
     def __init__(
         self,
-        commons: Commons,
+        commons: SharedContext,
         models: dict[str, str],
-        spread: Spread,
+        spread: MapJobs,
         present: Callable[[str, Step], bool] = lambda name, step: True,
     ) -> None:
         self.commons = commons
         self.models = models
         self._present = present
-        side = LARGE_SIDES[commons.config.large.head]
-        self.large: LargeSide = side(commons, tuple(models))
+        make, options = head_of(commons.config).server, commons.config.large
+        self.large: ServerHead = make(commons, tuple(models), options)
         self.states: dict[str, State] = {}
-        self.snapshots: dict[str, tuple[Knowledge, ...]] = {name: () for name in models}
+        self.snapshots: dict[str, tuple[PublicPredictions, ...]] = {name: () for name in models}
         self.acknowledged = dict.fromkeys(models, 0)
         self.shared: State = {}
         self.notes: State = {}
-        self.taught: list[Taught] = []
+        self.taught: list[TeachingRecord] = []
         self._spread = spread
         config = commons.config
-        self._fusion = FUSIONS[config.fusion.name]
-        self._asks = self._fusion.asks or config.large.absorbs
+        self._fusion = fusion_of(config)
+        self._asks = self._fusion.needs_public_logits or config.large.absorbs
         self._starts = self._common_starts()
         self._expected = expectation(commons, models, self.large.trained)
         self._students: list[Student] = []
@@ -107,9 +114,9 @@ class Server:
             self.noted.append(astray(self.commons.config, upload))
         if not upload.state:  # the client had nothing new to learn
             return
-        knowledge = Knowledge(name, upload.seen, embedding)
+        knowledge = PublicPredictions(name, upload.seen, embedding)
         snapshots = self.snapshots[name]
-        model, extras = self.models[name], (upload.items, upload.prototypes)
+        model, extras = self.models[name], (upload.items, upload.extra)
         self._students.append(Student(name, model, upload.state, knowledge, snapshots, *extras))
 
     def finish_round(self, step: Step) -> None:
@@ -127,13 +134,13 @@ class Server:
             self.taught = []
             return
         fusion = self.commons.config.fusion
-        gathered = Gathered(step, students, self.notes, self.models)
+        gathered = RoundUploads(step, students, self.notes, self.models)
         fused = self._fusion.fuse(gathered, self.commons, fusion, self._spread)
         self.taught, self.shared = fused.taught, fused.shared
         self.states |= self._usable(fused.states, arrived)
         self.notes = settled(self.notes)
         last = step.round == self.commons.config.training.rounds
-        if last and getattr(fusion, "snapshots", False):
+        if last and self._fusion.snapshots(fusion):
             for student in students:
                 self._snapshot(student, step.task)
 
@@ -170,14 +177,14 @@ class Server:
             raise ValueError(f"clients: must be the same, found {min(known)!r} on one side alone")
         self.acknowledged = state["acknowledged"]
         self.snapshots = {
-            client: tuple(Knowledge(n, tuple(classes), tensors[n]) for n, classes in owned)
+            client: tuple(PublicPredictions(n, tuple(classes), tensors[n]) for n, classes in owned)
             for client, owned in state["snapshots"].items()
         }
         self.large.load(folder)
 
     def _common_starts(self) -> dict[str, State]:
         """Return the weights each architecture begins with, if the fusion asks for such a start."""
-        if not self._fusion.common_start:
+        if not self._fusion.shared_init:
             return {}
         kinds = sorted(set(self.models.values()))
         return {

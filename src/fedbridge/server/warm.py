@@ -9,7 +9,7 @@ from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
 from fedbridge.losses import DivergedError, distance, require_finite
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel, as_input
 from fedbridge.rng import seed_for
@@ -19,7 +19,7 @@ from fedbridge.wire import State
 DECAY = 0.01  # of weights, per step and unit of the rate
 
 
-def warm_start(commons: Commons, model: str) -> State:
+def warm_start(commons: SharedContext, model: str) -> State:
     """Distil the FM's embeddings of U into one architecture; no labels, no private data.
 
     The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
@@ -37,7 +37,7 @@ def warm_start(commons: Commons, model: str) -> State:
     return state
 
 
-def tried_warm_start(commons: Commons, model: str) -> tuple[State, int]:
+def tried_warm_start(commons: SharedContext, model: str) -> tuple[State, int]:
     """Return the state after a warm start; or none, and the step at which it diverged."""
     try:
         return warm_start(commons, model), 0
@@ -45,7 +45,7 @@ def tried_warm_start(commons: Commons, model: str) -> tuple[State, int]:
         return {}, error.step
 
 
-def _distilled(commons: Commons, model: str, student: SmallModel) -> State:
+def _distilled(commons: SharedContext, model: str, student: SmallModel) -> State:
     settings = commons.config
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
     optimiser = adamw(student.parameters(), settings.small.warm_rate, DECAY)

@@ -12,7 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from fedbridge.data.store import cache_folder, content_fingerprint, storage_errors
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
 from fedbridge.models.foundation import state_hash
 from fedbridge.models.space import SmallModel, embed
 from fedbridge.models.states import misfit, read_state
@@ -22,7 +22,7 @@ FEW = 64
 """Public items whose first answers tell an architecture from another of the same name."""
 
 
-def place_of(commons: Commons, model: str, student: SmallModel, source: str) -> Path:
+def place_of(commons: SharedContext, model: str, student: SmallModel, source: str) -> Path:
     """Return the file of an architecture's warm start, named by all that it depends on.
 
     ``student`` is the model before it; ``source`` is the code that carries it out. This

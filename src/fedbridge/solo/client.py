@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client as Learner
 from fedbridge.client.private import Private
-from fedbridge.config import Config
 from fedbridge.data.own.lists import words_of
 from fedbridge.data.public import PublicSet, items_at, public_set
 from fedbridge.data.reading import Inputs, Reading
@@ -21,6 +20,7 @@ from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
 from fedbridge.finished import predictor_of
 from fedbridge.losses import DivergedError
+from fedbridge.methods.config import Config
 from fedbridge.models.device import device_of, precision_of
 from fedbridge.models.foundation import Items
 from fedbridge.models.trial import check_models
@@ -226,7 +226,7 @@ def _public(config: Config, given: Any) -> tuple[Inputs, Items]:
 def _encoded(config: Config, items: Items) -> NDArray[np.float32]:
     """Return the FM's embeddings ``(n, D)``, of one zero each where there is none."""
     large, precision = config.large, precision_of(config)
-    if large.head == "none":
+    if not large.embeds:
         return np.zeros((len(items), 1), np.float32)
     fm = foundation(large.model, large.size, device_of(config.engine.device), precision)
     starts = range(0, len(items), large.batch)

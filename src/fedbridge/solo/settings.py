@@ -3,9 +3,12 @@
 from collections.abc import Sequence
 from typing import Any
 
-from fedbridge.config import SITE, Config, merged, parse_config
+from fedbridge.config import SITE
 from fedbridge.data.own.lists import words_of
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import merged, parse_config
+from fedbridge.methods.registry import HEADS, head_of
 from fedbridge.models import OWN, SMALL_MODELS, SMALL_SOURCES
 
 NAME = "client"
@@ -65,10 +68,11 @@ def _modality(model: str, tree: dict[str, Any]) -> str:
 
 def checked(config: Config) -> Config:
     """Return settings; raise UserError if they are not those of a client by itself."""
-    if config.large.head not in ("analytic", "nearest-mean", "none"):
+    if not head_of(config).solo:
+        fitting = " or ".join(name for name, head in HEADS.items() if head.solo)
         raise UserError(
-            f"{ASKED}: large.head: must be analytic, nearest-mean or none, since the others need a "
-            f"server, found {config.large.head!r}"
+            f"{ASKED}: large.head: must be {fitting}, since the others need a server, found "
+            f"{config.large.head!r}"
         )
     if config.data.name != SITE or config.data.clients != (NAME,):
         raise UserError(

@@ -12,10 +12,11 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedbridge.config import Config, parse_config
 from fedbridge.data.reading import Inputs
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
+from fedbridge.methods.config import Config
+from fedbridge.methods.files import parse_config
 from fedbridge.models.states import read_state
 from fedbridge.models.trust import require_trusted
 from fedbridge.saved import MANIFEST, opened, saving

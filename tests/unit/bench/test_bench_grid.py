@@ -3,8 +3,8 @@
 import pytest
 from suites import SUITE, finish, write
 
-from fedbridge.config import load_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import load_config
 from fedbridge.runs import Run
 
 EVEN = {"small": [50, 50]}

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.client.lesson import Lesson, Share
+from fedbridge.methods.context import ItemBatch, TrainContext
 from worlds import bare_commons, linear_model, tiny_config
 
 Table = NDArray[np.float64]
@@ -16,9 +16,11 @@ TAU, RATE, DECAY = 4.0, 0.01, 0.1
 WEIGHTS = [[1.0, 0.2], [-0.3, 0.8], [0.5, 0.5]]
 
 
-def item(pixels: list[int], label: int, previous: list[float] | None = None, n: int = 0) -> Share:
+def item(
+    pixels: list[int], label: int, previous: list[float] | None = None, n: int = 0
+) -> ItemBatch:
     """Return one item, with the answer ``(3,)`` of the earlier self where there is one."""
-    return Share(
+    return ItemBatch(
         torch.tensor([[pixels]], dtype=torch.uint8)[:, :, None],
         torch.tensor([label]),
         None if previous is None else torch.tensor([previous]),
@@ -34,13 +36,13 @@ PUBLIC = item([255, 255], -1, [0.0, 1.0, 0.0], -1)
 NOTHING = NEW[torch.arange(0)]
 
 
-def lesson(epochs: int = 1, decay: float = DECAY, **changes: object) -> Lesson:
+def lesson(epochs: int = 1, decay: float = DECAY, **changes: object) -> TrainContext:
     """Return the third task of a client: class 2 is new, 0 and 1 are old, nothing is remembered."""
     training = {"epochs": epochs, "batch": 4, "rate": RATE, "weight_decay": decay}
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
-    made = Lesson(
+    made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=NEW,
         memory=NOTHING,
         public=PUBLIC,
@@ -58,19 +60,19 @@ def softmax(logits: Table) -> Table:
     return e / e.sum()
 
 
-def logits(weights: Table, one: Share) -> Table:
+def logits(weights: Table, one: ItemBatch) -> Table:
     """Return ``TAU`` times the embedding of an item, which are its logits here."""
     v = weights @ (one.inputs.numpy().reshape(-1)[:2] / 255.0)
     return TAU * v / np.linalg.norm(v)
 
 
-def answer(one: Share) -> Table:
+def answer(one: ItemBatch) -> Table:
     """Return the earlier self's logits of an item."""
     assert one.previous is not None
     return TAU * one.previous[0].double().numpy()
 
 
-def entropy(weights: Table, one: Share, classes: tuple[int, ...] = (0, 1, 2)) -> float:
+def entropy(weights: Table, one: ItemBatch, classes: tuple[int, ...] = (0, 1, 2)) -> float:
     """Return the cross entropy of an item over some classes."""
     p = softmax(logits(weights, one)[list(classes)])
     return float(-np.log(p[classes.index(int(one.labels))]))

@@ -1,6 +1,6 @@
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,19 +9,26 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.client import Client
-from fedbridge.client.lesson import Lesson
 from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.registry import LEARNERS
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, packed, unpacked
 from fedbridge.models.space import embed
-from fedbridge.server.analytic import Analytic
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 
 Rows = NDArray[np.int64]
-LOOSE = {"classes": "teacher", "sureness": False, "mass": False, "surer": False}
+LOOSE = {
+    "ablation": {
+        "classes": "teacher",
+        "confidence": False,
+        "mass": False,
+        "only_if_more_confident": False,
+    }
+}
 """Everybody teaches everybody."""
 SOME_LEARNERS = pytest.mark.parametrize(
     "world_of",
@@ -187,18 +194,20 @@ def test_the_remembered_items_are_studied_again(after_one: Played):
 
 
 @pytest.fixture
-def lessons(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     """Collect the lessons that clients take; nothing is learnt in them."""
-    taken: list[Lesson] = []
+    taken: list[TrainContext] = []
 
-    def take(lesson: Lesson, options: object) -> None:
+    def take(lesson: TrainContext, options: object) -> None:
         taken.append(lesson)
 
-    monkeypatch.setitem(LEARNERS, "smcf", Learner(take, earlier=True))
+    monkeypatch.setitem(LEARNERS, "smcf", replace(LEARNERS["smcf"], learn=take))
     return taken
 
 
-def test_a_lesson_tells_seen_new_old_and_taught_classes(after_one: Played, lessons: list[Lesson]):
+def test_a_lesson_tells_seen_new_old_and_taught_classes(
+    after_one: Played, lessons: list[TrainContext]
+):
     one, two = (sorted(task.classes) for task in after_one.world.streams.clients[0].tasks)
     others = [c for c in range(8) if c not in one + two]
     adapter = packed(everybodys(after_one))
@@ -217,7 +226,7 @@ def test_a_lesson_tells_seen_new_old_and_taught_classes(after_one: Played, lesso
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
-    ahead: bool, after_one: Played, lessons: list[Lesson]
+    ahead: bool, after_one: Played, lessons: list[TrainContext]
 ):
     world = after_one.world.with_config(learner={"ahead": ahead})
     own = [c for task in world.streams.clients[0].tasks for c in task.classes]
@@ -234,11 +243,11 @@ def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
 
 
 def everybodys(played: Played) -> Sums:
-    assert isinstance(played.server.large, Analytic)
+    assert isinstance(played.server.large, SummedUp)
     return played.server.large.sums
 
 
-def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: list[Lesson]):
+def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: list[TrainContext]):
     client, world = first(after_one), after_one.world
     broadcast = after_one.broadcasts(2)["client-1"]
     client.evaluate(after_one.broadcasts(1, 2)["client-1"])
@@ -262,7 +271,7 @@ def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: 
     assert torch.equal(lesson.public.previous, embed(earlier, lesson.public.inputs))
 
 
-def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, lessons: list[Lesson]):
+def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, lessons: list[TrainContext]):
     learn(first(fresh), fresh, [(1, 1), (1, 2)])
     for lesson in lessons:
         assert lesson.task.previous is None and lesson.public.previous is None
@@ -270,7 +279,7 @@ def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, lessons: list
 
 
 def test_a_calibrated_guide_is_the_mixture_with_the_model_as_the_round_began(
-    after_one: Played, lessons: list[Lesson]
+    after_one: Played, lessons: list[TrainContext]
 ):
     world = after_one.world.with_config(learner={"guide": "together"})
     client = world.client()

@@ -20,9 +20,8 @@ from paper import (
 )
 
 from fedbridge.client.client import Client
-from fedbridge.client.derpp import derpp, derpp_loss, with_first_answers
-from fedbridge.client.lesson import Share
-from fedbridge.config import DERPP
+from fedbridge.methods.context import ItemBatch
+from fedbridge.methods.derpp import DERPP, derpp, derpp_loss, with_first_answers
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, make_world, play, same_state, tiny_config
@@ -33,7 +32,7 @@ def options(**changes: Any) -> DERPP:
     return DERPP(**{**explicit, **changes})
 
 
-def dark_term(weights: Table, one: Share) -> float:
+def dark_term(weights: Table, one: ItemBatch) -> float:
     return float(np.square(logits(weights, one) - answer(one)).mean())
 
 

@@ -6,10 +6,9 @@ import pytest
 import torch
 from paper import NEW, OLD, OTHER, WEIGHTS, entropy, lesson, slope, stepped
 
-from fedbridge.client.ewc import consolidate, ewc, fisher, penalty
-from fedbridge.client.finetune import finetune
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import EWC, FineTune
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.ewc import EWC, consolidate, ewc, fisher, penalty
+from fedbridge.methods.finetune import FineTune, finetune
 from fedbridge.models.space import embed
 from fedbridge.wire import Step, encode
 from worlds import make_world, play, same_state, tiny_config
@@ -23,7 +22,7 @@ def options(**changes: Any) -> EWC:
     return EWC(**{**explicit, "classes": "seen", **changes})
 
 
-def held(made: Lesson, importance: np.ndarray, centre: np.ndarray) -> Lesson:
+def held(made: TrainContext, importance: np.ndarray, centre: np.ndarray) -> TrainContext:
     """Return the lesson with importances and a former model; the bias is of no importance."""
     former = {WEIGHT: torch.tensor(centre).float(), BIAS: torch.zeros(3)}
     notes = {
@@ -98,14 +97,14 @@ def test_importances_decay_and_add_up():
 
 
 def test_a_task_that_is_known_for_certain_is_held_as_firmly_as_others():
-    world = lesson(task=NEW).commons.config
+    world = lesson(task=NEW).shared.config
     means = []
     for temperature in (4.0, 20.0):
         config = world.model_copy(
             update={"small": world.small.model_copy(update={"temperature": temperature})}
         )
         made = lesson(task=OLD)  # at 20 nearly all probability is on the label
-        made = dataclasses.replace(made, commons=dataclasses.replace(made.commons, config=config))
+        made = dataclasses.replace(made, shared=dataclasses.replace(made.shared, config=config))
         consolidate(made, options(normalise=True))
         parts = [note.flatten() for note in made.notes.values()]
         means.append(float(torch.cat(parts).mean()))
@@ -141,7 +140,7 @@ def test_the_fisher_leaves_the_model_and_its_statistics_as_they_were():
     model = world.client().model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     inputs = world.private().inputs_of(world.items("train")[:5])
-    made = lesson(model=model, commons=world.commons)
+    made = lesson(model=model, shared=world.commons)
     share = NEW[torch.zeros(5, dtype=torch.int64)]
     made = dataclasses.replace(made, task=dataclasses.replace(share, inputs=inputs))
 

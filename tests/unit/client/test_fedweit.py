@@ -9,11 +9,9 @@ import torch
 from paper import NEW, NOTHING, WEIGHTS, lesson
 from torch import Tensor
 
-from fedbridge.client.fedweit import Decomposed, body, fedweit, recall
-from fedbridge.client.lesson import Lesson
-from fedbridge.config import FedWeITLearner
 from fedbridge.errors import UserError
-from fedbridge.models.decomposed import matrices
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.fedweit import Decomposed, FedWeITLearner, body, fedweit, matrices, recall
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, tiny_config
@@ -37,7 +35,7 @@ def parts(task: int = 1, attention: float = 0.5) -> State:
     }
 
 
-def in_parts(number: int = 1, **changes: Any) -> Lesson:
+def in_parts(number: int = 1, **changes: Any) -> TrainContext:
     """Return a lesson on one item whose model is made of the parts in its notes."""
     given = {"notes": parts(number), "shared": {f"{NAME}/other": OTHERS}, "client": "me"}
     made = lesson(decay=0.0, task=NEW, number=number, **{**given, **changes})
@@ -55,7 +53,7 @@ def test_a_matrix_by_hand():
 
 def test_own_additions_and_those_of_other_architectures_are_not_borrowed():
     shared = {f"{NAME}/me": OTHERS, f"{NAME}/wider": torch.ones(3, 4), "conv/small": torch.ones(2)}
-    made = in_parts(shared=shared, notes=parts() | {f"1/attention/{NAME}": torch.zeros(0)})
+    made = in_parts(received=shared, notes=parts() | {f"1/attention/{NAME}": torch.zeros(0)})
     Decomposed(made, options())
     torch.testing.assert_close(made.model.projector.weight.detach(), body(parts(), 1, NAME))
 
@@ -63,8 +61,8 @@ def test_own_additions_and_those_of_other_architectures_are_not_borrowed():
 def test_one_step_passes_the_slopes_on_to_all_parts():
     made = in_parts()
     optimiser = Decomposed(made, options())
-    loss = made.supervised(made.model(NEW.inputs.float() / 255), NEW.labels, made.seen)
-    made.descend(optimiser, loss)
+    loss = made.classification_loss(made.model(NEW.inputs.float() / 255), NEW.labels, made.seen)
+    made.optimizer_step(optimiser, loss)
     slope = made.model.projector.weight.grad
     assert slope is not None
     m = MASK.sigmoid()

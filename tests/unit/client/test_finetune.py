@@ -5,27 +5,26 @@ import numpy as np
 import pytest
 import torch
 
-from fedbridge.client.finetune import finetune
-from fedbridge.client.lesson import Lesson, Share
-from fedbridge.config import FineTune
+from fedbridge.methods.context import ItemBatch, TrainContext
+from fedbridge.methods.finetune import FineTune, finetune
 from worlds import bare_commons, linear_model, make_world, play, same_state, tiny_config
 
 WEIGHTS = [[1.0, 0.2], [-0.3, 0.8], [0.5, 0.5]]
 RATE, TAU = 0.01, 4.0
 
 
-def share(*pixels: list[int], labels: list[int], scores: float = 0.5) -> Share:
+def share(*pixels: list[int], labels: list[int], scores: float = 0.5) -> ItemBatch:
     inputs = torch.tensor(pixels, dtype=torch.uint8).reshape(len(labels), 1, 1, 2)
     guide = torch.full((len(labels), 3), scores)
-    return Share(inputs, torch.tensor(labels), None, guide, torch.arange(len(labels)))
+    return ItemBatch(inputs, torch.tensor(labels), None, guide, torch.arange(len(labels)))
 
 
-def lesson(**changes: object) -> Lesson:
+def lesson(**changes: object) -> TrainContext:
     training = {"epochs": 1, "batch": 4, "rate": RATE, "weight_decay": 0.0}
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
-    made = Lesson(
+    made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
         task=share([255, 0], labels=[2]),
         memory=share([0, 255], labels=[0]),
         public=share([255, 255], labels=[-1]),
@@ -38,7 +37,7 @@ def lesson(**changes: object) -> Lesson:
     return dataclasses.replace(made, **changes)
 
 
-def after(made: Lesson, classes: str = "seen") -> dict[str, torch.Tensor]:
+def after(made: TrainContext, classes: str = "seen") -> dict[str, torch.Tensor]:
     finetune(made, FineTune(classes=classes))
     return made.model.state_dict()
 

@@ -10,9 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from paper import NEW, OLD, OTHER, WEIGHTS, Table, answer, entropy, lesson, logits, softmax, stepped
 
-from fedbridge.client.glfc import compensation, glfc, glfc_loss
-from fedbridge.client.lesson import Share
-from fedbridge.config import GLFC
+from fedbridge.methods.context import ItemBatch
+from fedbridge.methods.glfc import GLFC, compensation, glfc, glfc_loss
 
 BATCH = NEW + OLD + OTHER
 ITEMS = [NEW, OLD, OTHER]
@@ -40,7 +39,7 @@ def sigmoid(x: float) -> float:
     return 1 / (1 + math.exp(-x))
 
 
-def related(weights: Table, one: Share) -> float:
+def related(weights: Table, one: ItemBatch) -> float:
     """Return the second loss of an item: what the old model says of 0 and 1, the label for 2."""
     aims = [sigmoid(answer(one)[0]), sigmoid(answer(one)[1]), float(one.labels == 2)]
     total = 0.0

@@ -87,7 +87,9 @@ def test_the_clients_own_head_knows_all_of_its_items():
 
 
 def test_prototypes_of_few_items_are_held_back_too():
-    whole, part = (first_upload(n, fusion={"name": "fedproto"}).prototypes for n in (1, 13))
+    whole, part = (
+        first_upload(n, fusion={"name": "fedproto"}).extra["prototypes"] for n in (1, 13)
+    )
     assert whole[:, -1].tolist() == [19, 0, 12, 0, 0, 0, 0, 0]
     assert torch.equal(part[0], whole[0]) and not part[1:].any()
 

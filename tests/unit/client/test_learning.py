@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.client import Client
-from fedbridge.client.lesson import Lesson
 from fedbridge.errors import UserError
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.registry import FUSIONS, LEARNERS
+from fedbridge.methods.rounds import FusionResult
+from fedbridge.methods.spec import Learner
 from fedbridge.server import warm
 from fedbridge.server.diverging import cold
-from fedbridge.server.fusions import FUSIONS, Fused
 from fedbridge.server.warm import tried_warm_start
 from fedbridge.wire import Step
 from worlds import Played, make_world, play, same_state, tiny_config
@@ -22,28 +23,28 @@ from worlds import Played, make_world, play, same_state, tiny_config
 FIRST = Step(1, 1)
 
 
-def spoil(lesson: Lesson, value: float = torch.nan) -> None:
+def spoil(lesson: TrainContext, value: float = torch.nan) -> None:
     with torch.no_grad():
         next(lesson.model.parameters()).fill_(value)
 
 
-def loss_is_none(lesson: Lesson, options: Any) -> None:
+def loss_is_none(lesson: TrainContext, options: Any) -> None:
     """Let the loss of the second step be no number."""
     optimiser = lesson.optimiser()
     for batch in lesson.batches():
         embedding = lesson.model(batch.inputs.float() / 255)
-        loss = lesson.supervised(embedding, batch.labels, lesson.seen)
-        lesson.descend(optimiser, loss * (torch.nan if lesson.steps.count == 2 else 1.0))
+        loss = lesson.classification_loss(embedding, batch.labels, lesson.seen)
+        lesson.optimizer_step(optimiser, loss * (torch.nan if lesson.steps.count == 2 else 1.0))
 
 
-def weights_are_none(lesson: Lesson, options: Any) -> None:
+def weights_are_none(lesson: TrainContext, options: Any) -> None:
     """Let the weights be no numbers after the last step, whose loss was one."""
     for _ in lesson.batches():
         lesson.notes["kept"] = torch.tensor(lesson.steps.count)
     spoil(lesson)
 
 
-def answers_are_none(lesson: Lesson, options: Any) -> None:
+def answers_are_none(lesson: TrainContext, options: Any) -> None:
     """Let the weights be numbers whose products are not."""
     for _ in lesson.batches():
         pass
@@ -51,7 +52,7 @@ def answers_are_none(lesson: Lesson, options: Any) -> None:
         lesson.model.projector.weight.fill_(3e38)
 
 
-WAYS: dict[str, tuple[Callable[[Lesson, Any], None], int]] = {
+WAYS: dict[str, tuple[Callable[[TrainContext, Any], None], int]] = {
     "loss": (loss_is_none, 2),
     "weights": (weights_are_none, 4),
     "answers": (answers_are_none, 4),
@@ -83,7 +84,7 @@ def test_the_model_and_the_notes_are_those_before_and_the_step_is_told(
 def test_the_sums_count_and_the_client_goes_on_in_the_next_round(monkeypatch: pytest.MonkeyPatch):
     broken = [True]
 
-    def once(lesson: Lesson, options: Any) -> None:
+    def once(lesson: TrainContext, options: Any) -> None:
         if broken and lesson.client == "client-1":
             broken.pop()
             weights_are_none(lesson, options)
@@ -106,7 +107,7 @@ def test_the_sums_count_and_the_client_goes_on_in_the_next_round(monkeypatch: py
 
 
 def test_what_a_task_leaves_behind_may_diverge_too(monkeypatch: pytest.MonkeyPatch):
-    def close(lesson: Lesson, options: Any) -> None:
+    def close(lesson: TrainContext, options: Any) -> None:
         lesson.notes["fisher"] = torch.tensor(torch.inf)
 
     played, one = client(monkeypatch, Learner(LEARNERS["finetune"].learn, close=close))
@@ -119,7 +120,7 @@ def test_others_get_what_they_would_without_it(monkeypatch: pytest.MonkeyPatch):
     """A client that diverges in a round is to the others' models as one that sends no model."""
     learn = LEARNERS["finetune"].learn
 
-    def wild(lesson: Lesson, options: Any) -> None:
+    def wild(lesson: TrainContext, options: Any) -> None:
         learn(lesson, options)
         if lesson.client == "client-2":
             spoil(lesson)
@@ -186,13 +187,13 @@ def test_a_fusion_that_makes_a_model_of_no_use_leaves_the_clients_own(
 ):
     fuse = FUSIONS[fusion].fuse
 
-    def broken(*given: Any) -> Fused:
+    def broken(*given: Any) -> FusionResult:
         fused = fuse(*given)
         state = dict(fused.states["client-1"])
         state["projector.weight"] = state["projector.weight"] * torch.nan
         return replace(fused, states=fused.states | {"client-1": state})
 
-    monkeypatch.setitem(FUSIONS, fusion, FUSIONS[fusion]._replace(fuse=broken))
+    monkeypatch.setitem(FUSIONS, fusion, replace(FUSIONS[fusion], fuse=broken))
     learner = {"name": "fedweit"} if fusion == "fedweit" else {"name": "finetune"}
     small = {"target": {"items": 16, "synthesis": 16, "steps": 2}}.get(fusion, {})
     world = make_world(tiny_config(fusion={"name": fusion, **small}, learner=learner))

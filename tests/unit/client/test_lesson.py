@@ -4,26 +4,26 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.client.lesson import Lesson, Share
 from fedbridge.errors import UserError
+from fedbridge.methods.context import ItemBatch, TrainContext
 from worlds import bare_commons, linear_model, tiny_config
 
 
-def share(n: int, previous: bool = True, start: int = 0) -> Share:
+def share(n: int, previous: bool = True, start: int = 0) -> ItemBatch:
     """Return items that all hold their own number."""
     numbers = torch.arange(start, start + n)
     table = numbers[:, None].float()
     earlier = table if previous else None
-    return Share(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
+    return ItemBatch(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
 
 
-def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> Lesson:
+def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> TrainContext:
     config = tiny_config(training={"epochs": epochs, "batch": batch, "rate": 0.25})
     commons = bare_commons(config, 3, torch.zeros(1, 1), torch.zeros(1, 1))
     nothing, ids = share(0), torch.arange(3)
-    return Lesson(
+    return TrainContext(
         model=linear_model([[1.0]] * 3),
-        commons=commons,
+        shared=commons,
         task=share(n),
         memory=nothing,
         public=nothing,
@@ -35,7 +35,7 @@ def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> Lesson:
     )
 
 
-def numbers(found: Share) -> list[int]:
+def numbers(found: ItemBatch) -> list[int]:
     assert found.inputs[:, 0].tolist() == found.labels.tolist()
     assert found.guide[:, 0].tolist() == found.labels.tolist()
     return found.labels.tolist()
@@ -103,7 +103,7 @@ def test_draws_may_ask_for_more_than_there_is():
 
 
 def test_columns_are_places_among_the_classes():
-    found = lesson(1).columns(torch.tensor([8, 2, 8, 5]), torch.tensor([2, 5, 8]))
+    found = lesson(1).label_indices(torch.tensor([8, 2, 8, 5]), torch.tensor([2, 5, 8]))
     assert found.tolist() == [2, 0, 2, 1]
 
 
@@ -118,12 +118,14 @@ def test_the_softmax_runs_over_classes_seen_or_over_those_of_the_task_and_its_it
 def test_items_may_count_unequally():
     made, labels = lesson(1), torch.tensor([0, 2])
     embedding = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8]])
-    each = [made.supervised(embedding[k : k + 1], labels[k : k + 1], made.seen) for k in (0, 1)]
+    each = [
+        made.classification_loss(embedding[k : k + 1], labels[k : k + 1], made.seen) for k in (0, 1)
+    ]
     weights = torch.tensor([0.5, 3.0])
-    found = made.supervised(embedding, labels, made.seen, weights)
+    found = made.classification_loss(embedding, labels, made.seen, weights)
     torch.testing.assert_close(found, (0.5 * each[0] + 3.0 * each[1]) / 2)
-    equal = made.supervised(embedding, labels, made.seen, torch.ones(2))
-    torch.testing.assert_close(equal, made.supervised(embedding, labels, made.seen))
+    equal = made.classification_loss(embedding, labels, made.seen, torch.ones(2))
+    torch.testing.assert_close(equal, made.classification_loss(embedding, labels, made.seen))
 
 
 def test_the_first_step_of_the_optimiser_is_one_rate_long_and_every_one_is_fresh():

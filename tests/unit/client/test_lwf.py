@@ -19,10 +19,9 @@ from paper import (
     stepped,
 )
 
-from fedbridge.client.finetune import finetune
-from fedbridge.client.lesson import Lesson, Share
-from fedbridge.client.lwf import lwf, lwf_loss
-from fedbridge.config import FineTune, LwF
+from fedbridge.methods.context import ItemBatch, TrainContext
+from fedbridge.methods.finetune import FineTune, finetune
+from fedbridge.methods.lwf import LwF, lwf, lwf_loss
 from worlds import same_state
 
 ON = {"private": [NEW], "public": [PUBLIC], "both": [NEW, PUBLIC]}
@@ -33,19 +32,19 @@ def options(**changes: Any) -> LwF:
     return LwF(**{**explicit, "classes": "seen", **changes})
 
 
-def softened(weights: Table, one: Share, temperature: float) -> float:
+def softened(weights: Table, one: ItemBatch, temperature: float) -> float:
     """Return the divergence of softened answers over the old classes, 0 and 1."""
     p = softmax(answer(one)[:2] / temperature)
     q = softmax(logits(weights, one)[:2] / temperature)
     return float((p * np.log(p / q)).sum())
 
 
-def by_hand(weights: Table, on: list[Share], temperature: float = 2.0) -> float:
+def by_hand(weights: Table, on: list[ItemBatch], temperature: float = 2.0) -> float:
     kept = np.mean([softened(weights, one, temperature) for one in on])
     return entropy(weights, NEW) + 0.5 * float(kept)
 
 
-def loss(chosen: LwF, made: Lesson | None = None) -> float:
+def loss(chosen: LwF, made: TrainContext | None = None) -> float:
     public = NOTHING if chosen.on == "private" else PUBLIC
     return lwf_loss(made or lesson(), chosen, NEW, public).item()
 

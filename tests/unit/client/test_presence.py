@@ -1,13 +1,14 @@
 """Clients that are not there throughout: what they are sent, and what they make of it."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 import pytest
 
-from fedbridge.client import LEARNERS, Learner
-from fedbridge.client.lesson import Lesson
+from fedbridge.methods.context import TrainContext
+from fedbridge.methods.registry import LEARNERS
 from fedbridge.models.head import Sums, one_hot, packed, unpacked
 from fedbridge.wire import Broadcast, Step, Upload
 from worlds import Played, World, make_world, play, tiny_config
@@ -113,15 +114,15 @@ def test_who_takes_part_in_last_rounds_only_starts_its_tasks_there():
 
 
 @pytest.fixture
-def lessons(monkeypatch: pytest.MonkeyPatch) -> list[Lesson]:
+def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     """Collect the lessons that clients take; nothing is learnt in them."""
-    taken: list[Lesson] = []
-    take = Learner(lambda lesson, options: taken.append(lesson), earlier=True)
+    taken: list[TrainContext] = []
+    take = replace(LEARNERS["smcf"], learn=lambda lesson, options: taken.append(lesson))
     monkeypatch.setitem(LEARNERS, "smcf", take)
     return taken
 
 
-def test_a_repeated_task_brings_classes_that_are_old_as_well(lessons: list[Lesson]):
+def test_a_repeated_task_brings_classes_that_are_old_as_well(lessons: list[TrainContext]):
     world = unequal(repeats=1)
     played = play(world)
     assert places(played, "client-1") == [(t, r) for t in (1, 2, 3) for r in (1, 2)]
@@ -136,7 +137,7 @@ def test_a_repeated_task_brings_classes_that_are_old_as_well(lessons: list[Lesso
     assert total.sum() == len(world.items("own"))
 
 
-def test_blurred_borders_let_a_class_be_met_early(lessons: list[Lesson]):
+def test_blurred_borders_let_a_class_be_met_early(lessons: list[TrainContext]):
     world = unequal(blur=0.4)
     play(world, [Step(1, 1)])
     task = world.streams.clients[0].tasks[0]

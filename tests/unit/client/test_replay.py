@@ -6,10 +6,9 @@ import pytest
 import torch
 from paper import NEW, OLD, OTHER, WEIGHTS, entropy, lesson, stepped
 
-from fedbridge.client.finetune import finetune
-from fedbridge.client.replay import replay
-from fedbridge.client.smcf import smcf
-from fedbridge.config import SMCF, FineTune, Replay
+from fedbridge.methods.finetune import FineTune, finetune
+from fedbridge.methods.replay import Replay, replay
+from fedbridge.methods.smcf import SMCF, smcf
 from fedbridge.wire import encode
 from worlds import make_world, play, same_state, tiny_config
 

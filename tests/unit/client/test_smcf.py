@@ -9,9 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.client.lesson import Lesson, Share
-from fedbridge.client.smcf import smcf, smcf_loss
-from fedbridge.config import SMCF
+from fedbridge.methods.context import ItemBatch, TrainContext
+from fedbridge.methods.smcf import SMCF, smcf, smcf_loss
 from worlds import bare_commons, linear_model, same_state, tiny_config
 
 TAU, RATE, DECAY = 4.0, 0.01, 0.1
@@ -33,10 +32,10 @@ def options(**changes: object) -> SMCF:
     return SMCF(**{**explicit, **changes})
 
 
-def one(pixels: list[int], label: int, previous: list[float], guide: list[float]) -> Share:
+def one(pixels: list[int], label: int, previous: list[float], guide: list[float]) -> ItemBatch:
     inputs = torch.tensor([[pixels]], dtype=torch.uint8)[:, :, None]
     answers = torch.tensor([previous]), torch.tensor([guide])
-    return Share(inputs, torch.tensor([label]), *answers, items=torch.tensor([label]))
+    return ItemBatch(inputs, torch.tensor([label]), *answers, items=torch.tensor([label]))
 
 
 PRIVATE = one([255, 0], 2, [0.6, 0.8, 0.0], [0.2, 1.8, 0.8])
@@ -47,13 +46,13 @@ MEMORY = one([0, 255], 1, [0.0, 0.6, 0.8], [0.4, 1.6, 0.2])
 NOTHING = dataclasses.replace(MEMORY[torch.arange(0)], previous=None)
 
 
-def lesson(**changes: object) -> Lesson:
+def lesson(**changes: object) -> TrainContext:
     """Return the third task of a client: class 2 is new, 0 and 1 are old, the head knows all."""
     training = {"epochs": 1, "batch": 4, "rate": RATE, "weight_decay": DECAY}
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
-    made = Lesson(
+    made = TrainContext(
         model=linear_model(WEIGHTS),
-        commons=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        shared=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=PRIVATE,
         memory=NOTHING,
         public=PUBLIC,
@@ -79,30 +78,32 @@ def divergence(teacher: Table, student: Table) -> float:
     return float((p * np.log(p / q)).sum())
 
 
-def embedding(weights: Table, item: Share) -> Table:
+def embedding(weights: Table, item: ItemBatch) -> Table:
     e = weights @ (item.inputs.numpy().reshape(-1)[:2] / 255.0)
     return e / np.linalg.norm(e)
 
 
-def answer(item: Share, of: str) -> Table:
+def answer(item: ItemBatch, of: str) -> Table:
     table: Tensor = getattr(item, of)
     return table[0].double().numpy()
 
 
-def entropy_term(weights: Table, item: Share) -> float:
+def entropy_term(weights: Table, item: ItemBatch) -> float:
     return -math.log(softmax(TAU * embedding(weights, item))[int(item.labels)])
 
 
-def previous_term(weights: Table, item: Share) -> float:
+def previous_term(weights: Table, item: ItemBatch) -> float:
     then, now = TAU * answer(item, "previous"), TAU * embedding(weights, item)
     return divergence(then[:2], now[:2])  # over the old classes
 
 
-def large_term(weights: Table, item: Share) -> float:
+def large_term(weights: Table, item: ItemBatch) -> float:
     return divergence(answer(item, "guide"), TAU * embedding(weights, item))
 
 
-def by_hand(weights: Table, on: list[Share], previous: float = 0.5, large: float = 0.25) -> float:
+def by_hand(
+    weights: Table, on: list[ItemBatch], previous: float = 0.5, large: float = 0.25
+) -> float:
     return (
         entropy_term(weights, PRIVATE)
         + previous * sum(previous_term(weights, item) for item in on) / len(on)
@@ -111,11 +112,11 @@ def by_hand(weights: Table, on: list[Share], previous: float = 0.5, large: float
 
 
 def loss(
-    made: Lesson,
+    made: TrainContext,
     chosen: SMCF,
-    private: Share = PRIVATE,
-    public: Share = PUBLIC,
-    kept: Share = NOTHING,
+    private: ItemBatch = PRIVATE,
+    public: ItemBatch = PUBLIC,
+    kept: ItemBatch = NOTHING,
 ) -> float:
     return smcf_loss(made, chosen, (private, kept, public)).item()
 
@@ -137,7 +138,7 @@ def test_remembered_items_have_a_mean_and_a_weight_of_their_own(rehearsal: float
         assert loss(lesson(), chosen, kept=kept) == pytest.approx(expected, rel=1e-5)
 
 
-def relation_term(weights: Table, item: Share) -> float:
+def relation_term(weights: Table, item: ItemBatch) -> float:
     """Classes 0 and 1 are old: there the earlier self is aimed at, for class 2 the label."""
     aims = [*(1 / (1 + np.exp(-TAU * answer(item, "previous")[:2]))), float(item.labels == 2)]
     p = 1 / (1 + np.exp(-TAU * embedding(weights, item)))
@@ -173,7 +174,7 @@ def test_of_classes_not_met_the_large_side_speaks_on_public_items_alone(on: str)
     weights, met = np.array(WEIGHTS), [0, 2]
     made = lesson(seen=torch.tensor(met), old=torch.tensor([0]))  # but all three are taught
 
-    def term(item: Share, classes: list[int]) -> float:
+    def term(item: ItemBatch, classes: list[int]) -> float:
         return divergence(answer(item, "guide")[classes], TAU * embedding(weights, item)[classes])
 
     terms = {"private": [term(PRIVATE, met)], "public": [term(PUBLIC, [0, 1, 2])]}
@@ -265,7 +266,7 @@ def test_learning_lowers_the_loss():
     training = {"epochs": 30, "rate": RATE, "weight_decay": 0.0, "batch": 4}
     made = lesson()
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
-    made = dataclasses.replace(made, commons=dataclasses.replace(made.commons, config=config))
+    made = dataclasses.replace(made, shared=dataclasses.replace(made.shared, config=config))
     before = loss(made, options())
 
     smcf(made, options())

@@ -3,10 +3,9 @@ from typing import Any
 
 import torch
 
-from fedbridge.client.lesson import Lesson, Share
-from fedbridge.client.target import target
-from fedbridge.config import TargetLearner
 from fedbridge.losses import divergence
+from fedbridge.methods.context import ItemBatch, TrainContext
+from fedbridge.methods.target import TargetLearner, target
 from fedbridge.models.space import as_input, embed
 from fedbridge.wire import State, Step, encode
 from worlds import World, make_world, play, tiny_config
@@ -23,17 +22,17 @@ def test_without_pictures_it_is_fine_tuning():
         assert alone == uploads({"name": "finetune", "classes": classes})
 
 
-def second_task(world: World, former: State, shared: State) -> Lesson:
+def second_task(world: World, former: State, shared: State) -> TrainContext:
     """Return a lesson on the classes of a client's second task, after one on its first."""
     first, new = (torch.tensor(sorted(t.classes)) for t in world.streams.clients[0].tasks[:2])
     rows = world.streams.clients[0].tasks[1].train
     inputs = world.private().inputs_of(rows)
     labels = torch.from_numpy(world.dataset.labels[rows])
-    task = Share(inputs, labels, None, torch.zeros(len(rows), 8), torch.from_numpy(rows))
+    task = ItemBatch(inputs, labels, None, torch.zeros(len(rows), 8), torch.from_numpy(rows))
     model = world.commons.small_model("mlp", "client-1")
     model.load_state_dict(former)
     nothing = task[torch.arange(0)]
-    return Lesson(
+    return TrainContext(
         model,
         world.commons,
         task,
@@ -46,16 +45,16 @@ def second_task(world: World, former: State, shared: State) -> Lesson:
         generator=torch.Generator().manual_seed(0),
         start=former,
         former=former,
-        shared=shared,
+        received=shared,
     )
 
 
-def drift(lesson: Lesson, weight: float) -> float:
+def drift(lesson: TrainContext, weight: float) -> float:
     """Return how far the model moves from its former answers on the pictures."""
-    pictures, labels = lesson.shared["synthetic"], lesson.shared["synthetic_labels"].unique()
+    pictures, labels = lesson.received["synthetic"], lesson.received["synthetic_labels"].unique()
 
     def answers() -> torch.Tensor:
-        return lesson.commons.logits(embed(lesson.model, pictures), labels)
+        return lesson.shared.logits(embed(lesson.model, pictures), labels)
 
     before = answers()
     target(lesson, TargetLearner(weight=weight, batch=16))

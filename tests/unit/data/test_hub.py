@@ -14,12 +14,13 @@ import pyarrow
 import pytest
 from PIL import Image
 
-from fedbridge.config import Data, Hub, PublicHub, parse_config
+from fedbridge.config import Data, Hub, PublicHub
 from fedbridge.data import load_dataset, to_download, verify_dataset
 from fedbridge.data.hub_rows import read_rows
 from fedbridge.data.pixels import draw
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 
 PICTURE, TEXT = datasets.Image(), datasets.Value("string")
 

@@ -4,9 +4,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedbridge.config import Data, parse_config
+from fedbridge.config import Data
 from fedbridge.data import from_arrays, load_dataset
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 
 RNG = np.random.default_rng(0)
 PIXELS = RNG.integers(0, 256, (6, 40, 36, 3), np.uint8)

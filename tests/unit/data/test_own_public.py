@@ -4,12 +4,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedbridge.config import Data, load_config, parse_config
+from fedbridge.config import Data
 from fedbridge.data import from_arrays, load_data
 from fedbridge.data.noting import note_data
 from fedbridge.data.public import public_set
 from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.errors import UserError
+from fedbridge.methods.files import load_config, parse_config
 from fedbridge.runs import Run
 from sites import pictures, write_csv
 

@@ -5,10 +5,11 @@ import shutil
 import numpy as np
 import pytest
 
-from fedbridge.config import Own, Scenario, parse_config
+from fedbridge.config import Own, Scenario
 from fedbridge.data import from_arrays, load_dataset
 from fedbridge.data.scenario import build_scenario
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from sites import rows, task, write_csv
 
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from fedbridge.config import Data, parse_config
+from fedbridge.config import Data
 from fedbridge.data import public as module
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
@@ -11,6 +11,7 @@ from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.data.shapes import dead_leaves
 from fedbridge.data.tokens import LENGTH, tokenize
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 
 PICTURES = 240
 

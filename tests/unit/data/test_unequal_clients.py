@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
-from fedbridge.config import Scenario, parse_config
+from fedbridge.config import Scenario
 from fedbridge.data.scenario import ClientStream, build_scenario
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from synthetic import emoji_like, single
 
 

@@ -11,13 +11,13 @@ from deployments import backend
 from PIL import Image
 
 from fedbridge.agreement import agreement
-from fedbridge.config import load_config
 from fedbridge.deploy import folder as deploy
 from fedbridge.deploy import reach, readiness
 from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.check import Finding, check
 from fedbridge.deploy.settings import ServerSettings, read_env
 from fedbridge.errors import UserError
+from fedbridge.methods.files import load_config
 from sites import common as common_config
 from sites import site_file, with_config
 

@@ -9,12 +9,13 @@ from hypothesis import strategies as st
 
 from fedbridge import flower_app
 from fedbridge.client.disk import Resident
-from fedbridge.config import Engine, parse_config
+from fedbridge.config import Engine
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.engine.hosts import Hosts
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.runs import Run
 from fedbridge.wire import Answer, Evaluation, Upload, decode, encode
 from grids import RAISED, UNAVAILABLE, Clock, FakeGrid, Fate, misfortunes

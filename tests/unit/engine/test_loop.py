@@ -2,8 +2,9 @@ from dataclasses import dataclass, field
 
 import pytest
 
-from fedbridge.config import Config, Scenario, Training
+from fedbridge.config import Scenario, Training
 from fedbridge.engine.loop import federate, steps
+from fedbridge.methods.config import Config
 from fedbridge.wire import Step
 
 

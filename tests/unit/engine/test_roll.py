@@ -6,8 +6,8 @@ from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedbridge import flower_app
-from fedbridge.config import dump_config, parse_config
 from fedbridge.engine.roll import AGAIN, LOST, RAISED, Roll, introduction
+from fedbridge.methods.files import dump_config, parse_config
 from fedbridge.server.admission import Refused
 from grids import UNAVAILABLE, Clock, FakeGrid
 

@@ -1,8 +1,8 @@
 from dataclasses import replace
 
-from fedbridge.config import Config
 from fedbridge.data.reading import Reading
 from fedbridge.export.card import model_card, preprocessing
+from fedbridge.methods.config import Config
 from predictors import predictor, text_predictor
 
 

@@ -7,10 +7,10 @@ import pytest
 from PIL import Image
 
 from fedbridge import cli
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
 from fedbridge.inspection import inspect_config, inspect_file
 from fedbridge.inspection.tables import findings
+from fedbridge.methods.files import parse_config
 from sites import common, rows, site_file, task, with_config, write_csv
 
 

@@ -1,10 +1,10 @@
 import logging
 import threading
 
-from fedbridge.config import parse_config
 from fedbridge.live import lines
 from fedbridge.live.lines import LONG, Lines, spoken
 from fedbridge.live.standing import Standing
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, AccuracyRow
 from fedbridge.progress import Progress
 from fedbridge.wire import Step

@@ -3,9 +3,9 @@ import io
 import pytest
 from rich.console import Console
 
-from fedbridge.config import parse_config
 from fedbridge.live.picture import picture
 from fedbridge.live.standing import Seat, Standing
+from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, AccuracyRow
 from fedbridge.progress import Progress
 from fedbridge.wire import Step

@@ -5,8 +5,8 @@ import os
 import pytest
 import torch
 
-from fedbridge.config import parse_config
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
 from fedbridge.models import device
 from fedbridge.models.device import device_of, precision_of
 from fedbridge.models.foundation import computing_in, foundation_of

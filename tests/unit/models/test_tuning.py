@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from fedbridge.config import Large, parse_config
+from fedbridge.config import Large
 from fedbridge.errors import UserError
+from fedbridge.methods.files import parse_config
+from fedbridge.methods.probe import Probe
 from fedbridge.models.foundation import Items, load_foundation
 from fedbridge.models.head import Lift
 from fedbridge.models.tuning import Tunable, lifted, require_tunable, tunable
@@ -25,9 +27,9 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return {"vit": save_vit(folders["vit"]), "bert": save_bert(folders["bert"])}
 
 
-def settings(spec: str, tuning: str, size: int = 2) -> Large:
+def settings(spec: str, tuning: str, size: int = 2) -> Probe:
     pool = {"pool": 3, "picks": 2}
-    return Large(model=spec, size=16, head="probe", tuning=tuning, tuning_size=size, **pool)
+    return Probe(model=spec, size=16, tuning=tuning, tuning_size=size, **pool)
 
 
 def items_for(kind: str) -> Items:
@@ -236,7 +238,10 @@ def test_tokens_need_a_sequence_of_patches(tmp_path: Path):
 
 
 def test_tuning_is_for_heads_that_are_trained():
-    with pytest.raises(UserError, match=r'must be "none" where .*needs "probe" or "prototypes"'):
+    owners = "'probe' or 'prototypes' or 'tail-anchors'"
+    with pytest.raises(UserError, match=rf"large\.tuning: belongs to large\.head = {owners}$"):
         parse_config({"large": {"tuning": "lora"}}, "test")
+    with pytest.raises(UserError, match=r"large\.tuning: .*'none' or 'pool', found 'lora'"):
+        parse_config({"large": {"head": "tail-anchors", "tuning": "lora"}}, "test")
     with pytest.raises(UserError, match=r"large\.picks: must be at most large\.pool, 10, found 11"):
-        parse_config({"large": {"picks": 11}}, "test")
+        parse_config({"large": {"head": "probe", "picks": 11}}, "test")

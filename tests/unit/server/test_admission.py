@@ -1,5 +1,6 @@
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,10 +10,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
+from fedbridge.config.models import Large
+from fedbridge.methods.sums import sum_faults
 from fedbridge.models.head import Sums, packed, possible
 from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
 from fedbridge.wire import State, Step, Upload
 from worlds import World, make_world, play, tiny_config
+
+SUMMED = partial(sum_faults, options=Large())
+"""What a head from sums looks at in an upload."""
 
 FIRST = Step(1, 1)
 Change = Callable[[Upload], Upload]
@@ -30,11 +36,10 @@ def upload(world: World) -> Upload:
 
 def copied(upload: Upload, part: str, place: Any, value: float) -> Upload:
     """Return an upload with one number of an array or of an array of its state changed."""
-    if part.startswith("state/"):
-        name = part.removeprefix("state/")
-        return replace(
-            upload, state=upload.state | {name: written(upload.state[name], place, value)}
-        )
+    field, slash, name = part.partition("/")
+    if slash:
+        arrays = getattr(upload, field)
+        return replace(upload, **{field: arrays | {name: written(arrays[name], place, value)}})
     return replace(upload, **{part: written(getattr(upload, part), place, value)})
 
 
@@ -185,8 +190,8 @@ HOSTILE: dict[str, tuple[Change, str]] = {
         "counts: must be 0 for classes not in seen, found items of class 1",
     ),
     "prototypes not asked for": (
-        field(prototypes=torch.zeros(8, 33)),
-        "'prototypes' must have shape (0,), found",
+        field(extra={"prototypes": torch.zeros(8, 33)}),
+        "extra: must have 0 arrays, found one more: 'prototypes'",
     ),
     "adapter not asked for": (
         field(adapter={"head": torch.zeros(16, 8)}),
@@ -314,10 +319,10 @@ def test_prototypes_are_sums_of_unit_vectors():
         ((1, 0), 0.1): "prototypes: must sum unit vectors, found a length of",
     }
     for (place, value), said in cases.items():
-        reason = refusal(copied(sent, "prototypes", place, value), awaited)
+        reason = refusal(copied(sent, "extra/prototypes", place, value), awaited)
         assert reason is not None and said in reason
-    none = refusal(replace(sent, prototypes=torch.zeros(0)), awaited)
-    assert none == "'client-1': 'prototypes' must have shape (8, 33), found (0,)"
+    none = refusal(replace(sent, extra={"prototypes": torch.zeros(0)}), awaited)
+    assert none == "'client-1': extra: 'prototypes' must have shape (8, 33), found (0,)"
 
 
 @given(
@@ -335,8 +340,8 @@ def test_the_sums_of_any_items_are_taken_in(
     z = np.clip(z * 10.0**magnitude, -1e6, 1e6).astype(np.float32)
     z[rng.random(z.shape) < 0.3] = 0.0
     sums = packed(Sums.of(z, np.eye(3)[labels]))
-    empty = {name: torch.empty(0) for name in ("gram", "cross", "counts", "prototypes")}
-    awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True)
+    empty = {name: torch.empty(0) for name in ("gram", "cross", "counts")}
+    awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True, of_head=SUMMED)
     upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, items=len(labels))
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {})) is None
 
@@ -376,9 +381,8 @@ def test_how_far_an_eigenvalue_may_be_below_zero(below: float):
 
 def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
     sums = packed(Sums.of(np.ones((9, 2), np.float32), np.eye(2)[[0] * 9]))
-    parts = {**sums, "prototypes": torch.zeros(0)}
     upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5, own=3)
-    awaited = Expected({"a": {}}, 2, parts, {}, complete=True)
+    awaited = Expected({"a": {}}, 2, sums, {}, complete=True, of_head=SUMMED)
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 1})) is None
     said = refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 2}))
     assert said == "'a': counts: must add up to items, 5, found 9"
@@ -386,8 +390,8 @@ def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
 
 def test_sums_that_are_held_back_need_not_add_up():
     sums = packed(Sums.of(np.ones((4, 2), np.float32), np.eye(2)[[0, 0, 0, 0]]))
-    parts = {**sums, "prototypes": torch.zeros(0)}
     upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5)
     for complete, taken in ((True, False), (False, True)):
-        awaited = Expected({"a": {}}, 2, parts, {}, complete).of_step(FIRST, ["a"], {})
+        awaited = Expected({"a": {}}, 2, sums, {}, complete, of_head=SUMMED)
+        awaited = awaited.of_step(FIRST, ["a"], {})
         assert (refusal(upload, awaited) is None) == taken

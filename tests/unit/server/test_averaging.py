@@ -7,10 +7,10 @@ from hypothesis import strategies as st
 from rounds import gathered, student
 from torch.nn import functional as F
 
-from fedbridge.client.lesson import Lesson, Share
-from fedbridge.config import FedAvg
 from fedbridge.errors import UserError
-from fedbridge.server.averaging import average, group_means, mean_state
+from fedbridge.methods.averaging import average, group_means, mean_state
+from fedbridge.methods.context import ItemBatch, TrainContext
+from fedbridge.methods.fedavg import FedAvg
 from fedbridge.wire import State, Step
 from worlds import (
     World,
@@ -145,16 +145,18 @@ def test_averages_of_models_that_began_apart_know_less():
 # FedProx
 
 
-def lesson_near(start: list[list[float]], mu: float) -> Lesson:
+def lesson_near(start: list[list[float]], mu: float) -> TrainContext:
     config = tiny_config(fusion={"name": "fedprox", "proximal": mu})
     commons = bare_commons(config, 2, torch.zeros(1, 1), torch.zeros(1, 1))
-    nothing = Share(*(torch.zeros(0) for _ in range(2)), None, torch.zeros(0), torch.zeros(0))
+    nothing = ItemBatch(*(torch.zeros(0) for _ in range(2)), None, torch.zeros(0), torch.zeros(0))
     ids = torch.arange(2)
     model = linear_model([[1.0, 0.5], [0.25, 2.0]])
     shares = {"task": nothing, "memory": nothing, "public": nothing}
     classes = {"seen": ids, "new": ids, "old": ids[:0], "taught": ids}
     began = {**linear_model(start).state_dict()}
-    return Lesson(model, commons, **shares, **classes, generator=torch.Generator(), start=began)
+    return TrainContext(
+        model, commons, **shares, **classes, generator=torch.Generator(), start=began, proximal=mu
+    )
 
 
 def test_the_proximal_gradient_is_that_of_half_the_squared_distance():
@@ -169,7 +171,7 @@ def test_the_proximal_gradient_is_that_of_half_the_squared_distance():
     free = before.clone().requires_grad_()
     (data_loss(free) + mu / 2 * (free - torch.tensor(start)).square().sum()).backward()
     optimiser = torch.optim.SGD(lesson.model.parameters(), lr=rate)
-    lesson.descend(optimiser, data_loss(weight))
+    lesson.optimizer_step(optimiser, data_loss(weight))
 
     assert free.grad is not None
     torch.testing.assert_close(weight.detach(), before - rate * free.grad)

@@ -4,12 +4,11 @@ import pytest
 import torch
 from rounds import axes, gathered, says
 
-from fedbridge.config import FedMD
 from fedbridge.losses import divergence
+from fedbridge.methods.digest import UNKNOWN, Course, batches, consensus, follow, known_to, plain
+from fedbridge.methods.fedmd import FedMD, agree
+from fedbridge.methods.rounds import PublicPredictions, Student
 from fedbridge.models.space import embed
-from fedbridge.server.digest import UNKNOWN, Course, batches, consensus, follow, known_to, plain
-from fedbridge.server.fedmd import agree
-from fedbridge.server.knowledge import Knowledge, Student
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 
@@ -61,7 +60,7 @@ def received(
     model = world.commons.small_model("mlp", name)
     said = embed(model, world.commons.public_inputs) if embedding is None else embedding
     assert isinstance(said, torch.Tensor)
-    return Student(name, "mlp", model.state_dict(), Knowledge(name, classes, said), ())
+    return Student(name, "mlp", model.state_dict(), PublicPredictions(name, classes, said), ())
 
 
 def gap(world: World, state: dict[str, torch.Tensor], course: Course) -> float:
@@ -75,7 +74,7 @@ def test_a_model_follows_the_answers_it_is_given():
     world = school()
     one = received(world, "client-1", (0, 1, 2))
     answers = 4 * torch.randn(len(world.commons.public_inputs), 3)
-    course = Course("mlp", one.state, torch.arange(3), answers, seed=1)
+    course = Course("mlp", one.state, torch.arange(3), answers, seed=1, options=FedMD())
     end = follow(world.commons, course)
     assert gap(world, end, course) < 0.7 * gap(world, one.state, course)
     assert same_state(end, follow(world.commons, course))
@@ -86,7 +85,7 @@ def test_who_knows_one_class_has_nothing_to_learn():
     world = school()
     one = received(world, "client-1", (2,))
     answers = torch.zeros(len(world.commons.public_inputs), 1)
-    course = Course("mlp", one.state, torch.tensor([2]), answers, seed=1)
+    course = Course("mlp", one.state, torch.tensor([2]), answers, seed=1, options=FedMD())
     assert same_state(follow(world.commons, course), one.state)
 
 

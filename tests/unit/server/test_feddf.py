@@ -1,13 +1,12 @@
 import torch
 from rounds import gathered
 
-from fedbridge.config import FedDF
 from fedbridge.losses import divergence
+from fedbridge.methods.averaging import group_means
+from fedbridge.methods.digest import plain
+from fedbridge.methods.feddf import FedDF, average_and_distil
+from fedbridge.methods.rounds import PublicPredictions, Student
 from fedbridge.models.space import embed
-from fedbridge.server.averaging import group_means
-from fedbridge.server.digest import plain
-from fedbridge.server.feddf import average_and_distil
-from fedbridge.server.knowledge import Knowledge, Student
 from fedbridge.wire import State, Step
 from worlds import World, make_world, same_state, tiny_config
 
@@ -19,7 +18,7 @@ def school(**options: object) -> World:
 
 def received(world: World, name: str, model: str, classes: tuple[int, ...]) -> Student:
     small = world.commons.small_model(model, name)  # another start each: averages mean nothing
-    known = Knowledge(name, classes, embed(small, world.commons.public_inputs))
+    known = PublicPredictions(name, classes, embed(small, world.commons.public_inputs))
     return Student(name, model, small.state_dict(), known, (), items=10)
 
 

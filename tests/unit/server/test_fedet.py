@@ -4,14 +4,12 @@ import pytest
 import torch
 from rounds import axes, gathered, says, variance
 
-from fedbridge.config import FedET
 from fedbridge.errors import UserError
 from fedbridge.losses import divergence
-from fedbridge.models.commons import Commons
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.fedet import FedET, enlarge, opinions, through_large
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.models.space import embed
-from fedbridge.server.fedet import enlarge, opinions, through_large
-from fedbridge.server.fusions import Gathered
-from fedbridge.server.knowledge import Knowledge, Student
 from worlds import make_world, tiny_config
 
 SURE = says("a", 2, c0=[6.0, 0.0], c1=[0.0, 1.0])
@@ -33,7 +31,9 @@ def test_who_knows_a_single_class_is_no_error_and_hardly_heard():
     assert verdict.tolist() == [0, 1] and heard.tolist() == [True, False]
 
 
-def heads(features: torch.Tensor, diversity: float, models: list[Knowledge]) -> torch.Tensor:
+def heads(
+    features: torch.Tensor, diversity: float, models: list[PublicPredictions]
+) -> torch.Tensor:
     chosen = {"name": "fedet", "diversity": diversity, "large_epochs": 200, "large_rate": 0.05}
     commons = axes(len(features), features=features, fusion=chosen)
     options = commons.config.fusion
@@ -57,11 +57,11 @@ def test_dissent_makes_it_less_sure_where_there_is_any():
     assert q[1, 1] == pytest.approx(float(p[1, 1]), abs=0.02)
 
 
-def round_in(commons: Commons, **changes: Any) -> Gathered:
+def round_in(commons: SharedContext, **changes: Any) -> RoundUploads:
     found = []
     for name in ("client-1", "client-2"):
         model = commons.small_model("mlp", name)
-        known = Knowledge(name, (0, 1, 2), embed(model, commons.public_inputs))
+        known = PublicPredictions(name, (0, 1, 2), embed(model, commons.public_inputs))
         found.append(Student(name, "mlp", model.state_dict(), known, ()))
     return gathered(found, **changes)
 

@@ -4,11 +4,10 @@ import pytest
 import torch
 from rounds import axes, gathered, student
 
-from fedbridge.config import FedProto
 from fedbridge.errors import UserError
+from fedbridge.methods.fedproto import FedProto, share_prototypes
+from fedbridge.methods.rounds import RoundUploads
 from fedbridge.models.space import embed
-from fedbridge.server.fedproto import share_prototypes
-from fedbridge.server.fusions import Gathered
 from fedbridge.wire import Step
 from worlds import World, make_world, play, same_state, tiny_config
 
@@ -21,16 +20,16 @@ def sums(**of_class: list[float]) -> torch.Tensor:
     return table
 
 
-def shared(round_: Gathered) -> torch.Tensor:
+def shared(round_: RoundUploads) -> torch.Tensor:
     commons = axes(1, classes=3)  # its P is 3; the tables here have P = 2
     fused = share_prototypes(round_, commons, FedProto(), lambda function, jobs: [])
     assert torch.equal(fused.shared["prototypes"], round_.notes["prototypes"])
     return fused.shared["prototypes"]
 
 
-def round_of(*tables: torch.Tensor, **changes: Any) -> Gathered:
+def round_of(*tables: torch.Tensor, **changes: Any) -> RoundUploads:
     names = ["a", "b", "c"][: len(tables)]
-    every = [student(n, {}, prototypes=t) for n, t in zip(names, tables, strict=True)]
+    every = [student(n, {}, extra={"prototypes": t}) for n, t in zip(names, tables, strict=True)]
     return gathered(every, **changes)
 
 

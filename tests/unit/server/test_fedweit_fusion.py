@@ -1,16 +1,15 @@
 import torch
 from rounds import gathered, student
 
-from fedbridge.config import FedWeIT
-from fedbridge.server.fedweit import average_base
-from fedbridge.server.round import Fused, Gathered
+from fedbridge.methods.fedweit import FedWeIT, average_base
+from fedbridge.methods.rounds import FusionResult, RoundUploads
 from fedbridge.wire import State, Step
 from worlds import make_world, tiny_config
 
 COMMONS = make_world(tiny_config(fusion={"name": "fedweit"})).commons
 
 
-def fused(round_: Gathered) -> Fused:
+def fused(round_: RoundUploads) -> FusionResult:
     return average_base(round_, COMMONS, FedWeIT(), lambda function, jobs: [])
 
 

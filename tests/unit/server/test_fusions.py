@@ -2,13 +2,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from fedbridge.config import OBOD, Alone
-from fedbridge.models.commons import Commons
+from fedbridge.methods.alone import Alone, keep_own
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.obod import OBOD, DistillJob, distil, one_by_one
+from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.models.space import embed
 from fedbridge.rng import seed_for
-from fedbridge.server.fusions import Gathered, keep_own
-from fedbridge.server.knowledge import Knowledge, Student
-from fedbridge.server.obod import Pupil, distil, one_by_one
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 
@@ -17,25 +16,29 @@ def students(world: World, classes: tuple[int, ...] = (0, 1, 2)) -> list[Student
     found = []
     for name in ("client-1", "client-2", "client-3"):
         model = world.commons.small_model("mlp", name)
-        known = Knowledge(name, classes, embed(model, world.commons.public_inputs))
+        known = PublicPredictions(name, classes, embed(model, world.commons.public_inputs))
         found.append(Student(name, "mlp", model.state_dict(), known, ()))
     return found
 
 
-def gathered(world: World, **changes: Any) -> Gathered:
-    made = Gathered(Step(2, 1), students(world))
+def gathered(world: World, **changes: Any) -> RoundUploads:
+    made = RoundUploads(Step(2, 1), students(world))
     return dataclasses.replace(made, **changes)
 
 
-def never(function: Callable[[Commons, Pupil], Any], jobs: list[Pupil]) -> list[Any]:
+def never(
+    function: Callable[[SharedContext, DistillJob], Any], jobs: list[DistillJob]
+) -> list[Any]:
     raise AssertionError("there was nothing to do")
 
 
 def loose(world: World) -> OBOD:
     """Return settings under which everybody teaches everybody."""
     assert isinstance(world.commons.config.fusion, OBOD)
-    gates = {"sureness": False, "mass": False, "surer": False}
-    return world.commons.config.fusion.model_copy(update=gates)
+    gates = {"confidence": False, "mass": False, "only_if_more_confident": False}
+    options = world.commons.config.fusion
+    ablation = options.ablation.model_copy(update=gates)
+    return options.model_copy(update={"ablation": ablation})
 
 
 def test_without_fusion_every_client_gets_back_what_it_uploaded(world: World):
@@ -49,9 +52,11 @@ def test_without_fusion_every_client_gets_back_what_it_uploaded(world: World):
 
 def test_every_student_gets_its_own_result_by_name(world: World):
     round_, options = gathered(world), loose(world)
-    jobs: list[Pupil] = []
+    jobs: list[DistillJob] = []
 
-    def spread(function: Callable[[Commons, Pupil], Any], pupils: list[Pupil]) -> list[Any]:
+    def spread(
+        function: Callable[[SharedContext, DistillJob], Any], pupils: list[DistillJob]
+    ) -> list[Any]:
         jobs.extend(pupils)
         return [function(world.commons, pupil) for pupil in pupils]
 
@@ -100,7 +105,9 @@ def test_architectures_may_differ():
     mixed = []
     for student, name in zip(students(world)[:2], ("mlp", "cnn"), strict=True):
         model = world.commons.small_model(name, student.name)
-        known = Knowledge(student.name, (0, 1, 2), embed(model, world.commons.public_inputs))
+        known = PublicPredictions(
+            student.name, (0, 1, 2), embed(model, world.commons.public_inputs)
+        )
         mixed.append(Student(student.name, name, model.state_dict(), known, ()))
 
     fused = one_by_one(gathered(world, students=mixed), world.commons, loose(world), world.spread)

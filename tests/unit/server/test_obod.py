@@ -6,38 +6,64 @@ import math
 import pytest
 import torch
 
-from fedbridge.config import OBOD
 from fedbridge.losses import divergence
-from fedbridge.models.commons import Commons
+from fedbridge.methods import obod
+from fedbridge.methods.context import SharedContext
+from fedbridge.methods.digest import batches
+from fedbridge.methods.obod import OBOD, DistillJob, choose_teachers, signal
+from fedbridge.methods.obod_ablation import Ablation, TeacherSignal, timetable
+from fedbridge.methods.rounds import PublicPredictions, Student, TeachingRecord
 from fedbridge.models.space import as_input, embed
-from fedbridge.server.knowledge import Knowledge, Student, Taught
-from fedbridge.server.obod import Pupil, Teaching, choose_teachers, distil, teaching, timetable
 from fedbridge.wire import State
 from worlds import OBOD as EXPLICIT
 from worlds import World, bare_commons, make_world, same_state, tiny_config
 
 CLASSES = 4
-NO_GATES = {"sureness": False, "mass": False, "surer": False}
+NO_GATES = {"confidence": False, "mass": False, "only_if_more_confident": False}
 LN = math.log
 
 
+def arranged(changes: dict[str, object]) -> dict[str, object]:
+    """Return settings with those of an ablation where they belong."""
+    switched = {key: changes[key] for key in changes.keys() & Ablation.model_fields.keys()}
+    rest = {key: value for key, value in changes.items() if key not in switched}
+    return {**EXPLICIT, **rest, "ablation": {**EXPLICIT["ablation"], **switched}}
+
+
 def options(**changes: object) -> OBOD:
-    return OBOD(**{**EXPLICIT, **changes})
+    return OBOD(**arranged(changes))
 
 
-def three_items() -> Commons:
+def job(student: Student, teachers: list[TeacherSignal], seed: int) -> DistillJob:
+    return DistillJob(student, teachers, seed, options())
+
+
+def distil(commons: SharedContext, todo: DistillJob) -> State:
+    """Distil under the settings of these commons."""
+    chosen = commons.config.fusion
+    assert isinstance(chosen, OBOD)
+    return obod.distil(commons, dataclasses.replace(todo, options=chosen))
+
+
+def teaching(
+    student: PublicPredictions, teacher: PublicPredictions, commons: SharedContext, chosen: OBOD
+) -> TeacherSignal | None:
+    return signal(student, teacher, commons, chosen.ablation)
+
+
+def three_items() -> SharedContext:
     """Return commons with axes as anchors and tau = 1, so that embeddings are logits."""
     config = tiny_config(small={"temperature": 1.0, "dimension": CLASSES})
     return bare_commons(config, CLASSES, torch.zeros(3, 1, 16, 16), torch.zeros(3, 2))
 
 
-def model(name: str, **of_class: list[float]) -> Knowledge:
+def model(name: str, **of_class: list[float]) -> PublicPredictions:
     """Return a model by the probability of each class it knows, ``c0=[...]`` over the items."""
     classes = tuple(int(key[1:]) for key in of_class)
     embedding = torch.full((3, CLASSES), 5.0)  # what it says of classes it does not know
     for key, p in of_class.items():
         embedding[:, int(key[1:])] = torch.tensor(p).clamp(min=1e-12).log()
-    return Knowledge(name, classes, embedding)
+    return PublicPredictions(name, classes, embedding)
 
 
 def entropy(*p: float) -> float:
@@ -67,9 +93,9 @@ def test_the_whole_weight_by_hand():
 @pytest.mark.parametrize(
     ("gate", "expected"),
     [
-        ("sureness", SURE),
+        ("confidence", SURE),
         ("mass", [0.95, 0, 0.9]),  # below one half it is dropped
-        ("surer", SURER),
+        ("only_if_more_confident", SURER),
         (None, [1, 1, 1]),
     ],
 )
@@ -131,7 +157,7 @@ def test_a_teacher_of_less_than_two_common_classes_has_nothing_to_say(
 # who teaches, and in which order
 
 
-def sure_model(name: str, p: float) -> Knowledge:
+def sure_model(name: str, p: float) -> PublicPredictions:
     """Return a model that gives the same answer on all items: relevance grows with ``p``."""
     return model(name, c0=[p] * 3, c1=[1 - p] * 3)
 
@@ -141,7 +167,7 @@ UNSURE = model("s", c0=[0.5] * 3, c1=[0.5] * 3)
 
 
 def chosen(
-    everyone: list[Knowledge], early: tuple[Knowledge, ...] = (), **changes: object
+    everyone: list[PublicPredictions], early: tuple[PublicPredictions, ...] = (), **changes: object
 ) -> list[str]:
     student = Student("s", "mlp", {}, UNSURE, early)
     found = choose_teachers(student, everyone, three_items(), options(**changes))
@@ -189,10 +215,11 @@ def test_teachers_take_turns_or_have_all_their_passes_at_a_time(order: str, expe
     config = tiny_config()
     commons = bare_commons(config, CLASSES, torch.zeros(5, 1, 16, 16), torch.zeros(5, 2))
     teachers = [
-        Teaching(name, torch.zeros(5, 2), torch.arange(2), torch.ones(5), 1.0) for name in "ab"
+        TeacherSignal(name, torch.zeros(5, 2), torch.arange(2), torch.ones(5), 1.0) for name in "ab"
     ]
-    settings = options(order=order, epochs=2, batch=2)
-    steps = list(timetable(commons, teachers, settings, torch.Generator().manual_seed(0)))
+    generator = torch.Generator().manual_seed(0)
+    courses = [batches(commons, 2, 2, generator) for _ in teachers]
+    steps = list(timetable(teachers, courses, order))
     # five items in batches of two, of which the single one is dropped: two steps a pass
     assert "".join(t.teacher for t, _ in steps) == expected
     for name in "ab":
@@ -237,14 +264,16 @@ def trained(school: World, name: str, places: range, steps: int = 60) -> State:
     return {key: value.detach().clone() for key, value in small.state_dict().items()}
 
 
-def commons_with(school: World, **changes: object) -> Commons:
-    return school.with_config(scenario={"order": "same"}, fusion=changes).commons
+def commons_with(school: World, **changes: object) -> SharedContext:
+    return school.with_config(scenario={"order": "same"}, fusion=arranged(changes)).commons
 
 
-def knowledge(school: World, name: str, state: State, classes: tuple[int, ...]) -> Knowledge:
+def knowledge(
+    school: World, name: str, state: State, classes: tuple[int, ...]
+) -> PublicPredictions:
     small = school.commons.small_model("mlp", name)
     small.load_state_dict(state)
-    return Knowledge(name, classes, embed(small, school.commons.public_inputs))
+    return PublicPredictions(name, classes, embed(small, school.commons.public_inputs))
 
 
 def blank(school: World, state: State | None = None) -> Student:
@@ -254,11 +283,13 @@ def blank(school: World, state: State | None = None) -> Student:
     return Student("client-1", "mlp", state, own, ())
 
 
-def pupil(school: World, student: Student, *teachers: Knowledge, **changes: object) -> Pupil:
+def pupil(
+    school: World, student: Student, *teachers: PublicPredictions, **changes: object
+) -> DistillJob:
     everyone = [
         teaching(student.knowledge, t, school.commons, options(**changes)) for t in teachers
     ]
-    return Pupil(student, [t for t in everyone if t is not None], seed=3)
+    return job(student, [t for t in everyone if t is not None], 3)
 
 
 def right(school: World, state: State) -> float:
@@ -343,18 +374,18 @@ def test_without_teachers_a_student_stays_as_it_is(form: str, school: World):
     assert all(a.data_ptr() != student.state[key].data_ptr() for key, a in found.items())
 
 
-def lesson_of(school: World, weight: float = 1.0) -> Teaching:
+def lesson_of(school: World, weight: float = 1.0) -> TeacherSignal:
     ids = torch.tensor(known_classes(school))
     e = torch.nn.functional.normalize(school.commons.anchors[ids[:1]], dim=1)
     n = len(school.commons.public_inputs)
-    return Teaching("t", e.repeat(n, 1), ids, torch.full((n,), weight), 1.0)
+    return TeacherSignal("t", e.repeat(n, 1), ids, torch.full((n,), weight), 1.0)
 
 
 def test_items_of_weight_zero_teach_nothing(school: World):
     wanted = {**FAST, "statistics": False, "epochs": 2}
     student = blank(school)
-    idle = distil(commons_with(school, **wanted), Pupil(student, [lesson_of(school, 0.0)], 0))
-    busy = distil(commons_with(school, **wanted), Pupil(student, [lesson_of(school, 1.0)], 0))
+    idle = distil(commons_with(school, **wanted), job(student, [lesson_of(school, 0.0)], 0))
+    busy = distil(commons_with(school, **wanted), job(student, [lesson_of(school, 1.0)], 0))
     assert same_state(idle, student.state)
     assert not same_state(busy, student.state)
 
@@ -363,7 +394,7 @@ def moved(school: World, master: State, **changes: object) -> float:
     """Return how far the sure student's embedding went, from 0 to 2, when taught otherwise."""
     student = blank(school, master)
     wanted = {**FAST, "epochs": 3, **changes}
-    state = distil(commons_with(school, **wanted), Pupil(student, [lesson_of(school)], 0))
+    state = distil(commons_with(school, **wanted), job(student, [lesson_of(school)], 0))
     own = knowledge(school, "client-1", state, known_classes(school)).embedding
     return float((1 - (own * student.knowledge.embedding).sum(1)).mean())
 
@@ -377,7 +408,7 @@ def test_the_anchor_holds_a_student_where_it_is_sure(school: World, master: Stat
 def test_running_statistics_adapt_only_if_asked_for(statistics: bool, school: World):
     student = blank(school)
     commons = commons_with(school, **FAST, statistics=statistics)
-    found = distil(commons, Pupil(student, [lesson_of(school)], 0))
+    found = distil(commons, job(student, [lesson_of(school)], 0))
     buffers = [key for key in found if "running" in key or "batches" in key]
     assert len(buffers) == 3
     for key in buffers:
@@ -385,7 +416,7 @@ def test_running_statistics_adapt_only_if_asked_for(statistics: bool, school: Wo
     assert not torch.equal(found["projector.weight"], student.state["projector.weight"])
 
 
-def two_teachers(school: World) -> list[Knowledge]:
+def two_teachers(school: World) -> list[PublicPredictions]:
     ids = known_classes(school)
     return [
         knowledge(school, "one", trained(school, "one", range(2)), ids[:2]),
@@ -395,12 +426,12 @@ def two_teachers(school: World) -> list[Knowledge]:
 
 def test_each_apart_then_the_mean_difference_is_added(school: World):
     student, wanted = blank(school), {**FAST, "form": "separate", "epochs": 2}
-    teachings = pupil(school, student, *two_teachers(school), **NO_GATES).teachings
+    teachings = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
     assert len(teachings) == 2
     commons = commons_with(school, **wanted)
-    alone = [distil(commons, Pupil(student, [t], 3)) for t in teachings]
+    alone = [distil(commons, job(student, [t], 3)) for t in teachings]
 
-    both = distil(commons, Pupil(student, teachings, 3))
+    both = distil(commons, job(student, teachings, 3))
 
     for key, start in student.state.items():
         if start.is_floating_point():
@@ -408,21 +439,21 @@ def test_each_apart_then_the_mean_difference_is_added(school: World):
             torch.testing.assert_close(both[key], mean)
         else:
             assert torch.equal(both[key], start)
-    swapped = distil(commons, Pupil(student, teachings[::-1], 3))
+    swapped = distil(commons, job(student, teachings[::-1], 3))
     for key, value in both.items():
         torch.testing.assert_close(swapped[key], value)
 
 
 def test_one_by_one_the_later_teacher_starts_where_the_earlier_one_ended(school: World):
     student, commons = blank(school), commons_with(school, **FAST)
-    one, other = pupil(school, student, *two_teachers(school), **NO_GATES).teachings
+    one, other = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
 
-    def gap(state: State, lesson: Teaching) -> float:
+    def gap(state: State, lesson: TeacherSignal) -> float:
         own = knowledge(school, "client-1", state, known_classes(school))
         pair = (school.commons.logits(k.embedding, lesson.common) for k in (lesson, own))
         return float(divergence(*pair).mean())
 
-    there, back = (distil(commons, Pupil(student, t, 3)) for t in ([one, other], [other, one]))
+    there, back = (distil(commons, job(student, t, 3)) for t in ([one, other], [other, one]))
 
     # the last word counts most, and the first one was heard
     assert gap(there, other) < gap(back, other) < gap(student.state, other)
@@ -449,12 +480,14 @@ def test_averaged_teachers_count_by_their_weights(school: World):
     """Two teachers point to different classes: the heavier one is followed."""
     ids, n = torch.tensor(known_classes(school)), len(school.commons.public_inputs)
     one, other = (
-        Teaching(f"t{place}", school.commons.anchors[ids[place]].repeat(n, 1), ids, weight, 1.0)
+        TeacherSignal(
+            f"t{place}", school.commons.anchors[ids[place]].repeat(n, 1), ids, weight, 1.0
+        )
         for place, weight in ((0, torch.full((n,), 0.9)), (1, torch.full((n,), 0.1)))
     )
     wanted = {**FAST, "form": "averaged"}
     for teachings in ([one, other], [other, one]):
-        state = distil(commons_with(school, **wanted), Pupil(blank(school), teachings, 0))
+        state = distil(commons_with(school, **wanted), job(blank(school), teachings, 0))
         own = knowledge(school, "client-1", state, known_classes(school)).embedding
         assert (school.commons.logits(own, ids).argmax(1) == 0).float().mean() > 0.9
 
@@ -467,7 +500,7 @@ def test_a_last_batch_of_one_public_item_is_no_trouble(form: str, school: World)
         public_features=school.commons.public_features[:17],
     )
     small = dataclasses.replace(school, commons=commons)
-    state = distil(commons, Pupil(blank(small), [lesson_of(small)], 0))
+    state = distil(commons, job(blank(small), [lesson_of(small)], 0))
     assert all(value.isfinite().all() for value in state.values())
 
 
@@ -475,12 +508,12 @@ def test_the_record_of_who_taught_whom():
     student = Student("s", "mlp", {}, UNSURE, ())
     teachings = choose_teachers(student, FOUR[:2], three_items(), options())
     a, b = (1 - entropy(p, 1 - p) / LN(2) for p in (0.8, 0.99))
-    assert Pupil(student, teachings, 0).taught() == [
-        Taught("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0), 1.0),
-        Taught("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0), 1.0),
+    assert job(student, teachings, 0).taught() == [
+        TeachingRecord("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0), 1.0),
+        TeachingRecord("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0), 1.0),
     ]
 
 
 def test_the_reach_is_the_fraction_of_the_public_set_that_is_taught():
     weight = torch.tensor([0.5, 0.0, 0.25, 0.0])
-    assert Teaching("t", torch.zeros(4, 2), torch.arange(2), weight, 1.0).reach == 0.5
+    assert TeacherSignal("t", torch.zeros(4, 2), torch.arange(2), weight, 1.0).reach == 0.5

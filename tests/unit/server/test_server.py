@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from fedbridge.methods.rounds import Student
+from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import unpacked
 from fedbridge.models.space import embed
-from fedbridge.server.analytic import Analytic
-from fedbridge.server.knowledge import Student
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Step, Upload, encode
 from worlds import Direct, Played, World, make_world, play, same_state, tiny_config
@@ -207,7 +207,7 @@ def test_before_any_data_nothing_is_sent_and_nothing_breaks(world: World):
 
 def test_sums_are_added_as_they_were_sent(sharing: World):
     played = play(sharing, STEPS[:1])
-    assert isinstance(played.server.large, Analytic)
+    assert isinstance(played.server.large, SummedUp)
     total = played.server.large.sums
     uploads = uploads_of(played, Step(1, 1))
     sent = [unpacked({k: getattr(u, k) for k in ("gram", "cross", "counts")}) for u in uploads]
@@ -287,7 +287,7 @@ def test_sums_that_come_twice_count_once(sharing: World):
         assert server.refused == []
         assert server.broadcast(Step(1, 3))["client-1"].acknowledged == 1
         assert server.broadcast(Step(1, 3))["client-2"].acknowledged == 0
-    assert isinstance(once.large, Analytic) and isinstance(twice.large, Analytic)
+    assert isinstance(once.large, SummedUp) and isinstance(twice.large, SummedUp)
     np.testing.assert_array_equal(once.large.sums.gram, twice.large.sums.gram)
     np.testing.assert_array_equal(once.large.sums.counts, twice.large.sums.counts)
 

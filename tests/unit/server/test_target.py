@@ -4,12 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedbridge.config import TARGET
 from fedbridge.errors import UserError
+from fedbridge.methods.generator import NOISE, Generator, Statistics
+from fedbridge.methods.pictures import require_pictures
+from fedbridge.methods.target import TARGET, Synthesis
 from fedbridge.models.space import as_input
-from fedbridge.server.fusions import require_pictures
-from fedbridge.server.generator import NOISE, Generator, Statistics
-from fedbridge.server.target import Synthesis
 from fedbridge.wire import State, Step
 from worlds import World, make_world, play, tiny_config
 
@@ -115,7 +114,7 @@ def test_the_generators_loss_goes_down_and_its_pictures_are_of_the_wanted_classe
         pictures = as_input(made.batch(wanted, options(steps=steps)))
         with torch.no_grad():
             losses.append(made.loss(pictures, wanted, options(differ=0.0)).item())
-            teacher = made.commons.logits(made.teachers[0](pictures), made.classes)
+            teacher = made.shared.logits(made.teachers[0](pictures), made.classes)
         right.append((teacher.argmax(1) == wanted).float().mean().item())
     assert losses[1] < 0.5 * losses[0]
     assert right[1] > 0.95

@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 
 import fedbridge
-from fedbridge.client import LEARNERS
 from fedbridge.errors import UserError
+from fedbridge.methods.registry import LEARNERS
 from fedbridge.saved import digests
 from worlds import blocks
 

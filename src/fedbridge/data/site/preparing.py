@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Config
+from fedbridge.config import Settings
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.faults import TOLD, Fault, attempted, listed, on_both_sides
@@ -39,7 +39,7 @@ class Frame:
     """The same for the FM."""
 
     @classmethod
-    def of(cls, config: Config) -> "Frame":
+    def of(cls, config: Settings) -> "Frame":
         """Return the frame of a config whose data are those of sites."""
         data = config.data
         assert data.classes is not None and data.modality is not None

@@ -1,0 +1,1 @@
+"""The methods: one file for each way to learn and each way to fuse."""
