@@ -49,11 +49,9 @@ NOT_A_HEAD = Whitened
 
 
 @pytest.fixture(name="module")
-def strangers_module(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
-) -> str:
+def strangers_module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """Write a module of a name of its own where the command is started."""
-    name = f"strange_{abs(hash(request.node.name))}"
+    name = f"strange_{tmp_path.name.replace('-', '_')}"
     (tmp_path / f"{name}.py").write_text(TEXT, encoding="utf-8")
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(tmp_path)

@@ -138,9 +138,8 @@ def _known_as(key: str) -> str:
 
 def _belongs(parts: list[str]) -> str:
     """Return whose key it is that another head does not know, nothing of others."""
-    part, *rest = parts
-    owners = [name for name, head in HEADS.items() if rest[0] in head.options.model_fields]
-    if part != "large" or not owners:
+    owners = [name for name, head in HEADS.items() if parts[-1] in head.options.model_fields]
+    if parts[0] != "large" or not owners:
         return ""
     return f"belongs to large.head = {' or '.join(map(repr, owners))}"
 
