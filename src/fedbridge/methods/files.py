@@ -2,6 +2,7 @@
 
 import difflib
 import tomllib
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 from reprlib import repr as shortened
@@ -12,6 +13,7 @@ from pydantic import ValidationError
 
 from fedbridge.config.files import found_value, listed, read_toml
 from fedbridge.config.own import TABLES, kind_of, placed
+from fedbridge.entries import is_own
 from fedbridge.errors import UserError
 from fedbridge.files import require_shallow, too_deep
 from fedbridge.methods.config import DEFAULT_NAMES, Config
@@ -94,6 +96,15 @@ def parse_config(tree: dict[str, Any], source: str) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{source}: {listed(partial(_explain, tree), error)}") from error
+
+
+def foreign_methods(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the part and the name of each method of somebody's own that settings name."""
+    for part in METHODS:
+        section = tree.get(part)
+        name = section.get("name") if isinstance(section, dict) else None
+        if isinstance(name, str) and is_own(name):
+            yield part, name
 
 
 def dump_config(config: Config) -> str:
