@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from reprlib import repr as shortened
@@ -112,6 +112,15 @@ def parse_config(tree: dict[str, Any], source: str) -> Config:
         return Config.model_validate(tree)
     except ValidationError as error:
         raise UserError(f"{source}: {listed(partial(_explain, tree), error)}") from error
+
+
+def foreign_methods(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the part and the name of each method of somebody's own that settings name."""
+    for part in METHODS:
+        section = tree.get(part)
+        name = section.get(KEYS[part]) if isinstance(section, dict) else None
+        if isinstance(name, str) and is_own(name):
+            yield part, name
 
 
 def dump_config(config: Config) -> str:

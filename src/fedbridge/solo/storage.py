@@ -11,7 +11,7 @@ from torch import Tensor
 
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
-from fedbridge.methods.files import parse_config
+from fedbridge.methods.files import foreign_methods, parse_config
 from fedbridge.models.states import read_state
 from fedbridge.models.trust import require_trusted
 from fedbridge.saved import MANIFEST, opened, saving
@@ -48,7 +48,10 @@ def load_client(folder: Path, trust: Collection[str] = ()) -> Client:
     somebody's module that is not trusted.
     """
     about = opened(folder, KIND)
-    config = checked(parse_config(about.get("config", {}), str(folder / MANIFEST)))
+    tree = about.get("config", {})
+    methods = [name for _, name in foreign_methods(tree)]
+    require_trusted(folder / MANIFEST, (), None, trust, methods)
+    config = checked(parse_config(tree, str(folder / MANIFEST)))
     require_trusted(folder / MANIFEST, config.small.models, config.large.model, trust)
     try:
         arrays: State = read_state(folder / ITEMS)

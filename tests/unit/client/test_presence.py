@@ -1,5 +1,6 @@
 """Clients that are not there throughout: what they are sent, and what they make of it."""
 
+from dataclasses import replace
 from functools import cache
 from typing import Any
 
