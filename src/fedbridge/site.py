@@ -86,8 +86,8 @@ def require_allowed(tree: dict[str, Any], site: Path | None) -> None:
     for part, name in foreign_methods(tree):
         if name not in allowed:
             raise CommonConfigError(
-                f"{part}.{KEYS[part]}: {legible(name)} is of a module that a site imports only if its own "
-                f"config allows it by name: methods = [{legible(name)!r}]"
+                f"{part}.{KEYS[part]}: {legible(name)} is of a module that a site imports only if "
+                f"its own config allows it by name: methods = [{legible(name)!r}]"
             )
 
 
