@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from fedbridge.methods.registry import head_of
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbridge.methods.registry import head_of
 from fedbridge.methods.shares import Load, share_of
 from fedbridge.methods.sums import SummedUp
 from fedbridge.models.head import Sums, one_hot, packed, possible, unpacked
