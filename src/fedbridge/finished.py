@@ -11,6 +11,7 @@ import numpy as np
 from fedbridge.checkpoints import taking_up
 from fedbridge.client.client import Client
 from fedbridge.client.disk import measured_in, newest_state
+from fedbridge.client.measuring import mixture_of
 from fedbridge.config import SITE, Settings, load_site, title_of
 from fedbridge.data.reading import SAMPLE, Reading
 from fedbridge.data.store import Texts
@@ -194,7 +195,7 @@ def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, 
     return Predictor(
         small=small.eval(),
         reading=reading,
-        mixture=client.mixture(client.task),
+        mixture=mixture_of(client, client.task),
         sharpness=sharpness_of(config),
         large=large,
         about=about,

@@ -32,7 +32,7 @@ from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of
 from fedbridge.setup import Setup, crew_of, prepare, workers_of
-from fedbridge.site import at_site, site_client, site_of, small_at_site
+from fedbridge.site import at_site, require_allowed, site_client, site_of, small_at_site
 from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
 
@@ -155,7 +155,7 @@ def deployed(context: Context) -> Place:
 @functools.cache
 def _resident(place: Place) -> Resident:
     """Return the client of this process; what it needs is built when it is first asked."""
-    config = _config(place.config)
+    config = _common(place)
     use_threads(config.engine.threads)
     hold_memory()
 
@@ -196,7 +196,7 @@ def _discreetly(place: Place) -> Iterator[None]:
 def _presented(place: Place) -> bytes:
     if not place.deployed:
         return b""
-    config = _config(place.config)
+    config = _common(place)
     site_of(config, place.client, place.site)
     small_at_site(config, place.client, place.site)
     said, _ = agreement(at_site(config, place.site))
@@ -206,6 +206,13 @@ def _presented(place: Place) -> bytes:
 @functools.cache
 def _setup(text: str) -> Setup:
     return prepare(_config(text))
+
+
+def _common(place: Place) -> Config:
+    """Return the common config; a site looks first at whose methods it names."""
+    if place.deployed or place.site is not None:
+        require_allowed(parse_toml(place.config, "run config: config"), place.site)
+    return _config(place.config)
 
 
 def _config(text: str) -> Config:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,8 +21,11 @@ from fedbridge.data.site.preparing import Frame
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import look_in
 from fedbridge.errors import CommonConfigError, UserError
+from fedbridge.legible import legible
 from fedbridge.methods.config import Config
 from fedbridge.methods.context import SharedContext
+from fedbridge.methods.files import foreign_methods
+from fedbridge.methods.registry import KEYS
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.space import stored
@@ -71,6 +75,20 @@ def at_site(config: Config, site: Path | None) -> Config:
         return config
     large = config.large.model_copy(update={"model": own})
     return config.model_copy(update={"large": large})
+
+
+def require_allowed(tree: dict[str, Any], site: Path | None) -> None:
+    """Raise UserError if a common config names a method of somebody's own that no site allows.
+
+    Before that nothing is imported: a module is code that runs.
+    """
+    allowed = _own(site).methods
+    for part, name in foreign_methods(tree):
+        if name not in allowed:
+            raise CommonConfigError(
+                f"{part}.{KEYS[part]}: {legible(name)} is of a module that a site imports only if "
+                f"its own config allows it by name: methods = [{legible(name)!r}]"
+            )
 
 
 def small_at_site(config: Config, name: str, site: Path | None) -> str:

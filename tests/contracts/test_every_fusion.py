@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 
+from fedbridge.federation.contracts import check_fusion
 from fedbridge.methods.registry import FUSIONS
 from fedbridge.server.server import Server
 from fedbridge.wire import Step, Upload, encode
@@ -179,3 +180,7 @@ def same_state_kinds(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor
     return {k: (v.shape, v.dtype) for k, v in one.items()} == {
         k: (v.shape, v.dtype) for k, v in other.items()
     }
+
+
+def test_it_keeps_to_what_anybodys_fusion_must(fusion: str):
+    check_fusion(fusion, **TINY.get(fusion, {}))

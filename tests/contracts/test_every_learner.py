@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from fedbridge.data.dataset import Dataset
+from fedbridge.federation.contracts import check_learner
 from fedbridge.methods.registry import LEARNERS
 from fedbridge.models.space import embed
 from fedbridge.wire import Step, encode
@@ -178,3 +179,7 @@ def test_it_moves_no_global_generator(learner: str):
     client.learn(sent["client-1"])
     assert torch.equal(torch.rand(2), expected[0])
     assert (np.random.rand(2) == expected[1]).all()
+
+
+def test_it_keeps_to_what_anybodys_learner_must(learner: str):
+    check_learner(learner)

@@ -5,11 +5,14 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.methods.spec import Keep
 from fedbridge.rng import rng_for
 
 Indices = NDArray[np.int64]
 Memory = dict[int, Indices]  # class id -> exemplars, ascending
 Embed = Callable[[Indices], NDArray[np.float32]]
+Place = tuple[int, str]
+"""Seed and client, of which alone random numbers are a function."""
 
 
 def merged(memory: Memory, rows: Indices, labels: Indices) -> Memory:
@@ -17,6 +20,20 @@ def merged(memory: Memory, rows: Indices, labels: Indices) -> Memory:
     classes = sorted({*memory, *labels.tolist()})
     none = np.zeros(0, np.int64)
     return {c: np.union1d(memory.get(c, none), rows[labels == c]) for c in classes}
+
+
+def kept(memory: Memory) -> Indices:
+    """Return all exemplars."""
+    return np.concatenate([*memory.values(), np.zeros(0, np.int64)])
+
+
+def chosen(keep: Keep, offered: Memory, capacity: int, place: Place, embed: Embed) -> Memory:
+    """Return the exemplars that stay of those offered, by the way that a learner wants."""
+    if keep == "reservoir":
+        return reservoir(offered, capacity, *place)
+    if keep == "herding":
+        return herding(offered, capacity, embed)
+    return balanced(offered, capacity, *place)
 
 
 def balanced(offered: Memory, capacity: int, seed: int, client: str) -> Memory:

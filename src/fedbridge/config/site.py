@@ -210,6 +210,9 @@ class SiteConfig(Section):
     data: SiteData = Share()
     large: OwnLarge = OwnLarge()
     small: OwnSmall = OwnSmall()
+    methods: tuple[str, ...] = ()
+    """Methods of somebody's own, ``MODULE:NAME``, that run here if the common config names them;
+    their modules lie in the folder of this file or are installed here."""
 
     @model_validator(mode="after")
     def _state_is_apart(self) -> Self:

@@ -1,5 +1,7 @@
 """Averages of models, weighted by how much each of them was trained on."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -49,7 +51,7 @@ def group_means(students: list[Student]) -> dict[str, State]:
     return means
 
 
-def mean_state(states: list[State], items: list[int]) -> State:
+def mean_state(states: list[State], items: Sequence[float]) -> State:
     """Return the mean of states of equal shapes, weighted by items, computed in float64.
 
     Buffers are averaged like weights; counts among them are rounded. If nobody has any items

@@ -107,7 +107,7 @@ def _answers(model: PublicPredictions, shared: SharedContext) -> tuple[Tensor, T
 
 def has_features(options: FedET, settings: Settings) -> str | None:
     """Say that the FM is missing whose embeddings the head reads."""
-    if settings.large.head != "none":
+    if settings.large.embeds:
         return None
     return (
         "large.head: must not be 'none' where fusion.name is 'fedet', which reads the "

@@ -2,7 +2,7 @@
 
 import difflib
 import tomllib
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from functools import partial
 from pathlib import Path
 from reprlib import repr as shortened
@@ -114,6 +114,15 @@ def parse_config(tree: dict[str, Any], source: str) -> Config:
         raise UserError(f"{source}: {listed(partial(_explain, tree), error)}") from error
 
 
+def foreign_methods(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:
+    """Yield the part and the name of each method of somebody's own that settings name."""
+    for part in METHODS:
+        section = tree.get(part)
+        name = section.get(KEYS[part]) if isinstance(section, dict) else None
+        if isinstance(name, str) and is_own(name):
+            yield part, name
+
+
 def dump_config(config: Config) -> str:
     """Return the resolved config as TOML, every default written out."""
     return tomli_w.dumps(config.model_dump(mode="json", exclude_none=True))
@@ -138,9 +147,8 @@ def _known_as(key: str) -> str:
 
 def _belongs(parts: list[str]) -> str:
     """Return whose key it is that another head does not know, nothing of others."""
-    part, *rest = parts
-    owners = [name for name, head in HEADS.items() if rest[0] in head.options.model_fields]
-    if part != "large" or not owners:
+    owners = [name for name, head in HEADS.items() if parts[-1] in head.options.model_fields]
+    if parts[0] != "large" or not owners:
         return ""
     return f"belongs to large.head = {' or '.join(map(repr, owners))}"
 

@@ -149,7 +149,7 @@ class Head:
     solo: bool = False
     """Whether it works in a client by itself, without a server."""
     rate: str = ""
-    """The option that is the rate of what clients train, for whom it diverges."""
+    """The option that is the rate of what clients train, named where it diverges."""
     check: Callable[[Any, Settings], str | None] = agree
     """Says which other setting does not fit its options, ``"a.b: must be ..., found ..."``."""
 

@@ -13,15 +13,16 @@ SMALL = "training.rate"
 
 def astray(config: Settings, upload: Upload) -> Noted:
     """Return what is noted of an upload whose client says that its training diverged."""
-    large = bool(upload.state)  # the small model is there, what was trained of the large side not
-    setting, rate = SMALL, config.training.rate
-    if large:
+    about: dict[str, float] = {"step": upload.diverged}
+    what, setting = "its small model", SMALL
+    about["rate"] = config.training.rate
+    if upload.state:  # the small model is there, what was trained of the large side is not
         option = head_of(config).rate
-        setting, rate = f"large.{option}", getattr(config.large, option)
-    what = "what it trains of the large side" if large else "its small model"
-    reason = f"{what} diverged at step {upload.diverged} with {setting} = {rate:g}; the last good "
-    about = {"step": upload.diverged, "rate": rate}
-    return Noted("diverged", upload.client, reason + "one stays", about)
+        what, setting = "what it trains of the large side", f"large.{option}"
+        about["rate"] = getattr(config.large, option, 0.0)
+    told = f" with {setting} = {about['rate']:g}" if about["rate"] else ""
+    reason = f"{what} diverged at step {upload.diverged}{told}; the last good one stays"
+    return Noted("diverged", upload.client, reason, about)
 
 
 def cold(config: Settings, client: str, model: str, step: int) -> Noted:

@@ -16,7 +16,7 @@ from fedbridge.data.reading import Inputs
 from fedbridge.data.scenario import Task
 from fedbridge.errors import UserError
 from fedbridge.methods.config import Config
-from fedbridge.methods.files import parse_config
+from fedbridge.methods.files import foreign_methods, parse_config
 from fedbridge.models.states import read_state
 from fedbridge.models.trust import require_trusted
 from fedbridge.saved import MANIFEST, opened, saving
@@ -61,7 +61,10 @@ def save_client(folder: Path, saved: Saved, learner: Callable[[Path], None]) -> 
 def read_client(folder: Path, trust: Collection[str]) -> Saved:
     """Return what lies in a folder; see ``Client.load``."""
     about = opened(folder, KIND)
-    config = checked(parse_config(about.get("config", {}), str(folder / MANIFEST)))
+    tree = about.get("config", {})
+    methods = [name for _, name in foreign_methods(tree)]
+    require_trusted(folder / MANIFEST, (), None, trust, methods)
+    config = checked(parse_config(tree, str(folder / MANIFEST)))
     require_trusted(folder / MANIFEST, config.small.models, config.large.model, trust)
     with unreadable(folder):
         arrays: State = read_state(folder / ITEMS)

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from fedbridge.client.client import Client
+from fedbridge.client.measuring import mixture_of
 from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
 from fedbridge.methods.context import TrainContext
@@ -577,7 +578,7 @@ def test_together_is_calibrated_on_validation_items_never_on_the_test(after_one:
     def mixture(private: Private) -> Tensor:
         client = after_one.world.client(private=private)
         client.evaluate(Broadcast(1, 2, adapter=packed(everybodys(after_one))))
-        found = client.mixture(1)
+        found = mixture_of(client, 1)
         return torch.tensor([found.small, found.large])
 
     private = after_one.world.private()

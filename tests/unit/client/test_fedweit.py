@@ -9,6 +9,7 @@ import torch
 from paper import NEW, NOTHING, WEIGHTS, lesson
 from torch import Tensor
 
+from fedbridge.client.measuring import scores_of
 from fedbridge.errors import UserError
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.fedweit import Decomposed, FedWeITLearner, body, fedweit, matrices, recall
@@ -37,7 +38,7 @@ def parts(task: int = 1, attention: float = 0.5) -> State:
 
 def in_parts(number: int = 1, **changes: Any) -> TrainContext:
     """Return a lesson on one item whose model is made of the parts in its notes."""
-    given = {"notes": parts(number), "shared": {f"{NAME}/other": OTHERS}, "client": "me"}
+    given = {"notes": parts(number), "received": {f"{NAME}/other": OTHERS}, "client": "me"}
     made = lesson(decay=0.0, task=NEW, number=number, **{**given, **changes})
     return dataclasses.replace(made, start=dict(made.model.state_dict()))
 
@@ -140,7 +141,7 @@ def test_every_task_is_answered_by_its_own_model():
     client = played.clients["client-1"]
     rows = played.world.streams.clients[0].tasks[0].test
     inputs = played.world.private().inputs_of(rows)
-    scores, _ = client._scores(rows)
+    scores, _ = scores_of(client, rows)
     for number in (1, 2, 3):
         model = played.world.commons.small_model("mlp", "client-1")
         model.load_state_dict(recall(client.notes, number))

@@ -71,7 +71,7 @@ def test_the_model_and_the_notes_are_those_before_and_the_step_is_told(
     way: str, monkeypatch: pytest.MonkeyPatch
 ):
     learn, step = WAYS[way]
-    played, one = client(monkeypatch, Learner(learn))
+    played, one = client(monkeypatch, replace(LEARNERS["finetune"], learn=learn))
     one.notes["kept"] = torch.tensor(0)
     before = {name: value.clone() for name, value in one.model.state_dict().items()}
     upload = one.learn(played.server.broadcast(FIRST)["client-1"])
@@ -89,7 +89,7 @@ def test_the_sums_count_and_the_client_goes_on_in_the_next_round(monkeypatch: py
             broken.pop()
             weights_are_none(lesson, options)
 
-    played, _ = client(monkeypatch, Learner(once))
+    played, _ = client(monkeypatch, replace(LEARNERS["finetune"], learn=once))
     server, transport = played.server, played.transport
     for step in (FIRST, Step(1, 2)):
         for upload in transport.exchange(server.broadcast(step)):
@@ -110,7 +110,7 @@ def test_what_a_task_leaves_behind_may_diverge_too(monkeypatch: pytest.MonkeyPat
     def close(lesson: TrainContext, options: Any) -> None:
         lesson.notes["fisher"] = torch.tensor(torch.inf)
 
-    played, one = client(monkeypatch, Learner(LEARNERS["finetune"].learn, close=close))
+    played, one = client(monkeypatch, replace(LEARNERS["finetune"], end_task=close))
     assert one.learn(played.server.broadcast(FIRST)["client-1"]).diverged == 0
     assert one.learn(played.server.broadcast(Step(1, 2))["client-1"]).diverged == 4
     assert one.notes == {}
@@ -127,7 +127,7 @@ def test_others_get_what_they_would_without_it(monkeypatch: pytest.MonkeyPatch):
 
     outcomes = []
     for way in (wild, learn):
-        played, _ = client(monkeypatch, Learner(way))
+        played, _ = client(monkeypatch, replace(LEARNERS["finetune"], learn=way))
         for upload in played.transport.exchange(played.server.broadcast(FIRST)):
             silent = replace(upload, state={}) if upload.client == "client-2" else upload
             played.server.absorb(silent)
@@ -159,7 +159,7 @@ def test_what_is_trained_of_the_large_side_may_diverge_alone(
 
 
 def test_where_all_diverge_the_run_ends_in_words(monkeypatch: pytest.MonkeyPatch):
-    played, _ = client(monkeypatch, Learner(weights_are_none))
+    played, _ = client(monkeypatch, replace(LEARNERS["finetune"], learn=weights_are_none))
     for upload in played.transport.exchange(played.server.broadcast(FIRST)):
         played.server.absorb(upload)
     said = (
@@ -171,7 +171,7 @@ def test_where_all_diverge_the_run_ends_in_words(monkeypatch: pytest.MonkeyPatch
 
 
 def test_where_the_others_are_absent_one_does_not_end_the_run(monkeypatch: pytest.MonkeyPatch):
-    played, one = client(monkeypatch, Learner(weights_are_none))
+    played, one = client(monkeypatch, replace(LEARNERS["finetune"], learn=weights_are_none))
     played.server.absorb(one.learn(played.server.broadcast(FIRST)["client-1"]))
     played.server.finish_round(FIRST)
     assert [told.client for told in played.server.noted] == ["client-1"]

@@ -74,7 +74,9 @@ def test_a_model_follows_the_answers_it_is_given():
     world = school()
     one = received(world, "client-1", (0, 1, 2))
     answers = 4 * torch.randn(len(world.commons.public_inputs), 3)
-    course = Course("mlp", one.state, torch.arange(3), answers, seed=1, options=FedMD())
+    course = Course(
+        "mlp", one.state, torch.arange(3), answers, seed=1, options=world.commons.config.fusion
+    )
     end = follow(world.commons, course)
     assert gap(world, end, course) < 0.7 * gap(world, one.state, course)
     assert same_state(end, follow(world.commons, course))
@@ -85,7 +87,9 @@ def test_who_knows_one_class_has_nothing_to_learn():
     world = school()
     one = received(world, "client-1", (2,))
     answers = torch.zeros(len(world.commons.public_inputs), 1)
-    course = Course("mlp", one.state, torch.tensor([2]), answers, seed=1, options=FedMD())
+    course = Course(
+        "mlp", one.state, torch.tensor([2]), answers, seed=1, options=world.commons.config.fusion
+    )
     assert same_state(follow(world.commons, course), one.state)
 
 

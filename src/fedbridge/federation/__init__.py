@@ -1,0 +1,1 @@
+"""The federation: what every engine runs, and what every method must keep to."""
