@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedbridge.config import SITE, TARGET, Config, Data, FedProto, kind_of
-from fedbridge.data import DATASETS, to_download
+from fedbridge.data import megabytes_of, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import tasks_of
 from fedbridge.data.public import PublicSet, check_public, name_here, public_set
@@ -147,10 +147,12 @@ def _require_cached(config: Config) -> None:
     wanted = {"data.name": config.data}
     if config.data.public not in ("same", "none") and not kind_of(config.data.public):
         check_public(config.data)
-        wanted["data.public"] = Data(name=name_here(config.data.public))
+        wanted["data.public"] = Data(
+            name=name_here(config.data.public), options=config.data.public_options
+        )
     for field, data in wanted.items():
         if missing := to_download(data):
-            size = DATASETS[data.name].megabytes if data.name in DATASETS else 0.0
+            size = megabytes_of(data.name)
             raise UserError(
                 f"{field}: {data.name!r} ({', '.join(missing)}) is not cached, and check "
                 f"downloads nothing unasked; fedbridge check --download and fedbridge run fetch "

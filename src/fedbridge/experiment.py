@@ -20,7 +20,7 @@ from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import note_data
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
-from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
+from fedbridge.data.scenario import Elsewhere, Streams, build_scenario, kind_of_scenario
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
@@ -93,6 +93,7 @@ def plan(config: Config) -> tuple[Dataset, Streams]:
     Where the data lie at sites, the data set is empty and the streams are names.
     """
     check_public(config.data)
+    kind_of_scenario(config.scenario)
     require_tunable(config.large)
     require_pictures(config)
     if config.data.clients is not None:

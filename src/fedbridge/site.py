@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Indices, Private, Stream
-from fedbridge.config import SITE, Config, SiteConfig, kind_of, load_site
+from fedbridge.config import SITE, Config, SiteConfig, is_module, kind_of, load_site
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -63,6 +63,7 @@ def at_site(config: Config, site: Path | None) -> Config:
     Raises UserError if the common config names a module, a file or a foreign model, and the site
     config does not say what is meant here.
     """
+    refuse_modules(config)
     own = _own(site).large.model
     if own is None:
         if config.large.head != "none":
@@ -97,6 +98,21 @@ def _own(site: Path | None) -> SiteConfig:
     return load_site(site)
 
 
+def refuse_modules(config: Config) -> None:
+    """Raise UserError if a common config names a module of somebody's own: it would run here."""
+    named = {
+        "data.name": config.data.name,
+        "data.public": config.data.public,
+        "scenario.kind": config.scenario.kind,
+    }
+    for field, name in named.items():
+        if is_module(name):
+            raise CommonConfigError(
+                f"{field}: a common config must not name a module, which would be imported at "
+                f"every site, found {name!r}"
+            )
+
+
 def _refuse_foreign(field: str, model: str, own: str) -> None:
     if ":" in model:
         raise CommonConfigError(
@@ -110,6 +126,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
 
     Raises UserError if it is another client's, or contradicts the common config.
     """
+    refuse_modules(config)
     settings = load_site(site) if site is not None else None
     if settings is not None and settings.client != name:
         raise UserError(f"{site}: client: must be {name!r}, found {settings.client!r}")

@@ -37,7 +37,9 @@ from fedbridge.config.learners import (
     TargetLearner,
 )
 from fedbridge.config.models import Engine, Large, Small, Training
-from fedbridge.config.own import ARRAYS, Own, PublicOwn, kind_of, path_of, title_of
+from fedbridge.config.options import Options, options_of
+from fedbridge.config.own import ARRAYS, Own, PublicOwn, is_module, kind_of, path_of, title_of
+from fedbridge.config.section import Section
 from fedbridge.config.site import SiteConfig, load_site
 from fedbridge.config.track import Track, Tracker
 
@@ -69,11 +71,13 @@ __all__ = [
     "Large",
     "Learner",
     "LwF",
+    "Options",
     "Own",
     "PublicHub",
     "PublicOwn",
     "Replay",
     "Scenario",
+    "Section",
     "SiteConfig",
     "Small",
     "TargetLearner",
@@ -81,10 +85,12 @@ __all__ = [
     "Tracker",
     "Training",
     "dump_config",
+    "is_module",
     "kind_of",
     "load_config",
     "load_site",
     "merged",
+    "options_of",
     "parse_config",
     "path_of",
     "read_tree",

@@ -10,6 +10,7 @@ from fedbridge.config.learners import SMCF, Learner
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.section import Count, Section
 from fedbridge.config.track import Track
+from fedbridge.entries import is_own
 
 DEFAULT_NAMES = {"learner": "smcf", "fusion": "obod"}
 
@@ -82,7 +83,7 @@ class Config(Section):
     @model_validator(mode="after")
     def _tasks_are_stated_or_drawn(self) -> Self:
         own = self.data.own
-        if own.states_tasks and self.scenario.kind != "given":
+        if own.states_tasks and self.scenario.kind != "given" and not is_own(self.scenario.kind):
             stated = "layout" if "task" in own.layout else "task" if own.task else "date"
             raise ValueError(
                 f"scenario.kind: must be 'given' where data.own.{stated} says which task an item "

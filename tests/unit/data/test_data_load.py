@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedbridge import data
-from fedbridge.data import DATASETS, DatasetEntry, load_dataset, verify_dataset
+from fedbridge.data import DATASETS, DataSource, load_dataset, verify_dataset
 from fedbridge.data.store import Part
 from fedbridge.errors import UserError
 
@@ -43,8 +43,8 @@ class Toy:
             self.prepared.append(domain)
             yield a_part(domain)
 
-    def entry(self) -> DatasetEntry:
-        return DatasetEntry(self.prepare, "a toy", tuple(SIZES), ("free",))
+    def entry(self) -> DataSource:
+        return DataSource("a toy", parts=self.prepare, domains=tuple(SIZES), licences=("free",))
 
 
 @pytest.fixture
