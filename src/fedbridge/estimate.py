@@ -21,7 +21,7 @@ from fedbridge.data.scenario import ClientStream, Streams
 from fedbridge.data.store import cache_folder
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.experiment import commons_of, plan, used_items, workers_of
+from fedbridge.experiment import commons_of, plan, require_entries, used_items, workers_of
 from fedbridge.models.commons import Commons
 from fedbridge.models.decomposed import as_uploaded, matrices
 from fedbridge.models.device import device_of
@@ -100,6 +100,7 @@ def estimate(config: Config, download: bool = False) -> Estimate:
             "data.name: what a run costs cannot be told where the data lie at sites, found 'site'; "
             "look at each site's data there with fedbridge data inspect site.toml"
         )
+    require_entries(config)
     device_of(config.engine.device)  # refused before anything is loaded
     large = config.large
     fm = None

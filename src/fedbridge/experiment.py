@@ -16,7 +16,7 @@ from fedbridge.checkpoints import taking_up
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Config
-from fedbridge.data import load_data
+from fedbridge.data import check_data, load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import note_data
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
@@ -41,6 +41,7 @@ from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
+from fedbridge.own_metrics import described, own_metrics, with_own
 from fedbridge.plane import drawn
 from fedbridge.progress import Progress
 from fedbridge.runs import Run, alone, lock_of, read_accuracy
@@ -87,13 +88,25 @@ def workers_of(config: Config, device: torch.device) -> int:
     return useful if device.type == "cpu" and useful > 1 else 0
 
 
+def require_entries(config: Config) -> None:
+    """Raise UserError if a data set, a scenario or a metric that is named is not there."""
+    require_data(config)
+    own_metrics(config.track.metrics)
+
+
+def require_data(config: Config) -> None:
+    """Raise UserError if a data set or a scenario is not there, or does not take its options."""
+    check_data(config.data)
+    check_public(config.data)
+    kind_of_scenario(config.scenario)
+
+
 def plan(config: Config) -> tuple[Dataset, Streams]:
     """Load the data set and build the streams; raise UserError before anything costly.
 
     Where the data lie at sites, the data set is empty and the streams are names.
     """
-    check_public(config.data)
-    kind_of_scenario(config.scenario)
+    require_data(config)
     require_tunable(config.large)
     require_pictures(config)
     if config.data.clients is not None:
@@ -257,6 +270,7 @@ class Experiment:
         self.prepared = False
         """Whether the data and models have been accepted, so that the run could begin."""
         self.refused = 0
+        self._own_metrics = own_metrics(self.config.track.metrics)
         self._mark = self._saved = time.monotonic()
 
     def conduct(self) -> Iterator[Progress]:
@@ -382,7 +396,10 @@ class Experiment:
         return done
 
     def _summarise(self, site: Site, transport: Transport) -> None:
-        results = summarise(self.measured.rows)
+        ours = summarise(self.measured.rows)
+        results, troubles = with_own(ours, self.measured.rows, self._own_metrics)
+        for trouble in troubles:
+            self.run.event("warning", message=trouble)
         small, large = (
             results.get(side, {}).get("class-incremental", {}) for side in ("small", "large")
         )
@@ -395,6 +412,7 @@ class Experiment:
             "large": self.config.large.model if large else "none",
             "data": self.config.data.title,
             "results": results,
+            **({"metrics": described(self._own_metrics)} if self._own_metrics else {}),
             "temporal_retention": small.get("temporal_retention"),
             "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from fedbridge.config import Config
 from fedbridge.errors import UserError
-from fedbridge.experiment import Connect, Experiment, connect_locally
+from fedbridge.experiment import Connect, Experiment, connect_locally, require_entries
 from fedbridge.files import PARTIAL
 from fedbridge.locks import LOCK
 from fedbridge.runs import (
@@ -35,6 +35,7 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     missing.
     """
     require_trackers(config)
+    require_entries(config)
     connect = engine_of(config)
     require_free(folder, _unstarted(folder))
     made = [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]

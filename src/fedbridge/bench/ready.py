@@ -12,6 +12,7 @@ from fedbridge.experiment import plan, prepare
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
+from fedbridge.own_metrics import own_metrics
 from fedbridge.server.fusions import require_pictures
 
 Tell = Callable[[str, int, int], None]
@@ -71,6 +72,7 @@ def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
         public_set(first.data, dataset, streams, first.seed)
     for job in alike:
         with _named(path, job):
+            own_metrics(job.config.track.metrics)
             require_tunable(job.config.large)
             require_pictures(job.config, dataset.modality)
 

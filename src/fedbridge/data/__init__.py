@@ -47,6 +47,7 @@ __all__ = [
     "Items",
     "ScenarioKind",
     "TaskItems",
+    "check_data",
     "from_arrays",
     "load_data",
     "load_dataset",
@@ -117,6 +118,12 @@ def source_of(name: str, field: str = "data.name") -> DataSource:
     Raises UserError, naming the config's ``field``, if there is none of this name.
     """
     return entry_of(DATASETS, name, field, DataSource, FORMS)
+
+
+def check_data(data: Data) -> None:
+    """Raise UserError if there is no such ``MODULE:NAME``, or it does not take its options."""
+    if is_module(data.name):
+        options_of(source_of(data.name).options, data.options, "data.options", data.name)
 
 
 def megabytes_of(name: str) -> float:

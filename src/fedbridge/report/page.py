@@ -17,13 +17,13 @@ from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
 from fedbridge.report.troubles import troubles
 from fedbridge.report.wording import (
-    METRICS,
     UNKNOWN,
     duration,
     metric,
     metrics_of,
     percent,
     short,
+    signed_of,
     size,
 )
 from fedbridge.report.writing import replacing
@@ -87,7 +87,7 @@ def render(run: Run) -> str:
         troubles=troubles(run.events.troubles),
         retention=retention(run),
         metrics=metrics_of(run),
-        MEANING=MEANING,
+        MEANING=MEANING | {name: own.summary for name, own in run.own_metrics.items()},
         RETENTION=RETENTION,
     )
 
@@ -117,11 +117,12 @@ def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """Return (protocol, [(predictor, metrics as text)]), nothing before the first measurement."""
     if not run.results:
         return []
+    signs = signed_of(run)
     return [
         (
             protocol,
             [
-                (p, [metric(run.measures(p, protocol), name) for name in METRICS])
+                (p, [metric(run.measures(p, protocol), name, signs) for name in metrics_of(run)])
                 for p in run.predictors
             ],
         )

@@ -1,18 +1,15 @@
 """How the report writes numbers and names, the same in the terminal and on the page."""
 
 import math
+from collections.abc import Collection
 from typing import Any
 
+from fedbridge import metrics
 from fedbridge.report.folder import Measures, Run
 
-METRICS = {
-    "final_accuracy": "final accuracy",
-    "average_incremental_accuracy": "average incremental",
-    "forgetting": "forgetting",
-    "backward_transfer": "backward transfer",
-    "forward_transfer": "forward transfer",
-}
-SIGNED = ("backward_transfer", "forward_transfer")
+METRICS = {name: metric.title for name, metric in metrics.METRICS.items() if not name.endswith("_retention")}
+"""What the columns of tables are called; retentions stand beside them."""
+SIGNED = tuple(name for name, metric in metrics.METRICS.items() if metric.signed)
 UNKNOWN = "–"
 ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""
@@ -20,7 +17,13 @@ ORDINARY = ("round", "taught", "accepted", "data", "joined")
 
 def metrics_of(run: Run) -> dict[str, str]:
     """Return what the metrics are called: of an unfinished run the first is no final one."""
-    return METRICS if run.summary else METRICS | {"final_accuracy": "accuracy so\u00a0far"}
+    own = {name: metric.title for name, metric in run.own_metrics.items()}
+    return METRICS | (own if run.summary else {"final_accuracy": "accuracy so\u00a0far"})
+
+
+def signed_of(run: Run) -> tuple[str, ...]:
+    """Return the metrics of a run that are shown with their sign."""
+    return (*SIGNED, *(name for name, metric in run.own_metrics.items() if metric.signed))
 
 
 def percent(value: float | None, signed: bool = False) -> str:
@@ -33,9 +36,9 @@ def percent(value: float | None, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
-def metric(measures: Measures, name: str) -> str:
-    """Return one metric of ``METRICS`` as a percentage, transfers with their sign."""
-    return percent(getattr(measures, name), signed=name in SIGNED)
+def metric(measures: Measures, name: str, signed: Collection[str] = SIGNED) -> str:
+    """Return one metric as a percentage, transfers and others that are ``signed`` with sign."""
+    return percent(measures.value(name), signed=name in signed)
 
 
 def size(count: float | None) -> str:
