@@ -29,6 +29,13 @@ def config_files(incomplete: str) -> list[str]:
     return _beginning(incomplete, own)
 
 
+def lists(incomplete: str) -> list[str]:
+    """Return what can be listed."""
+    from fedbridge.listing import LISTS
+
+    return [name for name in LISTS if name.startswith(incomplete)]
+
+
 def overrides(incomplete: str) -> list[tuple[str, str]]:
     """Return settings as ``a.b=``, or with their values once a setting is typed, and their help."""
     known = settings()
@@ -128,6 +135,7 @@ def _choices(annotation: Any) -> tuple[str, ...]:
 def _registered() -> dict[str, tuple[str, ...]]:
     from fedbridge.config.files import OPTIONS
     from fedbridge.data import DATASETS
+    from fedbridge.data.scenario import SCENARIOS
     from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES
 
     named = {part: tuple(n for p, n in OPTIONS if p == part) for part in ("learner", "fusion")}
@@ -135,6 +143,7 @@ def _registered() -> dict[str, tuple[str, ...]]:
     return {
         "data.name": (*DATASETS, "hf:", "site"),
         "data.public": ("same", "none", *DATASETS),
+        "scenario.kind": tuple(SCENARIOS),
         "large.model": (*FOUNDATION_MODELS, *own),
         "learner.name": named["learner"],
         "fusion.name": named["fusion"],

@@ -4,11 +4,20 @@ import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from itertools import product
 from typing import Any
 
 from fedbridge.entries import entry_at, foreign_errors
 from fedbridge.errors import UserError
-from fedbridge.metrics import AccuracyRow, AccuracyTable, Metric, Summary, summarise
+from fedbridge.metrics import (
+    PREDICTORS,
+    PROTOCOLS,
+    AccuracyRow,
+    AccuracyTable,
+    Metric,
+    Summary,
+    summarise,
+)
 
 FIELD = "track.metrics"
 
@@ -70,3 +79,36 @@ def described(own: Mapping[str, Metric]) -> dict[str, dict[str, Any]]:
         }
         for name, metric in own.items()
     }
+
+
+def check_metric(metric: Metric) -> None:
+    """Check that a metric says what it is, gives a number or NaN, and depends on the table alone.
+
+    For one's own tests; raises AssertionError, or the UserError that a run would note, saying what
+    is not kept. Tables are of two clients with one to three tasks.
+    """
+    assert metric.title and metric.summary, "title and summary must say what it is"
+    for tasks in (1, 2, 3):
+        rows = _made_up(tasks)
+        before = list(rows)
+        found = summarise(rows, {"it": guarded("the metric", metric)})
+        assert rows == before, "must leave the rows as they are"
+        assert found == summarise(rows, {"it": metric}), "must give the same number every time"
+        assert set(found) >= set(metric.predictors), "must be of predictors that there are"
+
+
+def _made_up(tasks: int) -> list[AccuracyRow]:
+    """Return all measurements of two clients, of which each knows another part of its tasks."""
+    places = product("ab", range(tasks + 1), range(1, tasks + 1), PREDICTORS, PROTOCOLS)
+    return [
+        AccuracyRow(
+            client,
+            after,
+            on,
+            predictor,
+            protocol,
+            (7 * after + 3 * on + len(predictor)) % 11,
+            10 + (client == "b"),
+        )
+        for client, after, on, predictor, protocol in places
+    ]

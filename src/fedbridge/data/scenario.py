@@ -29,6 +29,8 @@ __all__ = [
     "build_scenario",
     "check_disjoint",
     "kind_of_scenario",
+    "public_items",
+    "streams_by",
 ]
 
 
@@ -48,7 +50,11 @@ def build_scenario(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
     Raises UserError, naming the field and what was found, where the data cannot carry the
     scenario, or what somebody's own scenario says is none.
     """
-    kind = kind_of_scenario(settings)
+    return streams_by(kind_of_scenario(settings), dataset, settings, seed)
+
+
+def streams_by(kind: ScenarioKind, dataset: Dataset, settings: Scenario, seed: int) -> Streams:
+    """Return all streams as a kind of scenario has them, whatever ``scenario.kind`` says."""
     options = options_of(kind.options, settings.options, "scenario.options", settings.kind)
     theirs = foreign_errors(settings.kind, "scenario.kind")
     with theirs if is_own(settings.kind) else nullcontext():

@@ -10,7 +10,7 @@ from fedbridge.report.comparison import Label, Line, compare, compared_in
 from fedbridge.report.folder import Run, read_run
 from fedbridge.report.meaning import remarks
 from fedbridge.report.reached import reached
-from fedbridge.report.wording import METRICS, elided, metric, metrics_of, signed_of
+from fedbridge.report.wording import METRICS, elided, metric, metrics_of
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderableType
@@ -38,12 +38,12 @@ def result_table(run_folder: Path) -> "Table":
     table.caption = escape("\n".join(remarks(run, stand)))
     table.caption_justify = "left"
     table.add_column("in %", no_wrap=True)
-    _add_numbers(table, list(metrics_of(run).values()))
+    called = metrics_of(run)
+    _add_numbers(table, [called[name] for name in METRICS])
     for protocol in PROTOCOLS:
         table.add_row(f"[bold]{protocol}[/bold]")
         for predictor in run.predictors:
-            measures, signs = run.measures(predictor, protocol), signed_of(run)
-            values = [metric(measures, name, signs) for name in metrics_of(run)]
+            values = [metric(run.measures(predictor, protocol), name) for name in METRICS]
             end = predictor == run.predictors[-1]
             table.add_row(f"  {predictor}", *values, end_section=end)
     return table

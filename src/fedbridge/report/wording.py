@@ -7,7 +7,11 @@ from typing import Any
 from fedbridge import metrics
 from fedbridge.report.folder import Measures, Run
 
-METRICS = {name: metric.title for name, metric in metrics.METRICS.items() if not name.endswith("_retention")}
+METRICS = {
+    name: metric.title
+    for name, metric in metrics.METRICS.items()
+    if not name.endswith("_retention")
+}
 """What the columns of tables are called; retentions stand beside them."""
 SIGNED = tuple(name for name, metric in metrics.METRICS.items() if metric.signed)
 UNKNOWN = "–"
