@@ -101,14 +101,6 @@ def _made_up(tasks: int) -> list[AccuracyRow]:
     """Return all measurements of two clients, of which each knows another part of its tasks."""
     places = product("ab", range(tasks + 1), range(1, tasks + 1), PREDICTORS, PROTOCOLS)
     return [
-        AccuracyRow(
-            client,
-            after,
-            on,
-            predictor,
-            protocol,
-            (7 * after + 3 * on + len(predictor)) % 11,
-            10 + (client == "b"),
-        )
-        for client, after, on, predictor, protocol in places
+        AccuracyRow(*place, correct=(7 * number) % 11, n=10 + (place[0] == "b"))
+        for number, place in enumerate(places)
     ]
