@@ -24,12 +24,17 @@ def source_folder(name: str, source: DataSource, options: Any, root: Path) -> Pa
 
     Another text of the module, another ``version`` or other options have another folder.
     """
-    try:
-        text = inspect.getsource(sys.modules[name.partition(":")[0]])
-    except (OSError, TypeError):  # a compiled module has none
-        text = ""
+    text = _source(sys.modules[name.partition(":")[0]]) or _source(source.load or source.parts)
     settings = None if options is None else options.model_dump(mode="json")
     return root / content_fingerprint([RULES, PIXELS, name, text, source.version, settings])[:32]
+
+
+def _source(of: Any) -> str:
+    """Return the text of a module or a function; a compiled one has none, nor has a notebook."""
+    try:
+        return inspect.getsource(of)
+    except (OSError, TypeError):
+        return ""
 
 
 def loaded_parts(
