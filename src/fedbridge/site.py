@@ -78,6 +78,7 @@ def small_at_site(config: Config, name: str, site: Path | None) -> str:
 
     Raises UserError if there is no such client, or it is as above.
     """
+    refuse_modules(config)
     models = models_of(config, plan(config)[1])
     if name not in models:
         raise CommonConfigError(

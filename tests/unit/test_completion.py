@@ -6,7 +6,7 @@ import pytest
 
 from fedbridge import completion
 from fedbridge.client import LEARNERS
-from fedbridge.completion import config_files, overrides, run_folders
+from fedbridge.completion import config_files, lists, overrides, run_folders
 from fedbridge.data import DATASETS
 from fedbridge.models import FOUNDATION_MODELS
 from fedbridge.server.fusions import FUSIONS
@@ -142,3 +142,9 @@ def test_completion_can_be_installed(shell, folder):
         check=True,
     )
     assert f"{shell} completion installed in {folder}" in done.stdout
+
+
+def test_what_can_be_listed_and_every_scenario_is_offered():
+    assert lists("s") == ["scenarios"] and "metrics" in lists("")
+    kinds = [value for value in words(overrides("scenario.kind=")) if "domain" in value]
+    assert kinds == ["scenario.kind=domain-incremental"]
