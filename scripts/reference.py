@@ -13,28 +13,17 @@ from typing import Any, get_type_hints
 import typer.main
 
 from fedbridge.cli import app
+from fedbridge.config.described import settings_of
 from fedbridge.config.models import Large
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.listing import CATALOGUES
 from fedbridge.methods.catalog import every_setting
 from fedbridge.methods.config import Config
 from fedbridge.methods.registry import KEYS, METHODS
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "<!-- written by scripts/reference.py: make reference -->"
-BOUNDS = {
-    "minimum": "at least",
-    "exclusiveMinimum": "above",
-    "maximum": "at most",
-    "exclusiveMaximum": "below",
-}
-TYPES = {
-    "integer": "integer",
-    "number": "number",
-    "string": "text",
-    "boolean": "true or false",
-    "null": "nothing",
-}
 CLI = """\
 # Command line
 
@@ -156,6 +145,7 @@ def _settings() -> Iterator[str]:
         elif isinstance(section, type) and issubclass(section, Section):
             yield from _section(key, key, section)
             yield from _inner(key, section, level=3)
+            yield from _options_of_entries(key)
 
 
 def _inner(key: str, section: type[Section], level: int) -> Iterator[str]:
@@ -163,6 +153,16 @@ def _inner(key: str, section: type[Section], level: int) -> Iterator[str]:
     for name, own in section.model_fields.items():
         if isinstance(own.annotation, type) and issubclass(own.annotation, Section):
             yield from _section(f"{key}.{name}", f"{key}.{name}", own.annotation, level=level)
+
+
+def _options_of_entries(part: str) -> Iterator[str]:
+    """Yield a table for each of our data sets, scenarios and metrics that takes options."""
+    for find in CATALOGUES.values():
+        catalogue = find()
+        for name, entry in catalogue.registry.items():
+            options = getattr(entry, "options", None)
+            if options is not None and catalogue.field.startswith(f"{part}."):
+                yield from _section(f"{catalogue.field}: {name}", catalogue.place, options, level=3)
 
 
 def _site_settings() -> Iterator[str]:
@@ -179,42 +179,14 @@ def _section(
     left_out: Collection[str] = (),
 ) -> Iterator[str]:
     """Yield a heading, what the section is, and the table of its settings."""
-    schema = section.model_json_schema()
     yield f"{'#' * level} {title}\n\n{_plain(section.__doc__)}\n"
     rows = [
-        _setting(f"{prefix}.{key}" if prefix else key, value, key in schema.get("required", ()))
-        for key, value in schema["properties"].items()
-        if not _is_section(value) and key not in left_out
+        (f"`{one.key}`", one.values, one.default, _cell(one.text))
+        for one in settings_of(section, prefix)
+        if one.key.rpartition(".")[2] not in left_out
     ]
     if rows:
         yield _table(("setting", "values", "default", "what it is"), rows)
-
-
-def _is_section(value: dict[str, Any]) -> bool:
-    return "$ref" in value or "discriminator" in value
-
-
-def _setting(key: str, value: dict[str, Any], required: bool) -> tuple[str, str, str, str]:
-    default = value.get("default")
-    shown = "required" if required else "" if default is None else f"`{json.dumps(default)}`"
-    return f"`{key}`", _values(value), shown, _cell(value.get("description", ""))
-
-
-def _values(value: dict[str, Any]) -> str:
-    """Return in words which values a setting may have."""
-    if "anyOf" in value:
-        kinds = [_values(one) for one in value["anyOf"] if one.get("type") != "null"]
-        return " or ".join(kinds)
-    if "const" in value:
-        return f"`{json.dumps(value['const'])}`"
-    if "enum" in value:
-        return ", ".join(f"`{json.dumps(one)}`" for one in value["enum"])
-    if "prefixItems" in value:
-        return f"[{', '.join(map(_values, value['prefixItems']))}]"
-    if value["type"] == "array":
-        return f"list of: {_values(value['items'])}"
-    bounds = [f"{words} {value[key]:g}" for key, words in BOUNDS.items() if key in value]
-    return " ".join([TYPES[value["type"]], " and ".join(bounds)]).strip()
 
 
 def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:

@@ -121,11 +121,16 @@ def check(
 @app.command("list")
 def list_entries(
     what: Annotated[
-        Literal["learners", "fusions", "heads", "models", "datasets"],
-        typer.Argument(help="learners, fusions, heads, models or datasets."),
+        str,
+        typer.Argument(
+            help="learners, fusions, heads, models, datasets, scenarios or metrics; or "
+            "MODULE:NAME, a method, data set, scenario or metric of your own, whose options are "
+            "listed.",
+            autocompletion=completion.lists,
+        ),
     ],
 ) -> None:
-    """List what a config can name."""
+    """List what a config can name, or say what something of your own is."""
     from rich.console import Console
 
     from fedbridge.listing import listing

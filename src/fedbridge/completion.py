@@ -32,6 +32,13 @@ def config_files(incomplete: str) -> list[str]:
     return _beginning(incomplete, own)
 
 
+def lists(incomplete: str) -> list[str]:
+    """Return what can be listed."""
+    from fedbridge.listing import LISTS
+
+    return [name for name in LISTS if name.startswith(incomplete)]
+
+
 def overrides(incomplete: str) -> list[tuple[str, str]]:
     """Return settings as ``a.b=``, or with their values once a setting is typed, and their help."""
     known = settings()

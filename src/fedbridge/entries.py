@@ -3,7 +3,7 @@
 import difflib
 import importlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 from fedbridge.errors import UserError
 
 T = TypeVar("T")
+FORM = "MODULE:NAME"
+"""How a config names what is somebody's own."""
 
 
 def look_in(folder: Path) -> None:
@@ -23,6 +25,27 @@ def is_own(name: str) -> bool:
     """Say whether a name has the form of somebody's own entry, ``MODULE:NAME``."""
     module, colon, wanted = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), wanted))
+
+
+def entry_of(
+    registry: Mapping[str, T], name: str, field: str, kind: type[T], forms: Iterable[str] = ()
+) -> T:
+    """Return the entry of this name: one of a registry, or somebody's own ``MODULE:NAME``.
+
+    ``forms`` are what else a name may be, for the error. Raises UserError, with the name that may
+    be meant, if there is none, or as ``entry_at`` does.
+    """
+    if name in registry:
+        return registry[name]
+    if is_own(name):
+        found: T = entry_at(name, name, field, kind)
+        return found
+    known = (*registry, *forms, FORM)
+    close = difflib.get_close_matches(name, known, n=1)
+    raise UserError(
+        f"{field}: must be one of {', '.join(known)}, found {name!r}"
+        + (f"; did you mean {close[0]!r}?" if close else "")
+    )
 
 
 def entry_at(where: str, name: str, field: str, kind: type[T] | None = None) -> Any:

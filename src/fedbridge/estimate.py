@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from fedbridge.config import SITE, Data, Settings, kind_of
 from fedbridge.config.models import TrainedLarge
-from fedbridge.data import DATASETS, to_download
+from fedbridge.data import megabytes_of, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import tasks_of
 from fedbridge.data.public import PublicSet, check_public, name_here, public_set
@@ -35,7 +35,7 @@ from fedbridge.models.trial import check_models
 from fedbridge.pace import pace_of, pace_of_large, seconds_of
 from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
-from fedbridge.setup import commons_of, plan, used_items, workers_of
+from fedbridge.setup import commons_of, plan, require_entries, used_items, workers_of
 from fedbridge.tasks import tasks_in_words
 from fedbridge.wire import Broadcast, State, Step, Upload, encode
 
@@ -103,6 +103,7 @@ def estimate(config: Settings, download: bool = False) -> Estimate:
             "data.name: what a run costs cannot be told where the data lie at sites, found 'site'; "
             "look at each site's data there with fedbridge data inspect site.toml"
         )
+    require_entries(config)
     device_of(config.engine.device)  # refused before anything is loaded
     large = config.large
     fm = None
@@ -150,10 +151,12 @@ def _require_cached(config: Settings) -> None:
     wanted = {"data.name": config.data}
     if config.data.public not in ("same", "none") and not kind_of(config.data.public):
         check_public(config.data)
-        wanted["data.public"] = Data(name=name_here(config.data.public))
+        wanted["data.public"] = Data(
+            name=name_here(config.data.public), options=config.data.public_options
+        )
     for field, data in wanted.items():
         if missing := to_download(data):
-            size = DATASETS[data.name].megabytes if data.name in DATASETS else 0.0
+            size = megabytes_of(data.name)
             raise UserError(
                 f"{field}: {data.name!r} ({', '.join(missing)}) is not cached, and check "
                 f"downloads nothing unasked; fedbridge check --download and fedbridge run fetch "

@@ -5,6 +5,10 @@ import re
 PAGE = "docs/{page}.md"
 """Where the documents are; where they have an address, this becomes ``https://.../{page}.html``."""
 TOPICS: dict[str, str] = {
+    "something-of-your-own-cannot-be-used": (
+        r"^[^ ]*(data\.(name|public)|scenario\.kind|track\.metrics|data set|list):? [\w.]+:\w+\b"
+        r"|must return (a Division|Items|a number)|must yield a Part|takes no options|^list: "
+    ),
     "pictures-of-unknown-depth": (
         r"black and white cannot be known|the upper 8 are read|\blevels: "
         r"|black and a larger|pages; save each|must be numbers, found|in every pixel"

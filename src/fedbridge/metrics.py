@@ -19,9 +19,11 @@ in the backward transfer of the first visit.
 """
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import product
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -150,34 +152,122 @@ def so_far(rows: Sequence[AccuracyRow]) -> list[AccuracyRow]:
     return [row for row in rows if row.on_task <= newest[row.client]]
 
 
-def summarise(rows: Sequence[AccuracyRow]) -> Summary:
+@dataclass(frozen=True)
+class AccuracyTable:
+    """All measurements of a run, of which a metric is asked for one predictor and protocol."""
+
+    rows: Sequence[AccuracyRow]
+    """Of every client, predictor and protocol."""
+    predictor: str
+    protocol: str
+
+    @cached_property
+    def accuracy(self) -> list[Matrix]:
+        """Return the predictor's matrices, one for each client."""
+        return self.of(self.predictor)
+
+    def of(self, predictor: str) -> list[Matrix]:
+        """Return the matrices of another predictor under the same protocol."""
+        return matrices_from_rows(self.rows, predictor, self.protocol)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that is made of a run's accuracies alone: a fraction, shown in percent.
+
+    ``measure`` gets the table and returns the number; NaN where it is not defined.
+    """
+
+    measure: Callable[[AccuracyTable], float]
+    title: str
+    """What tables call it."""
+    summary: str
+    """What it is, in a line."""
+    better: Literal["higher", "lower"] = "higher"
+    signed: bool = False
+    """Whether its sign is shown."""
+    predictors: tuple[str, ...] = PREDICTORS
+    """Whose number it is; a comparison shows that of the first."""
+    beside: tuple[str, ...] = ()
+    """Predictors that must have been measured too."""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError if a field is not as it must be."""
+        if not callable(self.measure):
+            raise ValueError(f"measure must be a function, found {type(self.measure).__name__}")
+        if self.better not in ("higher", "lower"):
+            raise ValueError(f"better must be 'higher' or 'lower', found {self.better!r}")
+        unknown = set(self.predictors) | set(self.beside)
+        if not self.predictors or unknown - set(PREDICTORS):
+            raise ValueError(f"predictors must be of {PREDICTORS}, found {self.predictors}")
+
+
+METRICS: dict[str, Metric] = {
+    "final_accuracy": Metric(
+        lambda table: final_accuracy(table.accuracy),
+        "final accuracy",
+        "accuracy on all tasks at the end",
+    ),
+    "average_incremental_accuracy": Metric(
+        lambda table: average_incremental_accuracy(table.accuracy),
+        "average incremental",
+        "accuracy on all tasks so far, after every task",
+    ),
+    "forgetting": Metric(
+        lambda table: forgetting(table.accuracy),
+        "forgetting",
+        "how far tasks lie at the end below their best before",
+        better="lower",
+    ),
+    "backward_transfer": Metric(
+        lambda table: backward_transfer(table.accuracy),
+        "backward transfer",
+        "what later tasks did to earlier ones",
+        signed=True,
+    ),
+    "forward_transfer": Metric(
+        lambda table: forward_transfer(table.accuracy),
+        "forward transfer",
+        "what earlier tasks did for later ones before these were learnt",
+        signed=True,
+    ),
+    "temporal_retention": Metric(
+        lambda table: temporal_retention(table.accuracy),
+        "KR_t",
+        "what is still known of the first task at the end",
+    ),
+    "spatial_retention": Metric(
+        lambda table: spatial_retention(table.accuracy, table.of("small")),
+        "KR_s",
+        "what the large side knows of what the small models know of the newest task",
+        predictors=("large",),
+        beside=("small",),
+    ),
+}
+
+
+def summarise(rows: Sequence[AccuracyRow], metrics: Mapping[str, Metric] | None = None) -> Summary:
     """Return ``{predictor: {protocol: {metric: value}}}``, None where a metric is undefined.
 
-    Spatial retention compares the large side with the small models and stands with ``large``.
+    The ``metrics`` are ours by default. Spatial retention compares the large side with the small
+    models and stands with ``large``.
     """
     measured = {(row.predictor, row.protocol) for row in rows}
-    pairs = [pair for pair in product(PREDICTORS, PROTOCOLS) if pair in measured]
-    measurements = {pair: matrices_from_rows(rows, *pair) for pair in pairs}
     summary: Summary = {}
-    for (predictor, protocol), accuracy in measurements.items():
-        values = {metric.__name__: metric(accuracy) for metric in METRICS}
-        local = measurements.get(("small", protocol))
-        if predictor == "large" and local is not None:
-            values["spatial_retention"] = spatial_retention(accuracy, local)
+    for predictor, protocol in product(PREDICTORS, PROTOCOLS):
+        if (predictor, protocol) not in measured:
+            continue
+        table = AccuracyTable(rows, predictor, protocol)
+        values = {
+            name: metric.measure(table)
+            for name, metric in (METRICS if metrics is None else metrics).items()
+            if predictor in metric.predictors
+            and all((other, protocol) in measured for other in metric.beside)
+        }
         summary.setdefault(predictor, {})[protocol] = {
             name: value if math.isfinite(value) else None for name, value in values.items()
         }
     return summary
-
-
-METRICS = (
-    final_accuracy,
-    average_incremental_accuracy,
-    forgetting,
-    backward_transfer,
-    forward_transfer,
-    temporal_retention,
-)
 
 
 def _client_numbers(rows: Sequence[AccuracyRow]) -> dict[str, int]:

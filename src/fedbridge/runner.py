@@ -14,6 +14,7 @@ from fedbridge.files import read_json
 from fedbridge.locks import Lock
 from fedbridge.methods.rounds import Noted
 from fedbridge.metrics import summarise
+from fedbridge.own_metrics import described, own_metrics, with_own
 from fedbridge.plane import drawn
 from fedbridge.progress import Progress
 from fedbridge.runs import Run, alone, lock_of, read_accuracy
@@ -62,6 +63,7 @@ class Experiment:
         self.prepared = False
         """Whether the data and models have been accepted, so that the run could begin."""
         self.refused = 0
+        self._own_metrics = own_metrics(self.config.track.metrics)
         self._mark = self._saved = time.monotonic()
 
     def conduct(self) -> Generator[Progress]:
@@ -187,7 +189,10 @@ class Experiment:
         return done
 
     def _summarise(self, setup: Setup, transport: Transport) -> None:
-        results = summarise(self.measured.rows)
+        ours = summarise(self.measured.rows)
+        results, troubles = with_own(ours, self.measured.rows, self._own_metrics)
+        for trouble in troubles:
+            self.run.event("warning", message=trouble)
         small, large = (
             results.get(side, {}).get("class-incremental", {}) for side in ("small", "large")
         )
@@ -200,6 +205,7 @@ class Experiment:
             "large": self.config.large.model if large else "none",
             "data": self.config.data.title,
             "results": results,
+            **({"metrics": described(self._own_metrics)} if self._own_metrics else {}),
             "temporal_retention": small.get("temporal_retention"),
             "spatial_retention": large.get("spatial_retention"),
             "bytes_up": self.bytes_up,

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 from fedbridge.client.client import Client
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Settings
-from fedbridge.data import load_data
+from fedbridge.data import check_data, load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
-from fedbridge.data.scenario import Elsewhere, Streams, build_scenario
+from fedbridge.data.scenario import Elsewhere, Streams, build_scenario, kind_of_scenario
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
@@ -34,6 +34,7 @@ from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable, tunable
+from fedbridge.own_metrics import own_metrics
 from fedbridge.wire import Step
 
 
@@ -67,12 +68,25 @@ def workers_of(config: Settings, device: torch.device) -> int:
     return useful if device.type == "cpu" and useful > 1 else 0
 
 
+def require_entries(config: Settings) -> None:
+    """Raise UserError if a data set, a scenario or a metric that is named is not there."""
+    require_data(config)
+    own_metrics(config.track.metrics)
+
+
+def require_data(config: Settings) -> None:
+    """Raise UserError if a data set or a scenario is not there, or does not take its options."""
+    check_data(config.data)
+    check_public(config.data)
+    kind_of_scenario(config.scenario)
+
+
 def plan(config: Settings) -> tuple[Dataset, Streams]:
     """Load the data set and build the streams; raise UserError before anything costly.
 
     Where the data lie at sites, the data set is empty and the streams are names.
     """
-    check_public(config.data)
+    require_data(config)
     require_tunable(config.large)
     require_pictures(config)
     if config.data.clients is not None:

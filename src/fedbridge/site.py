@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from fedbridge.client.client import Client
 from fedbridge.client.private import Indices, Private, Stream
-from fedbridge.config import SITE, SiteConfig, kind_of, load_site
+from fedbridge.config import SITE, SiteConfig, is_module, kind_of, load_site
 from fedbridge.config.site import Held
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -68,6 +68,7 @@ def at_site(config: Config, site: Path | None) -> Config:
     Raises UserError if the common config names a module, a file or a foreign model, and the site
     config does not say what is meant here.
     """
+    refuse_modules(config)
     own = _own(site).large.model
     if own is None:
         if config.large.embeds:
@@ -96,6 +97,7 @@ def small_at_site(config: Config, name: str, site: Path | None) -> str:
 
     Raises UserError if there is no such client, or it is as above.
     """
+    refuse_modules(config)
     models = models_of(config, plan(config)[1])
     if name not in models:
         raise CommonConfigError(
@@ -116,6 +118,21 @@ def _own(site: Path | None) -> SiteConfig:
     return load_site(site)
 
 
+def refuse_modules(config: Config) -> None:
+    """Raise UserError if a common config names a module of somebody's own: it would run here."""
+    named = {
+        "data.name": config.data.name,
+        "data.public": config.data.public,
+        "scenario.kind": config.scenario.kind,
+    }
+    for field, name in named.items():
+        if is_module(name):
+            raise CommonConfigError(
+                f"{field}: a common config must not name a module, which would be imported at "
+                f"every site, found {name!r}"
+            )
+
+
 def _refuse_foreign(field: str, model: str, own: str) -> None:
     if ":" in model:
         raise CommonConfigError(
@@ -129,6 +146,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
 
     Raises UserError if it is another client's, or contradicts the common config.
     """
+    refuse_modules(config)
     settings = load_site(site) if site is not None else None
     if settings is not None and settings.client != name:
         raise UserError(f"{site}: client: must be {name!r}, found {settings.client!r}")

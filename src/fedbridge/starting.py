@@ -21,6 +21,7 @@ from fedbridge.runs import (
     names_in,
     require_free,
 )
+from fedbridge.setup import require_entries
 from fedbridge.tracking import require_trackers
 
 DRAFTS = {ENVIRONMENT + PARTIAL, CONFIG + PARTIAL}
@@ -35,6 +36,7 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     missing.
     """
     require_trackers(config)
+    require_entries(config)
     connect = engine_of(config)
     require_free(folder, _unstarted(folder))
     made = [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]

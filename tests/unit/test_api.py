@@ -121,12 +121,17 @@ def test_a_run_folder_stays_a_run(result):
     assert Run.open(result.folder).config == fedbridge.load(result.folder).config
 
 
-@pytest.mark.parametrize("what", ["learners", "fusions", "models", "datasets"])
+@pytest.mark.parametrize(
+    "what", ["learners", "fusions", "models", "datasets", "scenarios", "metrics"]
+)
 def test_what_a_config_can_name_is_told_in_rows(what):
     rows = fedbridge.available(what)
     keys = {tuple(row) for row in rows}
     assert len(keys) == 1 and "name" in keys.pop()
-    known = {"learners": "smcf", "fusions": "obod", "models": "cnn", "datasets": "digits"}
+    known = {"learners": "smcf", "fusions": "obod", "models": "cnn", "datasets": "digits"} | {
+        "scenarios": "given",
+        "metrics": "forgetting",
+    }
     assert known[what] in [row["name"] for row in rows]
 
 

@@ -188,11 +188,16 @@ def test_a_dashboard_says_what_it_cannot_show(call, monkeypatch, tmp_path):
     assert code == 2 and 'pip install "fedbridge[dashboard]"' in only_line(err)
 
 
-@pytest.mark.parametrize("what", ["learners", "fusions", "models", "datasets"])
+@pytest.mark.parametrize(
+    "what", ["learners", "fusions", "models", "datasets", "scenarios", "metrics"]
+)
 def test_list(call, what):
     code, out, err = call("list", what)
     assert (code, err) == (0, "")
-    known = {"learners": "smcf", "fusions": "obod", "models": "lite0", "datasets": "digits"}
+    known = {"learners": "smcf", "fusions": "obod", "models": "lite0", "datasets": "digits"} | {
+        "scenarios": "given",
+        "metrics": "forgetting",
+    }
     assert known[what] in out
 
 
@@ -360,7 +365,7 @@ def test_foundation_model_that_returns_nan(call, tmp_path, monkeypatch):
         (["run"], "Missing argument 'CONFIG'; see fedbridge run --help"),
         (["run", "tiny.toml", "--sett", "a=1"], "No such option"),
         (["check", "tiny.toml", "more"], "unexpected extra argument"),
-        (["list", "toys"], "'toys' is not one of 'learners'"),
+        (["list", "toys"], "what: must be one of learners, fusions, "),
         (["walk"], "No such command 'walk'"),
         (["resume", "no-run"], "no-run: a run's folder must hold config.toml"),
         (["report", "no-run"], "no-run: a run's folder must hold config.toml"),

@@ -5,7 +5,7 @@ import sys
 import pytest
 
 from fedbridge import completion
-from fedbridge.completion import config_files, overrides, run_folders
+from fedbridge.completion import config_files, lists, overrides, run_folders
 from fedbridge.data import DATASETS
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_MODELS
@@ -141,3 +141,9 @@ def test_completion_can_be_installed(shell, folder):
         check=True,
     )
     assert f"{shell} completion installed in {folder}" in done.stdout
+
+
+def test_what_can_be_listed_and_every_scenario_is_offered():
+    assert lists("s") == ["scenarios"] and "metrics" in lists("")
+    kinds = [value for value in words(overrides("scenario.kind=")) if "domain" in value]
+    assert kinds == ["scenario.kind=domain-incremental"]

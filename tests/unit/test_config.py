@@ -67,8 +67,8 @@ def test_settings_cannot_be_changed_later():
         ),
         (
             "[data]\nqqq = 1",
-            "data.qqq: unknown key (known: classes, clients, domains, hub, modality, name, own, "
-            "public, public_items, public_own, size)",
+            "data.qqq: unknown key (known: classes, clients, domains, hub, modality, name, "
+            "options, own, public, public_items, public_options, public_own, size)",
         ),
     ],
 )

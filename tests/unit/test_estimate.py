@@ -1,6 +1,6 @@
 import json
 import time
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -319,7 +319,7 @@ def test_data_that_are_not_cached_are_not_downloaded(monkeypatch):
     monkeypatch.setitem(
         DATASETS,
         "fonts",
-        type(DATASETS["fonts"])(download, "", ("a", "b"), (), DATASETS["fonts"].packages),
+        replace(DATASETS["fonts"], parts=download, domains=("a", "b")),
     )
     with pytest.raises(UserError, match=r"'fonts' \(a, b\) is not cached, .* at most 5\d MB"):
         estimate(settings(data={"name": "fonts"}))

@@ -1,5 +1,6 @@
 """What a common config may not make a site load, and how a site says where its models lie."""
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import tomli_w
 from brought import save_graph
 from fedbridge.agreement import agreement
 from fedbridge.config import load_site
-from fedbridge.errors import UserError
+from fedbridge.errors import CommonConfigError, UserError
 from fedbridge.handshake import differences
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
@@ -83,6 +84,27 @@ def test_a_common_config_cannot_name_a_small_model_of_a_site(tmp_path, north, so
         site_client(config, "north", north)
     assert not (tmp_path / "installed" / "at_site_b.imported").exists()
     assert small_at_site(config, "south", None) == "mlp"  # nobody builds another client's model
+
+
+@pytest.mark.parametrize(
+    ("section", "key"), [("data", "name"), ("data", "public"), ("scenario", "kind")]
+)
+def test_a_common_config_cannot_have_a_site_import_a_module(tmp_path, north, section, key):
+    (tmp_path / "at_site_data.py").write_text(OWN)  # even if it lies in the site's own folder
+    tree = {"scenario": {"clients": 2}, section: {key: "at_site_data:tiny"}}
+    tree["scenario"]["clients"] = 2
+    if key == "public":
+        tree["data"]["public_items"] = 8
+    config = parse_config(tree, "test")
+    rule = rf"{section}.{key}: a common config must not name a module, .* found 'at_site_data:ti"
+    for refuse in (
+        lambda: at_site(config, north),
+        lambda: site_client(config, "north", north),
+        lambda: small_at_site(config, "client-1", None),
+    ):
+        with pytest.raises(CommonConfigError, match=rule):
+            refuse()
+    assert "at_site_data" not in sys.modules
 
 
 def test_a_share_of_built_in_data_is_no_way_around_it():

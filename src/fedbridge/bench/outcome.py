@@ -1,14 +1,14 @@
 """What finished runs have brought, grouped by scenario and method."""
 
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedbridge.bench.grid import Job
 from fedbridge.bench.suite import Method
 from fedbridge.metrics import PROTOCOLS, Summary, summarise
 from fedbridge.report.figures import curves_of
-from fedbridge.report.folder import Run, read_run
+from fedbridge.report.folder import Measures, OwnMetric, Run, read_run
 from fedbridge.report.folder import Summary as Costs
 from fedbridge.report.series import Curve
 
@@ -35,8 +35,15 @@ class Outcome:
         return round(sum(self.costs.seconds.values()), 1)
 
     def metric(self, name: str, predictor: str, protocol: str = MAIN) -> float | None:
-        """Return one metric, None where it is undefined."""
+        """Return one metric, None where it is undefined; of one's own what the run has kept."""
+        if name in self.own:
+            return self.costs.results.get(predictor, {}).get(protocol, Measures()).value(name)
         return self.metrics.get(predictor, {}).get(protocol, {}).get(name)
+
+    @property
+    def own(self) -> dict[str, OwnMetric]:
+        """Return the run's own metrics by name."""
+        return self.costs.metrics
 
 
 @dataclass(frozen=True)
@@ -100,6 +107,15 @@ def outcome_of(job: Job) -> Outcome:
         curves=curves_of(run, MAIN),
         costs=run.summary,
     )
+
+
+def own_metrics_of(outcomes: Iterable[Outcome]) -> dict[str, OwnMetric]:
+    """Return the runs' own metrics by name, each as the first run that has it describes it."""
+    found: dict[str, OwnMetric] = {}
+    for outcome in outcomes:
+        for name, metric in outcome.own.items():
+            found.setdefault(name, metric)
+    return found
 
 
 def grouped(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> Grid:

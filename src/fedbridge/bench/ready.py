@@ -12,6 +12,7 @@ from fedbridge.methods.pictures import require_pictures
 from fedbridge.models.foundation import foundation_of
 from fedbridge.models.trial import check_models
 from fedbridge.models.tuning import require_tunable
+from fedbridge.own_metrics import own_metrics
 from fedbridge.setup import plan, prepare
 
 Tell = Callable[[str, int, int], None]
@@ -69,6 +70,7 @@ def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
         public_set(first.data, dataset, streams, first.seed)
     for job in alike:
         with _named(path, job):
+            own_metrics(job.config.track.metrics)
             require_tunable(job.config.large)
             require_pictures(job.config, dataset.modality)
 

@@ -3,12 +3,13 @@
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-from fedbridge.bench.outcome import Grid, Group, Outcome
+from fedbridge.bench.outcome import Grid, Group, Outcome, own_metrics_of
 from fedbridge.bench.significance import Test, compared
 from fedbridge.bench.suite import slug
 from fedbridge.bench.verdicts import verdicts
-from fedbridge.metrics import PREDICTORS, PROTOCOLS
+from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
 from fedbridge.report.comparison import mean_and_deviation
 from fedbridge.report.tables import markdown_row
 from fedbridge.report.wording import UNKNOWN, percent
@@ -71,7 +72,7 @@ class Column:
 def _metric(
     head: str, name: str, predictor: str, best: Callable[[Sequence[float]], float] = max
 ) -> Column:
-    signed = name in ("backward_transfer", "forward_transfer")
+    signed = METRICS[name].signed
     return Column(head, lambda o: o.metric(name, predictor), predictor, best, signed)
 
 
@@ -155,9 +156,10 @@ def _scenario(scenario: str, groups: Sequence[Group]) -> Iterator[str]:
         ),
         words=2,
     )
+    keeping = [*KEEPING, *_own(groups)]
     yield _table(
-        ("method", *(column.head for column in KEEPING)),
-        zip(_names(groups), *_columns(KEEPING, groups), strict=True),
+        ("method", *(column.head for column in keeping)),
+        zip(_names(groups), *_columns(keeping, groups), strict=True),
     )
     yield _table(
         ("method", *(column.head for column in COSTS)),
@@ -165,6 +167,19 @@ def _scenario(scenario: str, groups: Sequence[Group]) -> Iterator[str]:
     )
     for kind, words in FIGURES.items():
         yield f"![{scenario}: {words}]({figure_name(scenario, kind)})\n"
+
+
+def _own(groups: Sequence[Group]) -> Iterator[Column]:
+    """Yield a column for each metric of the runs' own, of the predictor that it names first."""
+    own = own_metrics_of(outcome for group in groups for outcome in group.outcomes)
+    for name, metric in own.items():
+        best = max if metric.better == "higher" else min
+        value = partial(_value, name, metric.predictor)
+        yield Column(metric.title, value, metric.predictor, best, metric.signed)
+
+
+def _value(name: str, predictor: str, outcome: Outcome) -> float | None:
+    return outcome.metric(name, predictor)
 
 
 def figure_name(scenario: str, kind: str) -> str:

@@ -4,11 +4,10 @@ import csv
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-from fedbridge.bench.outcome import Outcome
+from fedbridge.bench.outcome import Outcome, own_metrics_of
 from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
 from fedbridge.report.writing import replacing
 
-NAMES = (*(metric.__name__ for metric in METRICS), "spatial_retention")
 COSTS = ("bytes_up", "bytes_down", "seconds", "peak_memory_mib")
 PLACE = ("scenario", "method", "seed")
 Cells = tuple[object, ...]
@@ -16,7 +15,8 @@ Cells = tuple[object, ...]
 
 def write_table(path: Path, outcomes: Sequence[Outcome]) -> None:
     """Write one row per scenario, method, seed, predictor and protocol; undefined is empty."""
-    _write(path, (*PLACE, "predictor", "protocol", *NAMES, *COSTS), _rows(outcomes))
+    names = (*METRICS, *own_metrics_of(outcomes))
+    _write(path, (*PLACE, "predictor", "protocol", *names, *COSTS), _rows(outcomes, names))
 
 
 def write_clients(path: Path, outcomes: Sequence[Outcome]) -> None:
@@ -25,14 +25,14 @@ def write_clients(path: Path, outcomes: Sequence[Outcome]) -> None:
     _write(path, header, _client_rows(outcomes))
 
 
-def _rows(outcomes: Sequence[Outcome]) -> Iterator[Cells]:
+def _rows(outcomes: Sequence[Outcome], names: Sequence[str]) -> Iterator[Cells]:
     for outcome in outcomes:
         costs = outcome.costs
         spent = (costs.bytes_up, costs.bytes_down, outcome.seconds, costs.peak_memory_mib)
         for predictor in PREDICTORS:
             for protocol in PROTOCOLS:
                 if protocol in outcome.metrics.get(predictor, {}):
-                    values = [outcome.metric(name, predictor, protocol) for name in NAMES]
+                    values = [outcome.metric(name, predictor, protocol) for name in names]
                     yield (*_place(outcome), predictor, protocol, *values, *spent)
 
 

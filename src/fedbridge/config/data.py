@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from fedbridge.config.own import Own, PublicOwn, kind_of, placed, title_of
+from fedbridge.config.options import FreeOptions
+from fedbridge.config.own import Own, PublicOwn, is_module, kind_of, placed, title_of
 from fedbridge.config.section import Count, Fraction, Levels, Positive, Scale, Section
 from fedbridge.errors import UserError
 from fedbridge.words import MISSING, word_of
@@ -78,18 +79,23 @@ class Data(Section):
     """An entry of ``fedbridge list datasets``, or ``hf:OWNER/NAME`` on the Hugging Face hub, or
     ``hf:DIR``, a folder that ``save_to_disk`` of Hugging Face ``datasets`` has written; own files
     as ``folder:DIR``, ``csv:FILE`` or ``parquet:FILE``, whose paths count from the folder of the
-    config; or ``site``: every client reads its own data, as its own site config says."""
+    config; or ``MODULE:NAME``, a ``fedbridge.data.DataSource`` of one's own; or ``site``: every
+    client reads its own data, as its own site config says."""
+    options: FreeOptions | None = None
+    """FreeOptions of a data set ``MODULE:NAME``, as that says them."""
     domains: tuple[Word, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
     public: str = "same"
     """What the public set ``U`` is made of: items of the same data set that no client holds
     (``same``); random shapes or words, hence no data at all (``none``); or unlabelled items of
-    another data set, by its name, or own files as ``folder:DIR``, ``csv:FILE`` or
-    ``parquet:FILE``, or as ``set:NAME``: whoever takes part has put it under that name into the
-    folder ``public`` of their own cache."""
+    another data set, by its name, or ``MODULE:NAME``, or own files as ``folder:DIR``,
+    ``csv:FILE`` or ``parquet:FILE``, or as ``set:NAME``: whoever takes part has put it under that
+    name into the folder ``public`` of their own cache."""
     public_items: Positive | None = None
     """Number of public items where they are not of the ``same`` data set; by default as many as
     would be of it."""
+    public_options: FreeOptions | None = None
+    """FreeOptions of a public set ``MODULE:NAME``."""
     clients: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the sites, in order; ``site`` only, as the next three."""
     classes: Annotated[tuple[Word, ...], Field(min_length=2)] | None = None
@@ -124,6 +130,16 @@ class Data(Section):
         return self
 
     @model_validator(mode="after")
+    def _options_are_for_modules(self) -> Self:
+        for field, name in (("options", self.name), ("public_options", self.public)):
+            if getattr(self, field) is not None and not is_module(name):
+                of = "name" if field == "options" else "public"
+                raise ValueError(
+                    f"data.{field} is only for data.{of} = 'MODULE:NAME', found it with {name!r}"
+                )
+        return self
+
+    @model_validator(mode="after")
     def _sites_agree(self) -> Self:
         needed = ("clients", "classes", "modality")
         given = [f for f in (*needed, "size") if getattr(self, f) is not None]
@@ -140,7 +156,8 @@ class Data(Section):
             names = getattr(self, field)
             if len(set(names)) < len(names):
                 raise ValueError(f"data.{field} must name each once, found {list(names)}")
-        if self.public == "same" or self.public.startswith("hf:") or kind_of(self.public):
+        lies = self.public.startswith("hf:") or kind_of(self.public) or is_module(self.public)
+        if self.public == "same" or lies:
             raise ValueError(
                 f"data.public must be 'none', a built-in data set or 'set:NAME' with data.name = "
                 f"'site', since a common config must not name what lies at a site, found "
@@ -180,9 +197,13 @@ class Scenario(Section):
     shorter than the number of clients starts over at its end.
     """
 
-    kind: Literal["class-incremental", "domain-incremental", "given"] = "class-incremental"
-    """What a client's next task brings: other classes; the same classes in another domain; or what
-    the data themselves say, by a column of tasks or dates, or by folders (``data.own``)."""
+    kind: str = "class-incremental"
+    """What a client's next task brings: other classes (``class-incremental``); the same classes in
+    another domain (``domain-incremental``); what the data themselves say, by a column of tasks or
+    dates, or by folders (``given``, ``data.own``); or what a ``fedbridge.data.ScenarioKind`` of
+    one's own says, ``MODULE:NAME``."""
+    options: FreeOptions | None = None
+    """FreeOptions of a scenario ``MODULE:NAME``, as that says them."""
     clients: Positive = 3
     """Number of clients ``K``; with ``clients_are = "domains"`` at most the number of domains."""
     clients_are: Literal["shards", "domains"] = "shards"

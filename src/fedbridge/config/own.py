@@ -8,6 +8,7 @@ from pydantic import Field
 
 from fedbridge.config.columns import Column, Columns, CSVColumns, Values, Written
 from fedbridge.config.section import Levels, Positive, Section
+from fedbridge.entries import is_own
 
 PATHS = ("folder", "csv", "parquet")
 """Kinds of own data that a path follows: ``folder:DIR``, ``csv:FILE``, ``parquet:FILE``."""
@@ -157,6 +158,11 @@ def kind_of(name: str) -> str:
     """Return the kind of own data that a ``data.name`` names; empty if it is none."""
     kind, colon, where = name.partition(":")
     return kind if colon and where and kind in (*PATHS, ARRAYS) else ""
+
+
+def is_module(name: str) -> bool:
+    """Say whether a ``data.name`` or ``data.public`` is somebody's own ``MODULE:NAME``."""
+    return is_own(name) and name.partition(":")[0] not in (*PATHS, ARRAYS, *HUB_FIELDS)
 
 
 def path_of(name: str) -> Path | None:

@@ -8,6 +8,7 @@ from fedbridge.config.data import SITE, Data, Scenario
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.section import Count, Options, Section
 from fedbridge.config.track import Track
+from fedbridge.entries import is_own
 
 
 class Settings(Section):
@@ -67,7 +68,7 @@ class Settings(Section):
     @model_validator(mode="after")
     def _tasks_are_stated_or_drawn(self) -> Self:
         own = self.data.own
-        if own.states_tasks and self.scenario.kind != "given":
+        if own.states_tasks and self.scenario.kind != "given" and not is_own(self.scenario.kind):
             stated = "layout" if "task" in own.layout else "task" if own.task else "date"
             raise ValueError(
                 f"scenario.kind: must be 'given' where data.own.{stated} says which task an item "

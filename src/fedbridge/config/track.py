@@ -1,10 +1,22 @@
 """Where a run is written down besides its own folder."""
 
-from typing import Literal
+from typing import Annotated, Literal
+
+from pydantic import AfterValidator
 
 from fedbridge.config.section import Section
+from fedbridge.entries import FORM, is_own
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
+
+
+def _own(name: str) -> str:
+    if not is_own(name):
+        raise ValueError(f"must be {FORM}; the metrics of fedbridge list metrics are always there")
+    return name
+
+
+Own = Annotated[str, AfterValidator(_own)]
 
 
 class Track(Section):
@@ -13,3 +25,5 @@ class Track(Section):
     to: tuple[Tracker, ...] = ()
     """Any of ``tensorboard``, ``mlflow`` and ``wandb``, each with its extra. Nothing leaves this
     machine unless you have told MLflow or Weights & Biases where to send it."""
+    metrics: tuple[Own, ...] = ()
+    """Metrics of one's own beside ours, each a ``fedbridge.metrics.Metric`` as ``MODULE:NAME``."""

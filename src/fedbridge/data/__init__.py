@@ -1,6 +1,5 @@
 """The data sets: prepared once from packages, cached, and offline ever after."""
 
-import difflib
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,12 +10,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Data, Hub, Own, kind_of, title_of
+from fedbridge.config import (
+    Data,
+    FreeOptions,
+    Hub,
+    Own,
+    checked_options,
+    is_module,
+    kind_of,
+    title_of,
+)
 from fedbridge.data.annotations import ANNOTATIONS
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.digits import DIGITS
 from fedbridge.data.emoji import EMOJI
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
 from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub, select_parts
@@ -24,6 +31,7 @@ from fedbridge.data.notes import Notes
 from fedbridge.data.own import own_parts
 from fedbridge.data.own.arrays import from_arrays
 from fedbridge.data.own.periods import numbered
+from fedbridge.data.spec import DataSource, Division, Items, ScenarioKind, TaskItems
 from fedbridge.data.store import (
     Images,
     Part,
@@ -35,21 +43,30 @@ from fedbridge.data.store import (
     verify_part,
     write_part,
 )
+from fedbridge.data.strangers import checked_parts, loaded_parts, source_folder
 from fedbridge.data.wordnet import WORDNET
+from fedbridge.entries import entry_of
 from fedbridge.errors import UnavailableError, UserError
 
 __all__ = [
     "DATASETS",
+    "DataSource",
     "Dataset",
-    "DatasetEntry",
+    "Division",
+    "Items",
+    "ScenarioKind",
+    "TaskItems",
+    "check_data",
     "from_arrays",
     "load_data",
     "load_dataset",
+    "megabytes_of",
+    "source_of",
     "to_download",
     "verify_dataset",
 ]
 
-DATASETS: dict[str, DatasetEntry] = {
+DATASETS: dict[str, DataSource] = {
     "digits": DIGITS,
     "emoji": EMOJI,
     "fonts": FONTS,
@@ -63,7 +80,7 @@ FORMS = ("hf:OWNER/NAME", "hf:DIR", "folder:DIR", "csv:FILE", "parquet:FILE")
 
 def load_data(data: Data) -> Dataset:
     """Return what a ``data`` section names; see load_dataset."""
-    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own)
+    return load_dataset(data.name, data.domains, hub=data.hub, own=data.own, options=data.options)
 
 
 def load_dataset(
@@ -72,12 +89,14 @@ def load_dataset(
     cache: Path | None = None,
     hub: Hub | None = None,
     own: Own | None = None,
+    options: FreeOptions | None = None,
 ) -> Dataset:
     """Return a data set, or these domains of it in this order, preparing what is not cached.
 
-    A name that begins with ``hf:`` is read as ``hub`` says, own data as ``own`` does. A single
-    domain stays memory-mapped, several are joined in memory. Raises UserError if the name or a
-    domain is unknown or a cached file is damaged, and UnavailableError if the data cannot be had.
+    A name that begins with ``hf:`` is read as ``hub`` says, own data as ``own`` does, and
+    ``MODULE:NAME`` gets the ``options``. A single domain stays memory-mapped, several are joined
+    in memory. Raises UserError if the name, a domain or an option is unknown or a cached file is
+    damaged, and UnavailableError if the data cannot be had.
     """
     if name.startswith(PREFIX):
         with _unavailable():
@@ -85,14 +104,40 @@ def load_dataset(
         every = [read_part(folder) for folder in folders]
         return _traced(name, every, chosen_parts(name, domains, every))
     if kind_of(name):
-        return _own(name, domains, own or Own(), data_root("own", cache))
-    chosen = _chosen(name, domains)
-    root = data_root(name, cache)
+        own = own or Own()
+        return _own(name, domains, own, own_parts(name, own, data_root("own", cache)))
+    source = source_of(name)
+    chosen_options = checked_options(source.options, options, "data.options", name)
+    root = _root(name, source, chosen_options, cache)
+    if source.load is not None:
+        with _unavailable():
+            every = loaded_parts(name, source, chosen_options, root)
+        return _own(name, domains, Own(), every)
+    chosen = _chosen(name, domains, source)
     missing = tuple(domain for domain in chosen if not (root / domain).is_dir())
     if missing:
         with _unavailable():
-            _prepare(DATASETS[name], missing, root)
+            _prepare(name, source, missing, root)
     return _join(name, [read_part(root / domain) for domain in chosen])
+
+
+def source_of(name: str, field: str = "data.name") -> DataSource:
+    """Return what is known of a data set: one of ``DATASETS``, or ``MODULE:NAME``.
+
+    Raises UserError, naming the config's ``field``, if there is none of this name.
+    """
+    return entry_of(DATASETS, name, field, DataSource, FORMS)
+
+
+def check_data(data: Data) -> None:
+    """Raise UserError if there is no such ``MODULE:NAME``, or it does not take its options."""
+    if is_module(data.name):
+        checked_options(source_of(data.name).options, data.options, "data.options", data.name)
+
+
+def megabytes_of(name: str) -> float:
+    """Return the approximate size of what a data set downloads; 0 where that is not known."""
+    return source_of(name).megabytes if name in DATASETS or is_module(name) else 0.0
 
 
 def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
@@ -102,9 +147,14 @@ def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
         return (revision,) if must_ask_hub(data.name, data.hub, data_root("hf", cache)) else ()
     if kind_of(data.name):
         return ()
-    chosen, root = _chosen(data.name, data.domains), data_root(data.name, cache)
-    packages = DATASETS[data.name].packages
-    return tuple(d for d in chosen if packages and not (root / d).is_dir())
+    source = source_of(data.name)
+    options = checked_options(source.options, data.options, "data.options", data.name)
+    root = _root(data.name, source, options, cache)
+    if not source.megabytes:
+        return ()
+    if source.load is not None:
+        return () if root.is_dir() else ("all",)
+    return tuple(d for d in _chosen(data.name, data.domains, source) if not (root / d).is_dir())
 
 
 def verify_dataset(
@@ -120,8 +170,11 @@ def verify_dataset(
     """
     if name.startswith(PREFIX):
         return _verify_hub(name, domains, hub_parts(name, hub or Hub(), data_root("hf", cache)))
-    root = data_root(name, cache)
-    chosen = _chosen(name, domains)
+    source = source_of(name)
+    root = _root(name, source, checked_options(source.options, None, "data.options", name), cache)
+    if source.load is not None and root.is_dir():
+        return _verify_hub(name, domains, sorted(root.iterdir()))
+    chosen = _chosen(name, domains, source)
     if domains is None:
         chosen = tuple(domain for domain in chosen if (root / domain).is_dir())
     if not chosen:
@@ -131,8 +184,16 @@ def verify_dataset(
     return chosen
 
 
-def _own(name: str, domains: tuple[str, ...] | None, own: Own, root: Path) -> Dataset:
-    every = own_parts(name, own, root)
+def _root(name: str, source: DataSource, options: Any, cache: Path | None) -> Path:
+    """Return the folder of a data set's parts: of a module's, one for each way to set it."""
+    if not is_module(name):
+        return data_root(name, cache)
+    return source_folder(name, source, options, data_root("modules", cache))
+
+
+def _own(
+    name: str, domains: tuple[str, ...] | None, own: Own, every: list[tuple[Part, str]]
+) -> Dataset:
     dataset = _traced(title_of(name), every, chosen_parts(name, domains, every))
     chosen = [part.origin for part, _ in chosen_parts(name, domains, every) if part.origin]
     tasks = tuple(task for origin in chosen for task in origin.tasks)
@@ -159,14 +220,8 @@ def _verify_hub(name: str, domains: tuple[str, ...] | None, folders: list[Path])
     return tuple(part.domain for part, _ in select_parts(name, domains, folders))
 
 
-def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:
-    if name not in DATASETS:
-        close = difflib.get_close_matches(name, (*DATASETS, *FORMS), n=1)
-        raise UserError(
-            f"data.name: must be one of {', '.join((*DATASETS, *FORMS))}, found {name!r}"
-            + (f"; did you mean {close[0]!r}?" if close else "")
-        )
-    known = DATASETS[name].domains
+def _chosen(name: str, domains: tuple[str, ...] | None, source: DataSource) -> tuple[str, ...]:
+    known = source.domains
     if domains is None:
         return known
     for domain in domains:
@@ -190,14 +245,23 @@ def _unavailable() -> Iterator[None]:
         raise UnavailableError(str(error)) from error
 
 
-def _prepare(entry: DatasetEntry, missing: tuple[str, ...], root: Path) -> None:
+def _prepare(name: str, source: DataSource, missing: tuple[str, ...], root: Path) -> None:
     # the workspace lies beside the result, since a system's temporary folder may be tiny
     with storage_errors(root):
         root.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix=".workspace-", dir=root) as workspace:
-            for part in entry.prepare(missing, Path(workspace)):
+            for part in _parts(name, source, missing, Path(workspace)):
                 write_part(root / part.domain, part)
                 verify_part(root / part.domain)
+
+
+def _parts(
+    name: str, source: DataSource, missing: tuple[str, ...], workspace: Path
+) -> Iterator[Part]:
+    if is_module(name):
+        return checked_parts(name, source, missing, workspace)
+    assert source.parts is not None  # ours are had domain by domain
+    return source.parts(missing, workspace)
 
 
 def _join(name: str, stored: list[tuple[Part, str]]) -> Dataset:

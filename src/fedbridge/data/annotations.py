@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.packages import Package, fetch
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 from fedbridge.data.tokens import tokenize
 from fedbridge.data.unicode import METADATA, common_subgroups, emoji_key, fetch_emoji
@@ -70,8 +70,8 @@ def _path(folder: Path, language: str) -> Path:
     return folder / "package" / "annotations" / language / "annotations.json"
 
 
-ANNOTATIONS = DatasetEntry(
-    prepare=prepare,
+ANNOTATIONS = DataSource(
+    parts=prepare,
     summary="names and keywords of 1,400 emoji in 16 languages, 68 classes (Unicode subgroups)",
     domains=LANGUAGES,
     licences=(LICENCE,),

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.entry import DatasetEntry
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 
 SIDE = 16
@@ -40,8 +40,8 @@ def enlarge(picture: NDArray[np.float64]) -> NDArray[np.uint8]:
     return np.asarray(grey.resize((SIDE, SIDE), Image.Resampling.BILINEAR))
 
 
-DIGITS = DatasetEntry(
-    prepare=prepare,
+DIGITS = DataSource(
+    parts=prepare,
     summary="1,797 handwritten digits, 10 classes; ships with scikit-learn",
     domains=("digits",),
     licences=(LICENCE,),

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.packages import Fetched, Package, fetch
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 from fedbridge.data.unicode import METADATA, Emoji, common_subgroups, fetch_emoji, key_of_name
 from fedbridge.errors import UserError
@@ -174,8 +174,8 @@ def _svg_as_png(path: Path) -> bytes:
     return bytes(resvg_py.svg_to_bytes(svg_path=str(path), width=SIDE, skip_system_fonts=True))
 
 
-EMOJI = DatasetEntry(
-    prepare=prepare,
+EMOJI = DataSource(
+    parts=prepare,
     summary="1,760 emoji in four artwork styles, 70 classes (Unicode subgroups)",
     domains=tuple(STYLES),
     licences=tuple(style.licence for style in STYLES.values()),

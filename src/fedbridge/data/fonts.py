@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.packages import Package, fetch
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 
 if TYPE_CHECKING:
@@ -194,8 +194,8 @@ def _part(domain: str, fonts: list[Glyphs], sources: tuple[str, ...]) -> Part:
     )
 
 
-FONTS = DatasetEntry(
-    prepare=prepare,
+FONTS = DataSource(
+    parts=prepare,
     summary="letters and digits in some 640 fonts, 62 classes",
     domains=DOMAINS,
     licences=LICENCES,

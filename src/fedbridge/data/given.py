@@ -7,28 +7,12 @@ import numpy as np
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.dealing import Board, Holding, deal_out
+from fedbridge.data.spec import Division, TaskItems
 from fedbridge.data.splits import PUBLIC, TEST, TRAIN, VALIDATION, Indices, official_test
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
 TOLD = 10  # tasks that an error names at most
-
-
-@dataclass(frozen=True, eq=False)
-class Share:
-    """A client's items in one task, each ``(n,)`` and ascending; some of them train."""
-
-    train: Indices
-    validation: Indices
-    test: Indices
-
-
-@dataclass(frozen=True, eq=False)
-class Stated:
-    """The public items, and every client's shares by its name and the slot of its task."""
-
-    public: Indices
-    shares: dict[str, dict[int, Share]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,7 +35,7 @@ class _Dealt:
     test: dict[int, Indices]
 
 
-def state_streams(dataset: Dataset, settings: Scenario, seed: int) -> Stated:
+def as_stated(dataset: Dataset, settings: Scenario, seed: int) -> Division:
     """Return who holds what when, as the data say; each item is used once or public.
 
     With clients as domains a client has its domain's items, else clients share those of a task by
@@ -73,16 +57,16 @@ def state_streams(dataset: Dataset, settings: Scenario, seed: int) -> Stated:
         for cell in np.unique(layout.of_item).tolist()
     }
     dealt = _deal(side, layout, clients, settings.alpha, seed)
-    shares: dict[str, dict[int, Share]] = {name: {} for name in names}
+    shares: dict[str, dict[int, TaskItems]] = {name: {} for name in names}
     for client, name in enumerate(names):
         for task in range(layout.tasks):
             first = client * alone * pool_size + task * layout.classes
             cells = [cell for cell in range(first, first + layout.classes) if cell in clients]
-            share = _share(client, cells, dealt)
+            share = _share(client, cells, dealt, dataset.task_names[task])
             if len(share.train):
                 shares[name][task + 1] = share
     _check_shares(dataset, shares)
-    return Stated(np.flatnonzero(side == PUBLIC), shares)
+    return Division(np.flatnonzero(side == PUBLIC), shares)
 
 
 def _lay_out(dataset: Dataset, settings: Scenario, seed: int) -> _Layout:
@@ -195,7 +179,7 @@ def _deal(
     )
 
 
-def _share(client: int, cells: list[int], dealt: _Dealt) -> Share:
+def _share(client: int, cells: list[int], dealt: _Dealt, name: str) -> TaskItems:
     """Return a client's part of a task; a class that it does not train on it does not test."""
     train, validation, test = [], [], []
     for cell in cells:
@@ -205,14 +189,14 @@ def _share(client: int, cells: list[int], dealt: _Dealt) -> Share:
         train.append(own)
         validation.append(held)
         test.append(dealt.test[cell] if len(own) else held)
-    return Share(_joined(train), _joined(validation), _joined(test))
+    return TaskItems(_joined(train), _joined(validation), _joined(test), name)
 
 
 def _joined(parts: list[Indices]) -> Indices:
     return np.sort(np.concatenate([*parts, np.zeros(0, np.int64)]))
 
 
-def _check_shares(dataset: Dataset, shares: dict[str, dict[int, Share]]) -> None:
+def _check_shares(dataset: Dataset, shares: dict[str, dict[int, TaskItems]]) -> None:
     idle = [client for client, tasks in shares.items() if not tasks]
     if idle:
         raise UserError(

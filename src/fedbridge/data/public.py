@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config import Data, PublicHub, kind_of, title_of
-from fedbridge.data import DATASETS, FORMS, load_dataset
+from fedbridge.config import Data, PublicHub, checked_options, is_module, kind_of, title_of
+from fedbridge.data import DATASETS, FORMS, load_dataset, source_of
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
 from fedbridge.data.scenario import Streams
@@ -18,6 +18,7 @@ from fedbridge.data.shapes import dead_leaves
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import Images, Texts, cache_folder, content_fingerprint
 from fedbridge.data.tokens import tokenize
+from fedbridge.entries import FORM
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
@@ -46,11 +47,12 @@ def check_public(settings: Data) -> None:
     name = settings.public
     if name.startswith(SET):
         _set_here(name)
+    elif is_module(name):
+        source = source_of(name, "data.public")
+        checked_options(source.options, settings.public_options, "data.public_options", name)
     elif name not in ("same", "none", *DATASETS) and not (name.startswith(PREFIX) or kind_of(name)):
-        raise UserError(
-            f"data.public: must be same, none, set:NAME, {', '.join((*DATASETS, *FORMS))}, found "
-            f"{name!r}"
-        )
+        known = ", ".join((*DATASETS, *FORMS, FORM))
+        raise UserError(f"data.public: must be same, none, set:NAME, {known}, found {name!r}")
 
 
 def name_here(public: str) -> str:
@@ -90,7 +92,9 @@ def public_set(settings: Data, dataset: Dataset, streams: Streams, seed: int) ->
         return PublicSet(drawn, np.arange(count), _as_inputs(drawn.inputs, dataset))
     own = settings.public_own
     hub = PublicHub(levels=own.levels, broken=own.broken)
-    other = load_dataset(name_here(settings.public), hub=hub, own=own.as_read())
+    options = settings.public_options
+    here = name_here(settings.public)
+    other = load_dataset(here, hub=hub, own=own.as_read(), options=options)
     if other.modality != dataset.modality:
         raise UserError(
             f"data.public: must be a data set of {dataset.modality}s as {dataset.name!r} is, found "

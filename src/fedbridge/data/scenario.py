@@ -1,151 +1,123 @@
 """Who holds what, and when: the private task streams of all clients and the public set."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import nullcontext
 from itertools import combinations
 
 import numpy as np
 
-from fedbridge.config import Scenario
+from fedbridge.config import Scenario, checked_options
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.dealing import Board, Held, blur_borders, by_task, hold, lay_out
-from fedbridge.data.given import state_streams
+from fedbridge.data.division import require_whole
+from fedbridge.data.given import as_stated
 from fedbridge.data.plans import Cells, Plan, plan_clients
+from fedbridge.data.spec import Division, ScenarioKind
 from fedbridge.data.splits import Indices, split_items
+from fedbridge.data.stream import ClientStream, Elsewhere, StatedStream, Streams, Task
+from fedbridge.entries import entry_of, foreign_errors, is_own
 from fedbridge.errors import UserError
 from fedbridge.rng import rng_for
 
-
-@dataclass(frozen=True, eq=False)
-class Task:
-    """The classes that a task is about, and a client's items for it, each ``(n,)``."""
-
-    classes: tuple[int, ...]
-    own: Indices
-    """The client's own training items that arrive with this task; its sums are over these."""
-    train: Indices
-    """What it may train on: ``own``, or more for the upper bounds (``scenario.history``)."""
-    validation: Indices
-    test: Indices
-    met: tuple[int, ...]
-    """The classes of the items in ``own``: ``classes``, then others that blur has brought."""
-    name: str = ""
-    """What the data call it; empty where they do not."""
+__all__ = [
+    "SCENARIOS",
+    "ClientStream",
+    "Elsewhere",
+    "StatedStream",
+    "Streams",
+    "Task",
+    "build_scenario",
+    "check_disjoint",
+    "kind_of_scenario",
+    "public_items",
+    "streams_by",
+]
 
 
-@dataclass(frozen=True, eq=False)
-class ClientStream:
-    """One client's tasks, in the order in which they arrive, one in each slot of time."""
+def kind_of_scenario(settings: Scenario) -> ScenarioKind:
+    """Return what ``scenario.kind`` names: one of ``SCENARIOS``, or ``MODULE:NAME``.
 
-    name: str
-    tasks: tuple[Task, ...]
-    start: int = 1
-    """Slot of its first task."""
-    rounds: int | None = None
-    """In how many rounds of a task, the last ones, it takes part; None: in all."""
-
-    def own_task(self, slot: int) -> int:
-        """Return the number of its task in a slot: 0 before its first, afterwards its last."""
-        return min(max(0, slot - self.start + 1), len(self.tasks))
-
-    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether it learns in a round, counted from 1, of the ``rounds`` of a slot."""
-        there = self.start <= slot < self.start + len(self.tasks)
-        return there and (self.rounds is None or round_ > rounds - self.rounds)
-
-    def seen(self, task: int) -> list[int]:
-        """Return the classes that it has met through one of its tasks, ascending."""
-        return sorted({label for known in self.tasks[:task] for label in known.met})
-
-    def state(self) -> list[int]:
-        """Return what a restart must know of it: nothing, all of it is known beforehand."""
-        return []
-
-    def load(self, state: list[int]) -> None:
-        """Take up what ``state`` returned."""
-
-
-@dataclass(frozen=True, eq=False)
-class StatedStream(ClientStream):
-    """A stream of tasks that the data state, whose client may have nothing in some slots."""
-
-    slots: tuple[int, ...] = ()
-    """The slot of each task, ascending."""
-
-    def own_task(self, slot: int) -> int:
-        """Return the number of its newest task in a slot, 0 before its first."""
-        return sum(known <= slot for known in self.slots)
-
-    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether it has a task in a slot, and learns in a round of it."""
-        return slot in self.slots and (self.rounds is None or round_ > rounds - self.rounds)
-
-
-@dataclass(frozen=True, eq=False)
-class Elsewhere(ClientStream):
-    """A stream as the server of real sites knows it: by the client's name only."""
-
-    def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say yes: a site that has nothing to learn says so itself."""
-        return True
-
-
-@dataclass(frozen=True, eq=False)
-class Streams:
-    """The public set ``U`` as item indices ``(n,)``, and every client's stream."""
-
-    public: Indices
-    clients: tuple[ClientStream, ...]
+    Raises UserError if there is none of this name, or it does not take ``scenario.options``.
+    """
+    kind = entry_of(SCENARIOS, settings.kind, "scenario.kind", ScenarioKind)
+    checked_options(kind.options, settings.options, "scenario.options", settings.kind)
+    return kind
 
 
 def build_scenario(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
     """Return all streams, a function of the arrays, the settings and the seed alone.
 
     Raises UserError, naming the field and what was found, where the data cannot carry the
-    scenario.
+    scenario, or what somebody's own scenario says is none.
     """
-    if settings.kind == "given":
-        return _stated(dataset, settings, seed)
+    return streams_by(kind_of_scenario(settings), dataset, settings, seed)
+
+
+def streams_by(kind: ScenarioKind, dataset: Dataset, settings: Scenario, seed: int) -> Streams:
+    """Return all streams as a kind of scenario has them, whatever ``scenario.kind`` says."""
+    options = checked_options(kind.options, settings.options, "scenario.options", settings.kind)
+    theirs = foreign_errors(settings.kind, "scenario.kind")
+    with theirs if is_own(settings.kind) else nullcontext():
+        divided = kind.divide(dataset, settings, options, seed)
+    if isinstance(divided, Division):
+        divided = _streams_of(divided, dataset, settings)
+    elif not isinstance(divided, Streams):
+        raise UserError(
+            f"scenario.kind: {settings.kind} must return a Division, found {type(divided).__name__}"
+        )
+    check_disjoint(divided, dataset.groups)
+    if settings.measure == "validation":
+        _check_held_back(divided)
+    return divided
+
+
+def _drawn(dataset: Dataset, settings: Scenario, options: None, seed: int) -> Streams:
+    """Return streams of classes, or domains, that are drawn."""
     plans = plan_clients(dataset, settings, seed)
     board = lay_out(dataset, settings, plans)
     split = split_items(dataset, settings, board.of_item, board.need, seed)
     held = hold(split, board, settings, plans, seed)
     _check_enough(dataset, board, plans, held)
     labels = sorted({cell // board.width for cell in board.clients})
-    streams = Streams(
-        public=_public_items(dataset, split.public, labels, settings.public_per_class, seed),
+    return Streams(
+        public=public_items(dataset, split.public, labels, settings.public_per_class, seed),
         clients=_clients(dataset, settings, board, plans, held, seed),
     )
-    check_disjoint(streams, dataset.groups)
-    return streams
 
 
-def _stated(dataset: Dataset, settings: Scenario, seed: int) -> Streams:
-    """Return the streams that the data themselves state."""
-    stated = state_streams(dataset, settings, seed)
-    everything = np.concatenate([s.train for of in stated.shares.values() for s in of.values()])
+def _given(dataset: Dataset, settings: Scenario, options: None, seed: int) -> Division:
+    """Return what the data themselves state."""
+    stated = as_stated(dataset, settings, seed)
+    labels = range(len(dataset.classes))
+    public = public_items(dataset, stated.public, labels, settings.public_per_class, seed)
+    return Division(public, stated.clients)
+
+
+SCENARIOS: dict[str, ScenarioKind] = {
+    "class-incremental": ScenarioKind(_drawn, "the next task brings other classes"),
+    "domain-incremental": ScenarioKind(_drawn, "the next task brings the classes in other domains"),
+    "given": ScenarioKind(_given, "tasks are what the data say: a column, dates or folders"),
+}
+
+
+def _streams_of(division: Division, dataset: Dataset, settings: Scenario) -> Streams:
+    """Return the streams of clients whose tasks may come in any slots."""
+    require_whole(division, dataset, settings)
+    everything = np.concatenate([s.train for of in division.clients.values() for s in of.values()])
     effort = settings.effort or (None,)
     clients = []
-    for number, (name, shares) in enumerate(stated.shares.items()):
+    for number, (name, shares) in enumerate(division.clients.items()):
         arrived: list[Indices] = []
         tasks = []
-        for slot, share in shares.items():
+        for share in shares.values():
             arrived.append(share.train)
             classes = tuple(np.unique(dataset.labels[share.train]).tolist())
             train = _trained_on(arrived, settings.history, everything, dataset.labels)
             kept = (share.validation, share.test)
-            called = dataset.task_names[slot - 1]
-            tasks.append(Task(classes, share.train, train, *kept, classes, called))
+            tasks.append(Task(classes, share.train, train, *kept, classes, share.name))
         rounds = effort[number % len(effort)]
         clients.append(StatedStream(name, tuple(tasks), 1, rounds, tuple(shares)))
-    labels = range(len(dataset.classes))
-    per_class = settings.public_per_class
-    public = _public_items(dataset, stated.public, labels, per_class, seed)
-    streams = Streams(public, tuple(clients))
-    check_disjoint(streams, dataset.groups)
-    if settings.measure == "validation":
-        _check_held_back(streams)
-    return streams
+    return Streams(division.public, tuple(clients))
 
 
 def _check_held_back(streams: Streams) -> None:
@@ -244,10 +216,13 @@ def _met(classes: tuple[int, ...], labels: Indices) -> tuple[int, ...]:
     return classes + tuple(label for label in found if label not in classes)
 
 
-def _public_items(
+def public_items(
     dataset: Dataset, items: Indices, labels: Sequence[int], per_class: int, seed: int
 ) -> Indices:
-    """Draw ``U`` from all domains; labels only balance the draw and go no further."""
+    """Draw ``U`` from ``items``; labels only balance the draw and go no further.
+
+    Raises UserError if nothing is left.
+    """
     drawn = []
     for label in labels:
         of_class = items[dataset.labels[items] == label]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.packages import Package, fetch
+from fedbridge.data.spec import DataSource
 from fedbridge.data.store import Part
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
@@ -118,8 +118,8 @@ def class_names(synsets: dict[str, Synset], roots: tuple[str, ...]) -> tuple[str
     return tuple(f"{word} {root}" if count[word] > 1 else word for root, word in words.items())
 
 
-WORDNET = DatasetEntry(
-    prepare=prepare,
+WORDNET = DataSource(
+    parts=prepare,
     summary="62,000 definitions of English nouns, 112 classes (branches of WordNet)",
     domains=("wordnet",),
     licences=(LICENCE,),

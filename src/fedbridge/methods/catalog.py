@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from fedbridge.data import DATASETS
+from fedbridge.data.scenario import SCENARIOS
 from fedbridge.methods.config import Config
 from fedbridge.methods.registry import KEYS, METHODS
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES
@@ -42,6 +43,7 @@ def _registered() -> dict[str, tuple[str, ...]]:
     return {
         "data.name": (*DATASETS, "hf:", "site"),
         "data.public": ("same", "none", *DATASETS),
+        "scenario.kind": tuple(SCENARIOS),
         "large.model": (*FOUNDATION_MODELS, *own),
         **{f"{part}.{KEYS[part]}": tuple(methods) for part, methods in METHODS.items()},
     }

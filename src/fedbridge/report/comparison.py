@@ -2,13 +2,13 @@
 
 import json
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fedbridge.config.flat import settings_of
 from fedbridge.report.folder import Run
-from fedbridge.report.metric_words import SIGNED, metric
+from fedbridge.report.metric_words import SIGNED, metric, signed_of
 from fedbridge.report.reached import reached
 from fedbridge.report.wording import UNKNOWN, elided, percent
 
@@ -22,6 +22,14 @@ COMPARED = (
     ("small", "backward_transfer"),
     ("small", "forward_transfer"),
 )
+
+
+class Columns(NamedTuple):
+    """What is compared: (predictor, metric) of each column, and which metrics have a sign."""
+
+    shown: tuple[tuple[str, str], ...]
+    protocol: str
+    signed: Collection[str]
 
 
 class Label(NamedTuple):
@@ -52,10 +60,21 @@ def compare(runs: Sequence[Run], protocol: str) -> list[list[Line]]:
     for run in runs:
         groups.setdefault(json.dumps(settings_of(run.config)), []).append(run)
     labels = _labels([members[0] for members in groups.values()])
+    columns = Columns(compared_in(runs), protocol, _signed(runs))
     return [
-        _lines(label, sorted(members, key=lambda run: run.config.seed), protocol)
+        _lines(label, sorted(members, key=lambda run: run.config.seed), columns)
         for label, members in zip(labels, groups.values(), strict=True)
     ]
+
+
+def compared_in(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+    """Return (predictor, metric) of each column: ours, then the runs' own metrics."""
+    own = {name: each.predictor for run in runs for name, each in run.own_metrics.items()}
+    return (*COMPARED, *((predictor, name) for name, predictor in own.items()))
+
+
+def _signed(runs: Sequence[Run]) -> set[str]:
+    return {name for run in runs for name in signed_of(run)} | set(SIGNED)
 
 
 def mean_and_deviation(values: Sequence[float | None], signed: bool = False) -> str:
@@ -66,24 +85,26 @@ def mean_and_deviation(values: Sequence[float | None], signed: bool = False) -> 
     return f"{percent(statistics.mean(known), signed)} ± {percent(statistics.stdev(known))}"
 
 
-def _lines(label: Label, runs: Sequence[Run], protocol: str) -> list[Line]:
-    lines = [_line(_named(label, run, runs), run, protocol) for run in runs]
+def _lines(label: Label, runs: Sequence[Run], columns: Columns) -> list[Line]:
+    lines = [_line(_named(label, run, runs), run, columns) for run in runs]
     # a seed that was run twice says nothing about the spread over seeds: it counts once
     seeds = {run.config.seed: run for run in runs if run.summary}
     if len(seeds) > 1:
         cells = tuple(
             mean_and_deviation(
-                [getattr(run.measures(predictor, protocol), name) for run in seeds.values()],
-                signed=name in SIGNED,
+                [run.measures(predictor, columns.protocol).value(name) for run in seeds.values()],
+                signed=name in columns.signed,
             )
-            for predictor, name in COMPARED
+            for predictor, name in columns.shown
         )
         lines.append(Line(label, "mean", cells, is_mean=True))
     return lines
 
 
-def _line(label: Label, run: Run, protocol: str) -> Line:
-    cells = tuple(metric(run.measures(p, protocol), name) for p, name in COMPARED)
+def _line(label: Label, run: Run, columns: Columns) -> Line:
+    cells = tuple(
+        metric(run.measures(p, columns.protocol), name, columns.signed) for p, name in columns.shown
+    )
     return Line(label, str(run.config.seed), cells)
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, Self, TypeVar
+from typing import Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import (
     BaseModel,
@@ -43,6 +43,25 @@ class Measures(Record):
     temporal_retention: float | None = None
     spatial_retention: float | None = None
 
+    # one's own metrics, by MODULE:NAME
+    model_config = ConfigDict(frozen=True, extra="allow")
+    __pydantic_extra__: dict[str, float | None] = Field(init=False)
+
+    def value(self, name: str) -> float | None:
+        """Return a metric by its name; None where it is unknown."""
+        found: float | None = getattr(self, name, None)
+        return found
+
+
+class OwnMetric(Record):
+    """What a run's own metric is, as the run says it: its module is not needed to read it."""
+
+    title: str
+    summary: str = ""
+    better: Literal["higher", "lower"] = "higher"
+    signed: bool = False
+    predictor: str = PREDICTORS[0]
+
 
 class Results(RootModel[dict[str, dict[str, Measures]]]):
     """Metrics by predictor and protocol."""
@@ -59,6 +78,8 @@ class Summary(Record):
     results: dict[str, dict[str, Measures]] = {}
     temporal_retention: float | None = None
     spatial_retention: float | None = None
+    metrics: dict[str, OwnMetric] = {}
+    """Its own metrics by name."""
     bytes_up: int | None = None
     bytes_down: int | None = None
     seconds: dict[str, float] = {}
@@ -216,6 +237,11 @@ class Run:
     def predictors(self) -> tuple[str, ...]:
         """The predictors that were measured; all of them before the first measurement."""
         return tuple(p for p in PREDICTORS if p in self.results) or PREDICTORS
+
+    @property
+    def own_metrics(self) -> dict[str, OwnMetric]:
+        """The metrics of its own, by name; none before it is finished."""
+        return self.summary.metrics if self.summary else {}
 
     def measures(self, predictor: str, protocol: str) -> Measures:
         """Return the metrics of one predictor and protocol, all unknown where not measured."""

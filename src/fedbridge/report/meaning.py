@@ -1,9 +1,11 @@
 """What the numbers of a run mean: a sentence for each, with its formula and its source."""
 
+from collections.abc import Iterator
+
 from fedbridge.metrics import PROTOCOLS
 from fedbridge.report.folder import Run
 from fedbridge.report.reached import Reached
-from fedbridge.report.wording import percent
+from fedbridge.report.wording import UNKNOWN, percent
 
 MEANING = {
     "final_accuracy": (
@@ -67,4 +69,12 @@ def remarks(run: Run, stand: Reached) -> list[str]:
         found.append("over time: first task at the end / when learnt; above 100 % it rose")
     if "spatial_retention" in known:
         found.append("across clients: newest task, large / small; above 100 % large leads")
-    return found
+    return [*found, *_own(run)]
+
+
+def _own(run: Run) -> Iterator[str]:
+    """Yield what the run's own metrics are, for which the table has no room."""
+    for name, own in run.own_metrics.items():
+        values = {p: run.measures(p, PROTOCOLS[0]).value(name) for p in run.predictors}
+        told = [f"{p} {percent(v, own.signed)}" for p, v in values.items() if v is not None]
+        yield f"{own.title}: {', '.join(told) or UNKNOWN}" + (" %" if told else "")

@@ -1,23 +1,31 @@
 """What the metrics are called, and how their values are written."""
 
+from collections.abc import Collection
+
+from fedbridge import metrics
 from fedbridge.report.folder import Measures, Run
 from fedbridge.report.wording import percent
 
 METRICS = {
-    "final_accuracy": "final accuracy",
-    "average_incremental_accuracy": "average incremental",
-    "forgetting": "forgetting",
-    "backward_transfer": "backward transfer",
-    "forward_transfer": "forward transfer",
+    name: metric.title
+    for name, metric in metrics.METRICS.items()
+    if not name.endswith("_retention")
 }
-SIGNED = ("backward_transfer", "forward_transfer")
+"""What the columns of tables are called; retentions stand beside them."""
+SIGNED = tuple(name for name, metric in metrics.METRICS.items() if metric.signed)
 
 
 def metrics_of(run: Run) -> dict[str, str]:
     """Return what the metrics are called: of an unfinished run the first is no final one."""
-    return METRICS if run.summary else METRICS | {"final_accuracy": "accuracy so\u00a0far"}
+    own = {name: metric.title for name, metric in run.own_metrics.items()}
+    return METRICS | (own if run.summary else {"final_accuracy": "accuracy so\u00a0far"})
 
 
-def metric(measures: Measures, name: str) -> str:
-    """Return one metric of ``METRICS`` as a percentage, transfers with their sign."""
-    return percent(getattr(measures, name), signed=name in SIGNED)
+def signed_of(run: Run) -> tuple[str, ...]:
+    """Return the metrics of a run that are shown with their sign."""
+    return (*SIGNED, *(name for name, metric in run.own_metrics.items() if metric.signed))
+
+
+def metric(measures: Measures, name: str, signed: Collection[str] = SIGNED) -> str:
+    """Return one metric as a percentage, transfers and others that are ``signed`` with sign."""
+    return percent(measures.value(name), signed=name in signed)

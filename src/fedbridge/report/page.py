@@ -12,7 +12,7 @@ from fedbridge.report.graph import graph
 from fedbridge.report.heat import HeatMap, heat_map
 from fedbridge.report.lessons import fusions, mean_weights, outcomes
 from fedbridge.report.meaning import MEANING, RETENTION, retention
-from fedbridge.report.metric_words import METRICS, metric, metrics_of
+from fedbridge.report.metric_words import metric, metrics_of, signed_of
 from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
@@ -79,7 +79,7 @@ def render(run: Run) -> str:
         troubles=troubles(run.events.troubles),
         retention=retention(run),
         metrics=metrics_of(run),
-        MEANING=MEANING,
+        MEANING=MEANING | {name: own.summary for name, own in run.own_metrics.items()},
         RETENTION=RETENTION,
     )
 
@@ -109,11 +109,12 @@ def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """Return (protocol, [(predictor, metrics as text)]), nothing before the first measurement."""
     if not run.results:
         return []
+    signs = signed_of(run)
     return [
         (
             protocol,
             [
-                (p, [metric(run.measures(p, protocol), name) for name in METRICS])
+                (p, [metric(run.measures(p, protocol), name, signs) for name in metrics_of(run)])
                 for p in run.predictors
             ],
         )

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbridge.metrics import PROTOCOLS
-from fedbridge.report.comparison import COMPARED, Label, Line, compare
-from fedbridge.report.folder import read_run
+from fedbridge.report.comparison import Label, Line, compare, compared_in
+from fedbridge.report.folder import Run, read_run
 from fedbridge.report.meaning import remarks
 from fedbridge.report.metric_words import METRICS, metric, metrics_of
 from fedbridge.report.reached import reached
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 LEAST = 8  # signs of a name, however narrow the terminal
 NUMBER = len("58.3 ±1.4")
-HEADERS = ("method", "seed", *(f"{predictor} {METRICS[name]}" for predictor, name in COMPARED))
 
 
 def result_table(run_folder: Path) -> "Table":
@@ -40,7 +39,8 @@ def result_table(run_folder: Path) -> "Table":
     table.caption = escape("\n".join(remarks(run, stand)))
     table.caption_justify = "left"
     table.add_column("in %", no_wrap=True)
-    _add_numbers(table, list(metrics_of(run).values()))
+    called = metrics_of(run)
+    _add_numbers(table, [called[name] for name in METRICS])
     for protocol in PROTOCOLS:
         table.add_row(f"[bold]{protocol}[/bold]")
         for predictor in run.predictors:
@@ -61,7 +61,9 @@ class Comparison:
     def __init__(self, run_folders: Sequence[Path], protocol: str = PROTOCOLS[0]) -> None:
         """Raise UserError when a folder is no run."""
         self.title = _title(protocol)
-        self.groups = _compared(run_folders, protocol)
+        runs = [read_run(folder) for folder in run_folders]
+        self.headers = _headers(runs)
+        self.groups = compare(runs, protocol)
 
     def __rich_console__(
         self, console: "Console", options: "ConsoleOptions"
@@ -70,7 +72,7 @@ class Comparison:
         from rich.text import Text
 
         lines = [line for group in self.groups for line in group]
-        room = max(LEAST, options.max_width - _width_of_numbers(lines))
+        room = max(LEAST, options.max_width - _width_of_numbers(self.headers, lines))
         names = {line.method: str(line.method) for line in lines}
         short = any(len(name) > room for name in names.values())
         if short:
@@ -86,9 +88,9 @@ class Comparison:
         from rich.markup import escape
 
         table = _table(self.title)
-        table.add_column(HEADERS[0], no_wrap=True)
-        table.add_column(HEADERS[1], justify="right", no_wrap=True)
-        _add_numbers(table, HEADERS[2:])
+        table.add_column(self.headers[0], no_wrap=True)
+        table.add_column(self.headers[1], justify="right", no_wrap=True)
+        _add_numbers(table, self.headers[2:])
         for lines in self.groups:
             for line in lines:
                 style = "bold" if line.is_mean else None
@@ -100,8 +102,10 @@ class Comparison:
 
 def compare_markdown(run_folders: list[Path], protocol: str = PROTOCOLS[0]) -> str:
     """Return the same comparison as a Markdown table with its heading."""
-    rows = [markdown_row(HEADERS), "|---|" + "---:|" * (len(HEADERS) - 1) + "\n"]
-    for lines in _compared(run_folders, protocol):
+    runs = [read_run(folder) for folder in run_folders]
+    headers = _headers(runs)
+    rows = [markdown_row(headers), "|---|" + "---:|" * (len(headers) - 1) + "\n"]
+    for lines in compare(runs, protocol):
         for line in lines:
             cells = (str(line.method), line.seed, *line.cells)
             rows.append(markdown_row([f"**{c}**" for c in cells] if line.is_mean else cells))
@@ -112,14 +116,15 @@ def _title(protocol: str) -> str:
     return f"Results in %, {protocol}; mean ± standard deviation over seeds"
 
 
-def _compared(run_folders: Sequence[Path], protocol: str) -> list[list[Line]]:
-    return compare([read_run(folder) for folder in run_folders], protocol)
+def _headers(runs: Sequence[Run]) -> tuple[str, ...]:
+    known = METRICS | {name: own.title for run in runs for name, own in run.own_metrics.items()}
+    return ("method", "seed", *(f"{p} {known[name]}" for p, name in compared_in(runs)))
 
 
-def _width_of_numbers(lines: Sequence[Line]) -> int:
+def _width_of_numbers(headers: Sequence[str], lines: Sequence[Line]) -> int:
     """Return how many signs all columns but the first take, with what divides them."""
     rows = [(line.seed, *line.cells) for line in lines]
-    heads = [max(map(len, header.split())) for header in HEADERS[1:]]
+    heads = [max(map(len, header.split())) for header in headers[1:]]
     found = [max(map(len, column)) for column in zip(*rows, strict=True)]
     least = [0, *[NUMBER] * (len(heads) - 1)]
     return sum(map(max, heads, found, least)) + len(heads)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedbridge import data
-from fedbridge.data import DATASETS, DatasetEntry, load_dataset, verify_dataset
+from fedbridge.data import DATASETS, DataSource, load_dataset, verify_dataset
 from fedbridge.data.store import Part
 from fedbridge.errors import UserError
 
@@ -43,8 +43,8 @@ class Toy:
             self.prepared.append(domain)
             yield a_part(domain)
 
-    def entry(self) -> DatasetEntry:
-        return DatasetEntry(self.prepare, "a toy", tuple(SIZES), ("free",))
+    def entry(self) -> DataSource:
+        return DataSource("a toy", parts=self.prepare, domains=tuple(SIZES), licences=("free",))
 
 
 @pytest.fixture
@@ -129,7 +129,7 @@ def test_a_failed_preparation_leaves_no_domain_and_is_tried_again(toy, tmp_path,
         raise UserError("npm green@1: download failed")
 
     whole = data.DATASETS["toy"]
-    monkeypatch.setitem(data.DATASETS, "toy", replace(whole, prepare=fail_at_green))
+    monkeypatch.setitem(data.DATASETS, "toy", replace(whole, parts=fail_at_green))
     with pytest.raises(UserError, match="green@1"):
         load_dataset("toy", cache=tmp_path)
     assert [path.name for path in (tmp_path / "data-v1" / "toy").iterdir()] == ["red"]
@@ -166,7 +166,7 @@ def test_verify_checks_the_cached_domains_and_wants_at_least_one(toy, tmp_path):
 def test_domains_whose_classes_differ_are_not_joined(toy, tmp_path, monkeypatch):
     load_dataset("toy", ("red",), tmp_path)
     renamed = replace(a_part("green"), classes=("a", "c"))
-    entry = replace(data.DATASETS["toy"], prepare=lambda domains, workspace: iter([renamed]))
+    entry = replace(data.DATASETS["toy"], parts=lambda domains, workspace: iter([renamed]))
     monkeypatch.setitem(data.DATASETS, "toy", entry)
     with pytest.raises(UserError, match="toy: its cached domains differ in their classes"):
         load_dataset("toy", ("red", "green"), tmp_path)

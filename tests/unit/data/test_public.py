@@ -63,7 +63,7 @@ def others(monkeypatch: pytest.MonkeyPatch):
 
     def known(**datasets: Dataset) -> None:
         monkeypatch.setattr(module, "DATASETS", dict.fromkeys(datasets))
-        monkeypatch.setattr(module, "load_dataset", lambda name, hub, own: datasets[name])
+        monkeypatch.setattr(module, "load_dataset", lambda name, **how: datasets[name])
 
     return known
 

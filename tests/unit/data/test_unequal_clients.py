@@ -160,7 +160,6 @@ def test_impossible_calendars_are_refused(changes, expected):
         ("blur", 1.0, "less than 1"),
         ("blur", -0.1, "greater than or equal to 0"),
         ("repeats", -1, "greater than or equal to 0"),
-        ("kind", "task-incremental", "'class-incremental', 'domain-incremental' or 'given'"),
     ],
 )
 def test_values_that_mean_nothing_are_refused(field, value, rule):

@@ -26,6 +26,7 @@ from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import Frame
 from fedbridge.data.site.rows import UNLABELLED, Row
 from fedbridge.data.site.sheet import Sheet
+from fedbridge.data.spec import Items
 from fedbridge.data.store import Part, data_root, write_parts
 from fedbridge.errors import UserError
 from fedbridge.words import MISSING, RULES, is_missing, word_of
@@ -68,36 +69,72 @@ def from_arrays(
     if unknown := about.keys() - About.__annotations__.keys():
         known = ", ".join((*About.__annotations__, "missing"))
         raise UserError(f"from_arrays: takes {known}, found {', '.join(sorted(unknown))}")
-    notice, own = Notice(), _own(levels)
-    given = _given(items, frozenset(missing), notice, Levels(own.levels, "levels"))
-    if own.levels and given.modality != "image":
-        raise UserError(f"levels: is only for pictures, found {own.levels} with {given.modality}s")
-    count = len(given.contents)
-    said: Mapping[str, Any] = about
-    told = {
-        name: words_of(name, values, count, missing)
-        for name, values in said.items()
-        if values is not None
-    }
-    named = [UNLABELLED] * count if labels is None else _labels(labels, classes, count, missing)
-    for name, words in (told | {"labels": named}).items():
-        notice.named[name] = dict.fromkeys(words)
-    samples = [
-        _sample(n, content, named[n], {name: words[n] for name, words in told.items()})
-        for n, content in enumerate(given.contents)
-    ]
-    digest = hashlib.sha256(
-        repr([RULES, given.modality, given.side, named, sorted(told.items())]).encode()
-    )
-    for piece in given.pieces:
-        digest.update(piece)
-    mark = digest.hexdigest()[:32]
+    own = _own(levels)
+    read = read_items(Items(items, labels, classes, missing, own.levels, **about))
+    mark = read.fingerprint()[:32]
     folder = data_root("own") / ARRAYS / mark
     if not folder.is_dir():
-        frame = Frame((), given.modality, SMALL_SIDE, given.side)
-        whole = partial(_whole, samples, frame, 0 if labels is None else 1, notice.notes())
-        write_parts(folder, whole)
+        write_parts(folder, partial(_whole, read))
     return Data(name=f"{ARRAYS}:{mark}", own=own)
+
+
+@dataclass(frozen=True)
+class ReadItems:
+    """Items as rows, checked, with what was noticed; ``parts`` decodes them."""
+
+    given: "_Given"
+    named: list[str]
+    """Their classes."""
+    told: dict[str, list[str]]
+    """What else is said of them, by what it is."""
+    notes: Notes
+    labelled: bool
+
+    def fingerprint(self) -> str:
+        """Return what tells these items from others, in hexadecimal digits."""
+        told = sorted(self.told.items())
+        digest = hashlib.sha256(
+            repr([RULES, self.given.modality, self.given.side, self.named, told]).encode()
+        )
+        for piece in self.given.pieces:
+            digest.update(piece)
+        return digest.hexdigest()
+
+    def parts(self, workspace: Path) -> Iterator[Part]:
+        """Yield each domain; raise UserError if too little is left to be told apart."""
+        samples = [
+            _sample(
+                n, content, self.named[n], {name: words[n] for name, words in self.told.items()}
+            )
+            for n, content in enumerate(self.given.contents)
+        ]
+        frame = Frame((), self.given.modality, SMALL_SIDE, self.given.side)
+        least = 1 if self.labelled else 0
+        return parts_of(samples, frame, least, workspace, lambda: self.notes)
+
+
+def read_items(items: Items) -> ReadItems:
+    """Check arrays, and return them as rows; raise UserError naming the argument and the rule."""
+    notice, missing = Notice(), items.missing
+    given = _given(items.items, frozenset(missing), notice, Levels(items.levels, "levels"))
+    if items.levels and given.modality != "image":
+        raise UserError(
+            f"levels: is only for pictures, found {items.levels} with {given.modality}s"
+        )
+    count = len(given.contents)
+    about = {name: getattr(items, name) for name in About.__annotations__}
+    told = {
+        name: words_of(name, values, count, missing)
+        for name, values in about.items()
+        if values is not None
+    }
+    labelled = items.labels is not None
+    named = (
+        _labels(items.labels, items.classes, count, missing) if labelled else [UNLABELLED] * count
+    )
+    for name, words in (told | {"labels": named}).items():
+        notice.named[name] = dict.fromkeys(words)
+    return ReadItems(given, named, told, notice.notes(), labelled)
 
 
 def _own(levels: tuple[float, float] | None) -> Own:
@@ -129,10 +166,8 @@ def _sample(number: int, content: Content, label: str, told: dict[str, str]) -> 
     return Sample(row, told.get("domains", ALL), told.get("tasks", ""), split)
 
 
-def _whole(
-    samples: list[Sample], frame: Frame, least: int, notes: Notes, workspace: Path
-) -> Iterator[Part]:
-    for part in parts_of(samples, frame, least, workspace, lambda: notes):
+def _whole(read: ReadItems, workspace: Path) -> Iterator[Part]:
+    for part in read.parts(workspace):
         if part.origin is not None and part.origin.broken:
             raise UserError(f"from_arrays: {listed(part.origin.broken)}")
         yield part
