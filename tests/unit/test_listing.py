@@ -59,7 +59,7 @@ def test_its_options_are_rows():
 @pytest.mark.parametrize(
     ("what", "rule"),
     [
-        ("listed_module:worst", "must be a DataSource, a ScenarioKind, a Metric, found function"),
+        ("listed_module:worst", "a DataSource, a ScenarioKind, a Metric, found function"),
         ("nowhere:X", "there is no module 'nowhere'"),
         ("scenario", "must be one of .*MODULE:NAME, found 'scenario'; did you mean 'scenarios'"),
     ],

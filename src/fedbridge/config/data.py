@@ -82,7 +82,7 @@ class Data(Section):
     config; or ``MODULE:NAME``, a ``fedbridge.data.DataSource`` of one's own; or ``site``: every
     client reads its own data, as its own site config says."""
     options: FreeOptions | None = None
-    """FreeOptions of a data set ``MODULE:NAME``, as that says them."""
+    """Options of a data set ``MODULE:NAME``, as that says them."""
     domains: tuple[Word, ...] | None = None
     """The domains to use (styles, languages, ...), in this order; all of them by default."""
     public: str = "same"
@@ -95,7 +95,7 @@ class Data(Section):
     """Number of public items where they are not of the ``same`` data set; by default as many as
     would be of it."""
     public_options: FreeOptions | None = None
-    """FreeOptions of a public set ``MODULE:NAME``."""
+    """Options of a public set ``MODULE:NAME``."""
     clients: Annotated[tuple[str, ...], Field(min_length=1)] | None = None
     """Names of the sites, in order; ``site`` only, as the next three."""
     classes: Annotated[tuple[Word, ...], Field(min_length=2)] | None = None
@@ -203,7 +203,7 @@ class Scenario(Section):
     dates, or by folders (``given``, ``data.own``); or what a ``fedbridge.data.ScenarioKind`` of
     one's own says, ``MODULE:NAME``."""
     options: FreeOptions | None = None
-    """FreeOptions of a scenario ``MODULE:NAME``, as that says them."""
+    """Options of a scenario ``MODULE:NAME``, as that says them."""
     clients: Positive = 3
     """Number of clients ``K``; with ``clients_are = "domains"`` at most the number of domains."""
     clients_are: Literal["shards", "domains"] = "shards"
