@@ -5,7 +5,6 @@ python scripts/reference.py
 
 import inspect
 import json
-import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +16,7 @@ from fedbridge.config import Config
 from fedbridge.config.files import OPTIONS
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 WRITTEN = "<!-- written by scripts/reference.py: make reference -->"
@@ -73,9 +73,7 @@ def main() -> None:
     """Write both pages."""
     for name, text in pages().items():
         path = ROOT / name
-        draft = path.with_name(f"{path.name}.partial")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        write_text(path, text)
 
 
 def pages() -> dict[str, str]:

@@ -7,6 +7,8 @@ import os
 import re
 from pathlib import Path
 
+from fedbridge.files import write_text
+
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"
 PAGES = ("results.md", "performance.md")
@@ -20,9 +22,7 @@ def main() -> None:
     """Renew what stands between the markers of both pages."""
     for page in (DOCS / name for name in PAGES):
         text = renewed(page.read_text(encoding="utf-8"))
-        draft = page.with_name(f"{page.name}.partial")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, page)
+        write_text(page, text)
 
 
 def renewed(page: str) -> str:

@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from fedbridge.errors import UserError
-from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
-from fedbridge.saved import MANIFEST, digests, replace_folder
+from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing, written_folder
+from fedbridge.saved import MANIFEST, digests
 
 MISFIT = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
@@ -39,22 +39,15 @@ class Checkpoints:
         full; what was there before stays whole.
         """
         final = self.folder_of(step)
-        partial = final.with_name(final.name + PARTIAL)
         for torn in self.folder.glob(f"step-*{PARTIAL}"):  # by a kill, at whatever step
             shutil.rmtree(torn, ignore_errors=True)
-        try:
-            with writing(partial):
-                partial.mkdir(parents=True)
-                yield partial
-                for path in also:
-                    if path.exists():
-                        shutil.copyfile(path, partial / path.name)
-                listed = {"step": step, "files": digests(partial)}
-                write_text(partial / MANIFEST, json_text(listed))
-                replace_folder(partial, final)  # what is written again is written anew
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        with writing(final), written_folder(final) as draft:
+            yield draft
+            for path in also:
+                if path.exists():
+                    shutil.copyfile(path, draft / path.name)
+            listed = {"step": step, "files": digests(draft)}
+            write_text(draft / MANIFEST, json_text(listed))
         steps = self.steps()
         before = steps[: steps.index(step) + 1]
         for old in {*steps} - {*before[-self.keep :]}:

@@ -3,6 +3,7 @@
 from importlib.resources import files
 from pathlib import Path
 
+from fedbridge.files import write_text
 from fedbridge.inspection.result import Inspection
 from fedbridge.inspection.tables import (
     SHOWN,
@@ -15,7 +16,6 @@ from fedbridge.inspection.tables import (
 )
 from fedbridge.report.svg import INK, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import short
-from fedbridge.report.writing import replacing
 
 SHADES = {"train": 0.8, "validation": 0.5, "test": 0.25}
 
@@ -23,8 +23,7 @@ SHADES = {"train": 0.8, "validation": 0.5, "test": 0.25}
 def write_inspection(found: Inspection, path: Path) -> None:
     """Write the page; raise UserError if it cannot be written."""
     text = render(found)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def render(found: Inspection) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.store import storage_errors
 from fedbridge.errors import UserError
+from fedbridge.files import written
 from fedbridge.locks import lock_at, taken
 from fedbridge.models.foundation import FoundationModel
 from fedbridge.models.proof import encoded, prove
@@ -189,23 +190,17 @@ def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset, shape: tuple[i
         return
     about = {"model": fm.name, "data": dataset.name, "shape": shape}
     with storage_errors(folder):
-        draft = folder / f"{VECTORS}.draft"
-        # sparse: takes room only as rows come in
-        np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape).flush()
-        draft.replace(folder / VECTORS)
+        with written(folder / VECTORS) as draft:
+            # sparse: takes room only as rows come in
+            np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape).flush()
         _replace(folder / DONE, np.zeros(len(dataset), dtype=np.bool_))
-        draft = folder / f"{MANIFEST}.draft"
-        draft.write_text(json.dumps(about), encoding="utf-8")
-        draft.replace(folder / MANIFEST)
+        with written(folder / MANIFEST) as draft:
+            draft.write_text(json.dumps(about), encoding="utf-8")
 
 
 def _replace(path: Path, array: NDArray[np.bool_]) -> None:
-    draft = path.with_name(f"{path.name}.draft")
-    with draft.open("wb") as file:
+    with written(path, synced=True) as draft, draft.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _open(folder: Path, shape: tuple[int, int]) -> EmbeddingStore:

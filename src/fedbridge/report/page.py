@@ -5,6 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fedbridge.files import write_text
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report import bars, figures
 from fedbridge.report.folder import Run, read_run
@@ -26,7 +27,6 @@ from fedbridge.report.wording import (
     short,
     size,
 )
-from fedbridge.report.writing import replacing
 from fedbridge.tasks import own_tasks_in_words, tasks_in_words
 
 MAIN = PROTOCOLS[0]
@@ -46,8 +46,7 @@ def write_page(run_folder: Path) -> Path:
     """
     text = render(read_run(run_folder))
     page = run_folder / "report.html"
-    with replacing(page) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 
