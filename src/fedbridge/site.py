@@ -27,11 +27,6 @@ from fedbridge.models.foundation import FoundationModel, foundation_of
 from fedbridge.models.space import stored
 
 
-def server_commons(config: Config, tell: Tell | None = None) -> Commons:
-    """Return what the server knows; with ``data.name = "site"`` no private item is there."""
-    return prepare(config, tell=tell).commons
-
-
 def site_client(
     config: Config, name: str, site: Path | None = None, tell: Tell | None = None
 ) -> Client:

@@ -19,7 +19,7 @@ from fedbridge.data.emoji import EMOJI
 from fedbridge.data.entry import DatasetEntry
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
-from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub, select_parts
+from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub
 from fedbridge.data.notes import Notes
 from fedbridge.data.own import own_parts
 from fedbridge.data.own.arrays import from_arrays
@@ -46,7 +46,6 @@ __all__ = [
     "load_data",
     "load_dataset",
     "to_download",
-    "verify_dataset",
 ]
 
 DATASETS: dict[str, DatasetEntry] = {
@@ -107,30 +106,6 @@ def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
     return tuple(d for d in chosen if packages and not (root / d).is_dir())
 
 
-def verify_dataset(
-    name: str,
-    domains: tuple[str, ...] | None = None,
-    cache: Path | None = None,
-    hub: Hub | None = None,
-) -> tuple[str, ...]:
-    """Check every byte of these domains, or of all that are cached, and return their names.
-
-    Those of ``hf:`` are prepared first if need be. Raises UserError naming the first damaged
-    file, or if there is nothing to check.
-    """
-    if name.startswith(PREFIX):
-        return _verify_hub(name, domains, hub_parts(name, hub or Hub(), data_root("hf", cache)))
-    root = data_root(name, cache)
-    chosen = _chosen(name, domains)
-    if domains is None:
-        chosen = tuple(domain for domain in chosen if (root / domain).is_dir())
-    if not chosen:
-        raise UserError(f"{root}: no domain of {name} is cached; load it once to prepare it")
-    for domain in chosen:
-        verify_part(root / domain)
-    return chosen
-
-
 def _own(name: str, domains: tuple[str, ...] | None, own: Own, root: Path) -> Dataset:
     every = own_parts(name, own, root)
     dataset = _traced(title_of(name), every, chosen_parts(name, domains, every))
@@ -151,12 +126,6 @@ def _traced(name: str, every: list[tuple[Part, str]], chosen: list[tuple[Part, s
         small=tuple(line for origin in told for line in origin.small),
         notes=sum((origin.notes for origin in told), Notes()),
     )
-
-
-def _verify_hub(name: str, domains: tuple[str, ...] | None, folders: list[Path]) -> tuple[str, ...]:
-    for folder in folders:
-        verify_part(folder)
-    return tuple(part.domain for part, _ in select_parts(name, domains, folders))
 
 
 def _chosen(name: str, domains: tuple[str, ...] | None) -> tuple[str, ...]:

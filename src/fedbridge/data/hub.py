@@ -76,17 +76,13 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     return where, local, root / content_fingerprint(told)[:32]
 
 
-def select_parts(
-    name: str, domains: tuple[str, ...] | None, folders: list[Path]
-) -> list[tuple[Part, str]]:
-    """Open these domains in this order, or all; raise UserError if one is unknown or repeated."""
-    return chosen_parts(name, domains, map(read_part, folders))
-
-
 def chosen_parts(
     name: str, domains: tuple[str, ...] | None, parts: Iterable[tuple[Part, str]]
 ) -> list[tuple[Part, str]]:
-    """Return the parts of these domains in this order; as select_parts."""
+    """Return the parts of these domains in this order, or all.
+
+    Raises UserError if a domain is unknown or repeated.
+    """
     stored = {part.domain: (part, mark) for part, mark in parts}
     chosen = tuple(stored) if domains is None else domains
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(stored):

@@ -22,7 +22,7 @@ from fedbridge.files import read_json, written_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-ALWAYS_HASHED = 1 << 20  # bytes; larger files are hashed by verify only
+ALWAYS_HASHED = 1 << 20  # bytes; larger files are hashed once, when they are written
 
 Images = NDArray[np.uint8]
 Texts = tuple[str, ...]

@@ -18,6 +18,7 @@ from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.check import Finding, check
 from fedbridge.deploy.settings import ServerSettings, read_env
 from fedbridge.errors import UserError
+from fedbridge.files import write_text
 from sites import common as common_config
 from sites import site_file, with_config
 
@@ -103,7 +104,7 @@ def test_a_server_that_is_up_is_found(ready: Path):
         settings = read_env(ready / "server" / "server.env", ServerSettings)
         for file in ("server/server.env", *(f"clients/{name}/client.env" for name in NAMES)):
             text = (ready / file).read_text(encoding="utf-8")
-            deploy.replace(ready / file, text.replace(str(settings.port), str(up.port)))
+            write_text(ready / file, text.replace(str(settings.port), str(up.port)))
         assert wrong(check(ready)) == []
 
 

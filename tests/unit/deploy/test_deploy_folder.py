@@ -183,7 +183,7 @@ def test_what_fails_halfway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(deploy, "new_client_key", full)
-    with pytest.raises(UserError, match="fed: cannot write here: No space left on device"):
+    with pytest.raises(UserError, match="fed: cannot be written: disk full"):
         deploy.init(tmp_path / "fed", server_settings("a"), 365, {})
     assert list(tmp_path.iterdir()) == []
 
