@@ -4,7 +4,7 @@ import importlib
 import re
 
 import pytest
-from documents import GENERATED, ROOT, documents, headings, prose, read, snippets
+from documents import GENERATED, ROOT, documents, headings, prose, read, records, snippets
 
 import fedbridge
 
@@ -14,7 +14,7 @@ DOTTED = re.compile(r"fedbridge(\.\w+)+")
 PATH = re.compile(r"(?:\.ci|configs|docs|scripts|src|tests|benchmarks|requirements)/[\w./-]*")
 
 
-@pytest.mark.parametrize("document", documents())
+@pytest.mark.parametrize("document", [*documents(), *GENERATED, *records()])
 def test_links_resolve(document):
     for target in LINK.findall(prose(document)):
         if target.startswith("https://"):
@@ -94,6 +94,21 @@ def test_the_reference_names_all_that_import_fedbridge_gives():
     assert homes.keys() == set(fedbridge.__all__)
     for name, home in homes.items():
         assert getattr(importlib.import_module(home), name) is getattr(fedbridge, name)
+
+
+def test_the_log_leads_to_every_section_of_its_pages():
+    targets = set(LINK.findall(read("docs/log.md")))
+    for page in records():
+        titles = [line for line in read(page).splitlines() if line.startswith("## ")]
+        assert len(titles) == len(headings(page)) - 1  # no two alike; one is the page's own
+        name = page.removeprefix("docs/")
+        assert {f"{name}#{h}" for h in headings(page)} - targets == {f"{name}#{own(page)}"}
+
+
+def own(page):
+    """Return the anchor of a page's title."""
+    title = read(page).splitlines()[0].removeprefix("# ")
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_generated_documents_are_linked_from_the_readme():
