@@ -28,6 +28,7 @@ from fedbridge.config.changes import changes, changes_since_summary
 from fedbridge.errors import UserError
 from fedbridge.events import append_event, read_events, unread
 from fedbridge.files import json_text, read_json, write_text, writing
+from fedbridge.legible import legible
 from fedbridge.locks import LOCK, Lock, held, holding, lock_at
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, sort_rows
 
@@ -41,6 +42,8 @@ EMBEDDINGS = "embeddings.json"
 DEPLOYED = "deployed"
 SETTINGS = "settings"
 """Under what the environment keeps the settings that a run was started with."""
+WORDS = ("message", "reason")
+"""The fields of an event that are sentences, into which another side's words may have come."""
 TOKEN = re.compile("[0-9a-f]{16}")
 CLIENTS = "clients"
 """Where the clients of a simulation in Flower keep their states."""
@@ -91,9 +94,14 @@ class Run:
         return run
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one event; ``time`` is in seconds since the run's start, pauses left out."""
+        """Append one event; ``time`` is in seconds since the run's start, pauses left out.
+
+        What is said in words, whoever says it, can be shown anywhere, see ``legible``. Names stay
+        as they are, so that they are found again in the table of accuracies.
+        """
         seconds = round(time.monotonic() - self._zero, 3)
-        append_event(self.folder / EVENTS, {"time": seconds, "kind": kind, **fields})
+        words = {name: _shown(str(fields[name])) for name in WORDS if name in fields}
+        append_event(self.folder / EVENTS, {"time": seconds, "kind": kind, **fields, **words})
 
     def events(self) -> list[dict[str, Any]]:
         """Return all events that can be read; see ``note_unread``."""
@@ -311,6 +319,10 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+
+
+def _shown(words: str) -> str:
+    return "\n".join(map(legible, words.split("\n")))
 
 
 def _version(package: str) -> str | None:

@@ -115,8 +115,16 @@ def test_events_come_back_in_order_with_times(run):
     run.event("warning", message="line\nbreak \u2028 and ünicode")
     first, second = run.events()
     assert (first["kind"], first["task"], first["round"]) == ("round", 1, 2)
-    assert second["message"] == "line\nbreak \u2028 and ünicode"
+    assert second["message"] == "line\nbreak ? and ünicode"
     assert 0.0 <= first["time"] <= second["time"] < 60.0
+
+
+def test_words_of_another_side_are_made_legible_and_names_are_kept(run):
+    told = "\x1b[2Jgone\n\u202ennp.\x07"
+    run.event("refused", client=told, reason=told, message=ValueError(told))
+    (event,) = run.events()
+    assert event["reason"] == event["message"] == "?[2Jgone\n?nnp.?"
+    assert event["client"] == told
 
 
 def test_clock_of_a_resumed_run_goes_on(run):

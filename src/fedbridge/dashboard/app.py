@@ -19,6 +19,7 @@ from fedbridge.dashboard.charts import LETTERS, Charts
 from fedbridge.dashboard.entry import Entry
 from fedbridge.dashboard.guard import Guard
 from fedbridge.dashboard.view import MOST, View, choices
+from fedbridge.legible import on_page
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report.comparison import settings_of
 from fedbridge.report.figures import curves_of
@@ -64,6 +65,7 @@ class Pages:
         self.templates = Environment(
             loader=PackageLoader("fedbridge.dashboard", "pages"),
             autoescape=True,
+            finalize=on_page,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

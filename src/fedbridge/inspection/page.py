@@ -14,6 +14,7 @@ from fedbridge.inspection.tables import (
     remark,
     task_lines,
 )
+from fedbridge.legible import on_page
 from fedbridge.report.svg import INK, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import short
 
@@ -32,7 +33,11 @@ def render(found: Inspection) -> str:
     from markupsafe import Markup
 
     pages = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=on_page,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     source = files("fedbridge.inspection").joinpath("page.html").read_text(encoding="utf-8")
     return pages.from_string(source).render(

@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fedbridge.config import Config
+from fedbridge.legible import legible
 from fedbridge.report.folder import Run
 from fedbridge.report.reached import reached
 from fedbridge.report.wording import SIGNED, UNKNOWN, elided, metric, percent
@@ -107,7 +108,7 @@ def _labels(runs: Sequence[Run]) -> list[Label]:
         telling |= {"data.name"} if several else set()
         every = [settings_of(other.config) for other in runs]
         notes = (f"{key}={_told(key, own[key], every)}" for key in own if key in telling)
-        labels.append(Label(run.config.name, tuple(notes)))
+        labels.append(Label(legible(run.config.name), tuple(notes)))
     return labels
 
 

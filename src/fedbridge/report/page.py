@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.files import write_text
+from fedbridge.legible import on_page
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report import bars, figures
 from fedbridge.report.folder import Run, read_run
@@ -57,6 +58,7 @@ def render(run: Run) -> str:
     pages = Environment(
         loader=PackageLoader("fedbridge.report"),
         autoescape=True,
+        finalize=on_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedbridge.legible import legible
 from fedbridge.metrics import PROTOCOLS
 from fedbridge.report.comparison import COMPARED, Label, Line, compare
 from fedbridge.report.folder import read_run
@@ -36,7 +37,7 @@ def result_table(run_folder: Path) -> "Table":
     if refused := len(run.events.refusals):
         title += f", {refused} {'message' if refused == 1 else 'messages'} refused"
     table = _table(escape(title))
-    table.caption = escape("\n".join(remarks(run, stand)))
+    table.caption = escape("\n".join(map(legible, remarks(run, stand))))
     table.caption_justify = "left"
     table.add_column("in %", no_wrap=True)
     _add_numbers(table, list(metrics_of(run).values()))
