@@ -34,7 +34,7 @@ class Checkpoints:
     def write(self, step: int, also: Sequence[Path] = ()) -> Iterator[Path]:
         """Give a folder to write a step's state into; it counts only if the block succeeds.
 
-        Files named in ``also`` are copied into it if they are there. States of later steps, which
+        Files named in ``also`` are copied into it if they exist. States of later steps, which
         came from another past, go, and all but the newest. Raises UserError when the disk is
         full; what was there before stays whole.
         """

@@ -170,9 +170,9 @@ def bench(
     only: Annotated[
         str, typer.Option(help="Pattern of SCENARIO--METHOD--SEED.", metavar="PATTERN")
     ] = "*",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be run.")] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Write anew what is there; run nothing.")
+        bool, typer.Option("--report-only", help="Only rewrite the report; run nothing.")
     ] = False,
 ) -> None:
     """Run a grid of methods, scenarios and seeds.
@@ -204,7 +204,7 @@ def _carry_out(grid: "Bench", at_once: int | None) -> int:
         with _politely(), logged(Console()):
             failed = grid.run(at_once, Console())
     except KeyboardInterrupt:
-        typer.echo("stopped; what was begun goes on with the same command", err=True)
+        typer.echo("stopped; the same command continues", err=True)
         raise typer.Exit(130) from None
     show_failures(Console(stderr=True), failed)
     return len(failed)

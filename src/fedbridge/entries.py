@@ -1,4 +1,4 @@
-"""What is somebody's own and named ``MODULE:NAME``: models, methods, data, measures."""
+"""Users' own entries, named ``MODULE:NAME``: models, methods, data, measures."""
 
 import difflib
 import importlib
@@ -20,7 +20,7 @@ def look_in(folder: Path) -> None:
 
 
 def is_own(name: str) -> bool:
-    """Say whether a name has the form of somebody's own entry, ``MODULE:NAME``."""
+    """Return whether a name has the form of a user's own entry, ``MODULE:NAME``."""
     module, colon, wanted = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), wanted))
 
@@ -29,7 +29,7 @@ def entry_at(where: str, name: str, field: str, kind: type[T] | None = None) -> 
     """Return what ``MODULE:NAME`` names; ``name`` is how the config's ``field`` writes it.
 
     The module may lie in the folder in which the command was started. Raises UserError if there
-    is no such module or name, the module cannot be imported, or what is there is not of the
+    is no such module or name, the module cannot be imported, or the object is not of the
     ``kind`` that is wanted; without one, a function is.
     """
     look_in(Path.cwd())

@@ -31,7 +31,7 @@ def read_events(path: Path) -> Events:
 
 
 def unread(count: int) -> str:
-    """Say in words that lines are no events."""
+    """Return the warning about lines that are no events."""
     lines = "1 line is no event" if count == 1 else f"{count} lines are no events"
     return f"events.jsonl: {lines} and left out; was the machine switched off?"
 

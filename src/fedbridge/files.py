@@ -204,8 +204,8 @@ def writing(path: Path) -> Iterator[None]:
         # safetensors reports a full disk in words only
         if reason in FULL or "No space left on device" in str(error):
             raise UserError(
-                f"{path}: cannot be written: disk full; what was written before is whole. Free "
-                f"some space; a run that has begun goes on with fedbridge resume, a deployment's "
+                f"{path}: cannot be written: disk full; earlier files are intact. Free "
+                f"some space, then continue a run with fedbridge resume, a deployment's "
                 f"with its server's run.sh"
             ) from error
         if reason in REFUSED or _is_about(error, path):

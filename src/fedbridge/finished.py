@@ -37,7 +37,7 @@ SITE_FILE = "site.toml"
 def predictor_at(folder: Path, client: str | None = None, trust: Collection[str] = ()) -> Predictor:
     """Return the predictor that was saved in a folder, or of a client of the run or site there.
 
-    ``trust`` is for what was saved, perhaps by somebody else: see ``load_predictor``. A run and a
+    ``trust`` is for what was saved, perhaps by someone else: see ``load_predictor``. A run and a
     site are one's own. Raises UserError as ``load_predictor``, ``predictor_of_run`` and
     ``predictor_of_site`` do.
     """
@@ -59,7 +59,7 @@ def predictor_at(folder: Path, client: str | None = None, trust: Collection[str]
 
 
 def is_site(folder: Path) -> bool:
-    """Say whether a folder is a site's own: that of a client of a deployment."""
+    """Return whether a folder is a site's own: that of a client of a deployment."""
     return (folder / SITE_FILE).is_file()
 
 

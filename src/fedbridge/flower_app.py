@@ -58,7 +58,7 @@ def serve(grid: Grid, context: Context) -> None:
     """Carry out an experiment, from its start or its newest checkpoint; clients are SuperNodes.
 
     The run config has the experiment's ``config`` as TOML, the ``run``'s folder, and as ``nodes``
-    the folder that tells whose key is whose; without it clients' names are taken on trust.
+    the folder of the clients' keys; without it clients' names are taken on trust.
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
@@ -89,7 +89,7 @@ def _run_in(folder: Path, config: Config) -> Run:
 
 
 def connect_by(grid: Grid, run: Run, nodes: Path | None, site: Site) -> FlowerTransport:
-    """Return the transport over a grid to a deployment's clients; ``nodes`` tells their keys."""
+    """Return the transport over a grid to a deployment's clients; ``nodes`` gives their keys."""
 
     def check(node: int, name: str, presented: bytes) -> list[str]:
         foreign = impostor(nodes, node, name) if nodes else []
@@ -106,7 +106,7 @@ def server_hosts(site: Site) -> Hosts:
 
 
 def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
-    """Return the app of a client; ``place_of`` tells who it is and where it lives."""
+    """Return the app of a client; ``place_of`` gives its name and its folder."""
     app = ClientApp()
 
     @app.query()
@@ -167,9 +167,9 @@ def _resident(place: Place) -> Resident:
 
 
 def _told(place: Place, error: Exception) -> str:
-    """Return what the server is told of an error.
+    """Return what is sent to the server about an error.
 
-    Of a site's own, which may name its files, classes or rows, it is told nothing: they stay in the
+    Of a site's own, which may name its files, classes or rows, nothing is sent: they stay in the
     log of its SuperNode.
     """
     if not place.deployed or isinstance(error, CommonConfigError):

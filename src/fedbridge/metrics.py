@@ -110,7 +110,7 @@ def matrices_from_rows(rows: Sequence[AccuracyRow], predictor: str, protocol: st
     """Return one predictor's matrices; clients stand in the order in which ``rows`` name them.
 
     Clients and their numbers of tasks are taken from all rows, so that the matrices of one run
-    are aligned. Raises UserError if a measurement is there twice.
+    are aligned. Raises UserError if a measurement occurs twice.
     """
     tasks: dict[str, int] = {}
     for row in rows:

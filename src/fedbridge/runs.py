@@ -108,7 +108,7 @@ class Run:
         return read_events(self.folder / EVENTS).known
 
     def note_unread(self) -> None:
-        """Say once, as an event, that some lines are no events."""
+        """Record once, as an event, that some lines are no events."""
         known, count = read_events(self.folder / EVENTS)
         if count and not any(event.get("message") == unread(count) for event in known):
             log.warning("%s: %s", self.folder, unread(count))
@@ -191,7 +191,7 @@ class Run:
 
     @property
     def token(self) -> str:
-        """Return what tells this run from all others, however alike.
+        """Return what identifies this run among all others, however alike.
 
         Raises UserError if the file that says it is damaged.
         """
@@ -204,7 +204,7 @@ class Run:
 
     @property
     def go_on(self) -> str:
-        """Return the command that goes on with this run."""
+        """Return the command that resumes this run."""
         if self.deployed:
             return f"./run.sh {self.folder.name}, at the server of its deployment"
         return f"fedbridge resume {self.folder}"
@@ -238,13 +238,13 @@ def names_in(folder: Path) -> set[str]:
 
 
 def lock_of(folder: Path) -> Lock:
-    """Return the lock of a run's folder, which whoever is at work in it holds."""
+    """Return the lock of a run's folder, held by the process that works in it."""
     return lock_at(folder / LOCK)
 
 
 @contextmanager
 def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iterator[None]:
-    """Be the only process at work in a run's folder, which is made if it is not there.
+    """Hold the lock of a run's folder, which is made if it is missing.
 
     Raises UserError if another one is still at work after ``patience`` seconds. ``lock`` is the
     folder's where it may be held already.
@@ -255,12 +255,12 @@ def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iter
 
 
 def is_held(folder: Path) -> bool:
-    """Say whether a process is at work in a run's folder; nothing is written."""
+    """Return whether a process is at work in a run's folder; nothing is written."""
     return held(folder / LOCK)
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether a run has come to its end, and all that it leaves then can be read.
+    """Return whether a run has come to its end, and all that it leaves then can be read.
 
     What a power cut has damaged is written anew when the run goes on from its last checkpoint.
     """
@@ -274,12 +274,12 @@ def is_finished(folder: Path) -> bool:
 
 
 def has_summary(folder: Path) -> bool:
-    """Say whether a run's summary is there and whole."""
+    """Return whether a run's summary exists and is whole."""
     return _read_object(folder / SUMMARY) is not None
 
 
 def is_environment(path: Path) -> bool:
-    """Say whether a file is the environment of a run, and no other of that name."""
+    """Return whether a file is the environment of a run, and no other of that name."""
     return "run" in (_read_object(path) or {})
 
 

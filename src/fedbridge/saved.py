@@ -29,7 +29,7 @@ def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
     """Give a folder to write into, which takes its place only if the block succeeds.
 
     ``about`` goes into the manifest. What was saved there before as the same kind is replaced;
-    UserError is raised if anything else is there, or the system refuses.
+    Raises UserError if anything else is in the folder, or the system refuses.
     """
     recover(folder)
     require_free(folder, kind)

@@ -167,7 +167,7 @@ def _processes_of(folder: str) -> list[psutil.Process]:
 
 
 def _end_clients(folder: str) -> None:
-    """End the clients' processes amid their work, which nobody waits for any more."""
+    """End the clients' processes amid their work, whose results are no longer needed."""
     for process in _processes_of(folder):
         with suppress(psutil.Error):
             if process.name().startswith(ACTOR):

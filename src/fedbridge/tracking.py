@@ -204,7 +204,7 @@ def require_trackers(config: Config) -> None:
 
 @contextmanager
 def tracking(run: Run) -> Iterator[Callable[[Progress], None]]:
-    """Give what is to be told every step; it goes to all trackers that the settings name.
+    """Yield what to call after every step; it reports to all trackers that the settings name.
 
     Raises UserError if the extra of one is missing. A run that is refused leaves no trace.
     """

@@ -25,7 +25,7 @@ from fedbridge.models.states import owned
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
 PROTOCOL = 3
-"""The number of this form of the messages; whoever changes it raises it."""
+"""The version of the messages' form; raise it with every change."""
 MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
 MOST_WORDS = 2**20
@@ -58,7 +58,7 @@ class Broadcast:
     state: State = field(default_factory=dict)
     """The small model to go on with; empty: the client keeps the one it has."""
     adapter: State = field(default_factory=dict)
-    """What makes the large side: everybody's sums G, H and counts, or what is trained by gradient;
+    """What makes the large side: all clients' sums G, H and counts, or what is trained by gradient;
     empty: the client keeps what it has."""
     shared: State = field(default_factory=dict)
     """What the fusion sends to everyone, by name: prototypes, say, or synthetic inputs."""
@@ -111,7 +111,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One client to whoever measures: counts of right answers, never the data behind them."""
+    """What a client measures: counts of right answers, never the data behind them."""
 
     client: str
     after_task: int
@@ -120,17 +120,17 @@ class Evaluation:
     accepted: tuple[int, ...] = ()
     """How much it took of the model it was sent: a ``Choice``; empty where it had none."""
     unsolved: int = 0
-    """1 if everybody's newest sums give no head, so that it measured with the one before."""
+    """1 if the newest sums of all clients give no head, so that it measured with the one before."""
 
 
 class Request(NamedTuple):
     """What one exchange asks of a client: first to measure, then to learn; no bytes ask nothing.
 
-    Both are bytes of Broadcasts. Where both are there, the second leaves out what the first holds.
+    Both are bytes of Broadcasts. Where both are given, the second leaves out what the first holds.
     """
 
     run: str
-    """What tells this run from all others."""
+    """What identifies this run."""
     number: int
     """Place of the exchange in the run, from 1."""
     measure: bytes = b""

@@ -433,7 +433,7 @@ def test_full_disk_while_a_table_is_written_keeps_the_old_one(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", no_space)
         for write in (lambda: run.write_accuracy([]), lambda: run.write_summary({})):
-            with pytest.raises(UserError, match="disk full; what was written before is whole"):
+            with pytest.raises(UserError, match="disk full; earlier files are intact"):
                 write()
     assert read_accuracy(run.folder) == [ROW]
     assert names(run.folder) == before

@@ -248,8 +248,8 @@ def test_a_reader_that_brings_the_former_back_meanwhile_does_no_harm(tmp_path, m
 @pytest.mark.parametrize(
     ("number", "words"),
     [
-        (errno.ENOSPC, "disk full; what was written before is whole"),
-        (errno.EDQUOT, "disk full; what was written before is whole"),
+        (errno.ENOSPC, "disk full; earlier files are intact"),
+        (errno.EDQUOT, "disk full; earlier files are intact"),
         (errno.EACCES, "Permission denied"),
         (errno.EROFS, "Read-only file system"),
     ],

@@ -68,7 +68,7 @@ class Column:
         return None if text == UNKNOWN else float(text)
 
     def counts(self, group: Group) -> bool:
-        """Say whether a method's number speaks for it."""
+        """Return whether a method's number speaks for it."""
         return self.predictor is None or self.predictor in group.method.reads
 
 

@@ -35,7 +35,7 @@ def changes(before: Config, now: Config) -> list[str]:
 
 
 def changes_since_summary(summary: dict[str, Any], now: Config) -> list[str]:
-    """Return the same where all that is known of a run is what it told at its end."""
+    """Return the same where only the summary of a run is known."""
     own = {
         "seed": now.seed,
         "tasks": now.scenario.slots,

@@ -177,7 +177,7 @@ def _have_each_task_tested(part: Indices, layout: _Layout) -> None:
 
 
 def _is_spare(group: int, part: Indices, layout: _Layout) -> bool:
-    """Say whether all cells of a group have others to train on."""
+    """Return whether all cells of a group have others to train on."""
     cells = np.unique(layout.of_item[layout.group == group])
     others = (part[layout.group] == TRAIN) & (layout.group != group)
     return bool(np.isin(cells, layout.of_item[others]).all())

@@ -49,7 +49,7 @@ class ClientStream:
         return min(max(0, slot - self.start + 1), len(self.tasks))
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether it learns in a round, counted from 1, of the ``rounds`` of a slot."""
+        """Return whether it learns in a round, counted from 1, of the ``rounds`` of a slot."""
         there = self.start <= slot < self.start + len(self.tasks)
         return there and (self.rounds is None or round_ > rounds - self.rounds)
 
@@ -77,7 +77,7 @@ class StatedStream(ClientStream):
         return sum(known <= slot for known in self.slots)
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether it has a task in a slot, and learns in a round of it."""
+        """Return whether it has a task in a slot, and learns in a round of it."""
         return slot in self.slots and (self.rounds is None or round_ > rounds - self.rounds)
 
 
@@ -86,7 +86,7 @@ class Elsewhere(ClientStream):
     """A stream as the server of real sites knows it: by the client's name only."""
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say yes: a site that has nothing to learn says so itself."""
+        """Return True: a site that has nothing to learn says so itself."""
         return True
 
 

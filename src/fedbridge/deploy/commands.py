@@ -120,7 +120,7 @@ def ready(
 
 @app.command()
 def gate(folder: Annotated[Path, typer.Argument(help="The server's folder.")]) -> None:
-    """Let clients through to the SuperLink, and nobody else."""
+    """Forward registered clients to the SuperLink, and refuse all others."""
     from fedbridge.deploy.gate import main
 
     main(folder)

@@ -1,4 +1,4 @@
-"""A deployment as one object: what ``fedbridge deploy`` does, for whoever asks.
+"""A deployment as one object: what ``fedbridge deploy`` does, from Python.
 
 What a method needs is loaded when it is called: the command line's help needs none of it.
 """

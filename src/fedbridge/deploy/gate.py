@@ -111,7 +111,7 @@ async def _body(request: Request, most: int) -> AsyncIterator[bytes]:
 
 
 def _answers_for_itself(question: bytes) -> bool:
-    """Say whether a push has only messages of the node that pushes, whose key is then looked at."""
+    """Return whether a push has only messages of the pushing node, whose key is checked later."""
     push = PushMessagesRequest()
     try:
         push.ParseFromString(question)

@@ -95,7 +95,7 @@ class FlowerTransport:
         self._fresh = set(broadcasts)
         if last:
             for _ in self.exchange({}):
-                raise AssertionError("nobody was asked to learn")
+                raise AssertionError("no client was asked to learn")
 
     def take_evaluations(self) -> list[Evaluation]:
         """Return what was measured since the last call."""
@@ -203,7 +203,7 @@ class FlowerTransport:
         return message
 
     def _require(self, missing: list[str], asked: int) -> None:
-        """Raise UserError if too few clients are there."""
+        """Raise UserError if too few clients are connected."""
         needed = self._post.needed(asked)
         if asked - len(missing) < needed:
             raise UserError(

@@ -1,4 +1,4 @@
-"""Processes that hold what the server or the clients need, and work for whoever asks."""
+"""Worker processes that hold what the server or the clients need, and answer requests."""
 
 import ctypes
 import multiprocessing
@@ -74,7 +74,7 @@ class Hosts:
     ) -> list[R]:
         """Run a pure function on every job, shared out among the hosts, and keep the order.
 
-        ``tell`` is told how many are done, and of how many.
+        ``tell`` is called with how many are done, and of how many.
         """
         hosts = self._hosts
         pending = [

@@ -14,7 +14,7 @@ from fedbridge.wire import Broadcast, Evaluation, Step, Upload
 J = TypeVar("J")
 R = TypeVar("R")
 Tell = Callable[[int, int], None]
-"""Is told (done, wanted) while something lasts."""
+"""Called with (done, wanted) while work is in progress."""
 Samples = dict[str, Sample]
 """Class ids and embeddings in the shared space, by client."""
 

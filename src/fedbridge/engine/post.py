@@ -23,7 +23,7 @@ ATTEMPTS = 3
 """Times that such an error is met before the client is given up for the exchange."""
 FIRST_POLL, SLOWEST_POLL = 0.02, 0.5
 ROLL_CALL = 5.0
-"""Seconds between looks at who is there."""
+"""Seconds between checks of who is connected."""
 LONGEST_PAUSE = 60.0
 """Most seconds until a client that failed is asked again; at first it is one second."""
 IDLE = "idle"
@@ -59,7 +59,7 @@ class Letter:
 
 
 class Post:
-    """Asks clients and gathers their answers; ``event`` is told all that is not as it should be."""
+    """Asks clients and gathers their answers; ``event`` is called for every irregularity."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Post:
         self._pause = FIRST_POLL
 
     def wait(self) -> list[str]:
-        """Wait until a quorum of clients is there, or the deadline; return who is missing."""
+        """Wait until a quorum of clients is connected, or the deadline; return who is missing."""
         end = self.clock.monotonic() + self.settings.deadline
         told: list[str] = []
         while missing := self._look():
@@ -126,13 +126,13 @@ class Post:
                 self._tell("absent", name, letter.request.number, letter.reason)
 
     def _enough(self, letters: dict[str, Letter]) -> bool:
-        """Say whether all who are there have answered, and are a quorum."""
+        """Return whether all connected clients have answered, and are a quorum."""
         taken = sum(letter.taken for letter in letters.values())
         open_here = [n for n in self._here if n in letters and not letters[n].closed]
         return taken >= self.needed(len(letters)) and not open_here
 
     def _look(self) -> list[str]:
-        """Look who is there, and return who is missing."""
+        """Check who is connected, and return who is missing."""
         self._here, self._looked = self._roll.call(), self.clock.monotonic()
         return [name for name in self.names if name not in self._here]
 

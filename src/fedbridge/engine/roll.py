@@ -43,7 +43,7 @@ class Grid(Protocol):
     """What is used of Flower's ``Grid``."""
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are there."""
+        """Return the nodes that are connected."""
         ...
 
     def push_messages(self, messages: Iterable[Message], /) -> Iterable[str]:
@@ -56,9 +56,9 @@ class Grid(Protocol):
 
 
 class Roll:
-    """The clients that are there; ``refuse`` is told of nodes that are none of them.
+    """The clients that are connected; ``refuse`` is called for nodes that are none of them.
 
-    Of two nodes with one name the one that came first is the client as long as it is there: a
+    Of two nodes with one name the first is the client as long as it is connected: a
     process that was started anew may be another node, and the old one is only missed after a while.
     A node that was away says anew who it is, since its site may have changed meanwhile.
     """
@@ -82,7 +82,7 @@ class Roll:
         self._due: dict[int, float] = {}  # when a node that is no client yet is asked again
 
     def call(self) -> dict[str, int]:
-        """Ask nodes that are new who they are; return the node of every client that is there."""
+        """Ask new nodes who they are; return the node of every connected client."""
         here, now = set(self.grid.get_node_ids()), self.clock.monotonic()
         self._names = {node: name for node, name in self._names.items() if node in here}
         self._asked = {number: node for number, node in self._asked.items() if node in here}
@@ -140,7 +140,7 @@ def pulled(grid: Grid, asked: Iterable[str]) -> tuple[list[Message], list[str]]:
 
 
 def trusting(node: int, name: str, presented: bytes) -> list[str]:
-    """Doubt nobody."""
+    """Accept every node."""
     return []
 
 

@@ -27,7 +27,7 @@ def class_header(found: Inspection) -> tuple[str, ...]:
 
 
 def class_lines(found: Inspection) -> Lines:
-    """Return a line for each class that is there: its name, all its items, and those by side."""
+    """Return a line for each class that occurs: its name, all its items, and those by side."""
     total = sum((task.counts for task in found.tasks), np.zeros((len(found.classes), 3), np.int64))
     stock = np.array(found.stock or total.sum(1))
     lines = []
@@ -47,7 +47,7 @@ def remark(found: Inspection) -> str:
 
 
 def absent_classes(found: Inspection) -> list[str]:
-    """Return the classes of which no item is there."""
+    """Return the classes that have no item."""
     present = {line[0] for line in class_lines(found)}
     return [name for name in found.classes if name not in present]
 

@@ -24,7 +24,7 @@ class Seat:
 
 @dataclass
 class Standing:
-    """How a run stands; told by the transport and by every step, read by a display."""
+    """The progress of a run: updated by the transport and every step, read by a display."""
 
     config: Config
     clock: Callable[[], float] = time.monotonic
@@ -87,13 +87,13 @@ class Standing:
         self.phase, self.counted, self.unit = "learn", (0, len(asked)), "clients"
 
     def uploaded(self, client: str, task: int) -> None:
-        """Take in that a client's upload is there."""
+        """Note that a client's upload has arrived."""
         seat = self.seats.setdefault(client, Seat())
         seat.doing, seat.task = "uploaded", task
         self.counted = (self.counted[0] + 1, self.counted[1])
 
     def fuse(self) -> None:
-        """Begin the server's part of a round; whoever has not answered will not."""
+        """Begin the server's part of a round; clients that have not answered by now will not."""
         for seat in self.seats.values():
             if seat.doing == "learning":
                 seat.doing = "no answer"

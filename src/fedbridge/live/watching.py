@@ -31,7 +31,7 @@ def watched(connect: Connect, standing: Standing) -> Connect:
 
 
 class Watched:
-    """A transport that tells how far it is and otherwise does what another one does."""
+    """A transport that reports its progress and otherwise forwards to another one."""
 
     def __init__(self, transport: Transport, standing: Standing) -> None:
         self.transport = transport

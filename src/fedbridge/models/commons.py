@@ -59,7 +59,7 @@ class Commons:
         return answers, None
 
     def fault(self, model: nn.Module) -> str | None:
-        """Say what is wrong with a model; a few public items are enough to tell."""
+        """Return what is wrong with a model; a few public items are enough to tell."""
         return self.answers(model, TRIED)[1]
 
     def logits(self, embedding: Tensor, classes: Tensor) -> Tensor:

@@ -27,7 +27,7 @@ def _named(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"engine.device: must be auto, cpu or cuda, found {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
+        raise UserError(f"engine.device: no CUDA device is available, found {name!r}")
     return device
 
 

@@ -60,9 +60,9 @@ def embed_dataset(
     batch: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddingStore:
-    """Return the embeddings of a data set, of which at least those of ``indices`` are there.
+    """Return the embeddings of a data set, complete for at least ``indices``.
 
-    Only items that were never encoded are, ``batch`` at a time; ``progress`` is told (done,
+    Only items that were never encoded are, ``batch`` at a time; ``progress`` is called with (done,
     wanted). Another process at the same work is waited for. Raises UserError if an embedding is
     not finite, the FM cannot read the data, stored files are damaged or the disk is full.
     """
@@ -108,7 +108,7 @@ class _Saver:
         path = self.folder / VECTORS
         with storage_errors(self.folder):
             offset = np.load(path, mmap_mode="r", allow_pickle=False).offset
-            # written, not mapped: a full disk is then an error that can be told, not a SIGBUS
+            # written, not mapped: a full disk is then an error with a message, not a SIGBUS
             with path.open("r+b") as file:
                 for row, vector in zip(rows.tolist(), vectors, strict=True):
                     file.seek(offset + row * vector.nbytes)
@@ -176,7 +176,7 @@ def _locked(folder: Path) -> Iterator[None]:
     lock = lock_at(folder / "lock")
     with storage_errors(folder):
         if not taken(lock):
-            log.warning("%s: waiting for another process that is encoding this data", folder)
+            log.warning("%s: waiting for another process that encodes the same data", folder)
             taken(lock, inf)
     try:
         yield

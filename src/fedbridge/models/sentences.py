@@ -61,7 +61,7 @@ def _fit(model: Any) -> None:
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:
-    """Raise UserError if weights are there as a pickle only, which the library would read."""
+    """Raise UserError if weights exist as a pickle only, which the library would read."""
     for pickle in sorted(folder.rglob(PICKLE)):
         if not (pickle.parent / SAFE).is_file():
             raise UserError(

@@ -86,7 +86,7 @@ class Tunable:
 def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
     """Return the FM with the part that ``large.tuning`` adds, before any training.
 
-    A process holds one FM for all its clients: whoever uses it loads a state first. LoRA (ICLR
+    A process holds one FM for all its clients: load a state before each use. LoRA (ICLR
     2022) is that of the package peft, with a scale of 2; tokens are those of prompt tuning for
     texts (EMNLP 2021), of shallow visual prompt tuning for pictures (ECCV 2022). Raises UserError
     if the FM is missing or not built in a way that can be tuned so.

@@ -86,7 +86,7 @@ def save_predictor(predictor: Predictor, folder: Path) -> None:
 def load_predictor(
     folder: Path, device: torch.device | None = None, trust: Collection[str] = ()
 ) -> Predictor:
-    """Return the predictor in a folder, on the CPU unless told otherwise.
+    """Return the predictor in a folder, on the CPU by default.
 
     A model of it that is a function of one's own, whose module would be imported, must be named
     in ``trust``, as in ``["my_model:tiny", "callable:my_model:encode"]``. Raises UserError naming

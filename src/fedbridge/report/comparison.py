@@ -25,7 +25,7 @@ COMPARED = (
 
 
 class Label(NamedTuple):
-    """A method's name, and what tells it from others of that name."""
+    """A method's name, and what distinguishes it from others of that name."""
 
     name: str
     notes: tuple[str, ...] = ()
@@ -117,7 +117,7 @@ def _told(key: str, value: Any, every: Sequence[Mapping[str, Any]]) -> str:
 
 
 def telling_part(text: str, others: set[str]) -> str:
-    """Return a text, of a path only what tells it from others, cut in its middle if it is long."""
+    """Return a text, of a path only its distinctive part, cut in the middle if it is long."""
     steps = zip(*(other.split("/") for other in others | {text}), strict=False)
     alike = takewhile(lambda parts: len(set(parts)) == 1, steps)
     common = "".join(f"{parts[0]}/" for parts in alike)

@@ -98,7 +98,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
 
 
 def _draw(axes: "Axes", curves: Mapping[str, Curve], limits: tuple[float, float]) -> None:
-    """Draw one line per predictor, told apart by colour, marker and dashes."""
+    """Draw one line per predictor, distinguished by colour, marker and dashes."""
     for predictor, points in curves.items():
         tasks, values = zip(*points, strict=True)
         axes.plot(

@@ -200,7 +200,7 @@ def _heat(run: Run) -> dict[str, Any]:
 
 
 def _taught(run: Run) -> dict[str, Any] | None:
-    """Return who taught whom, and what it brought; None where nobody taught."""
+    """Return who taught whom, and what it brought; None without teachers."""
     lessons = run.events.lessons
     if not lessons:
         return None

@@ -54,7 +54,7 @@ class Comparison:
     """A row per run, by method, and mean ± standard deviation over each method's seeds.
 
     As wide as what shows it has room for: where the methods' names and settings do not fit, they
-    are told below the rows, by numbers. The deviation is the sample's (n - 1); runs that differ
+    are listed below the rows, by numbers. The deviation is the sample's (n - 1); runs that differ
     in more than seed and engine are never averaged.
     """
 

@@ -11,7 +11,7 @@ from fedbridge.errors import UserError
 from fedbridge.web import stranger
 
 AT_ONCE = 64
-"""Requests that may wait for an answer at a time; others are told to come back later (503)."""
+"""Requests that may wait for an answer at a time; others are refused for now (503)."""
 BUSY = "too many requests wait already: come back later"
 
 

@@ -33,7 +33,7 @@ class Given:
         return min(slot, len(self.known))
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether there is something to learn in a slot."""
+        """Return whether there is something to learn in a slot."""
         return slot == len(self.known)
 
     def seen(self, task: int) -> list[int]:

@@ -96,7 +96,7 @@ def test_a_server_that_is_down_is_told_at_both_sides(ready: Path):
     findings = check(ready)
     theirs = [(name, what) for name in NAMES for what in ("server", "registered", "clock")]
     assert wrong(findings) == [("server", "gate"), *theirs]
-    assert all("nobody listens there" in f.words for f in findings if not f.ok)
+    assert all("nothing listens there" in f.words for f in findings if not f.ok)
 
 
 def test_a_server_that_is_up_is_found(ready: Path):

@@ -97,7 +97,7 @@ def _key(path: Path, own: Own) -> str:
 
 
 def _state(path: Path, whole: Path, named: bool) -> list[list[Any]]:
-    """Return what tells files from others; where a table has ``named`` them, even hidden ones."""
+    """Return what identifies the files; where a table has ``named`` them, even hidden ones."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder{similar(path)}")
     try:

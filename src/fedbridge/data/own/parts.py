@@ -61,7 +61,7 @@ def parts_of(
     workspace: Path,
     notes: Callable[[], Notes] = Notes,
 ) -> Iterator[Part]:
-    """Yield each domain; raise UserError if too little is left to be told apart.
+    """Yield each domain; raise UserError if too few classes are left.
 
     A class has ``least`` items or more; with 0 there need not be two classes. ``notes`` is asked
     once everything is read.
@@ -106,7 +106,7 @@ def parts_of(
                 notes=said,
             ),
         )
-        broken, small, said = (), (), Notes()  # told once
+        broken, small, said = (), (), Notes()  # reported once
 
 
 def _numbered(words: list[str], names: tuple[str, ...]) -> NDArray[np.int64]:

@@ -173,7 +173,7 @@ def by_task(
     for place, values in located:
         try:
             task = _task(settings, sheet, _whole(values), otherwise)
-        except UserError as error:  # belongs to no task, and is told with all
+        except UserError as error:  # belongs to no task, and is reported with all
             strays.append(Fault(place, str(error)))
             continue
         tasks.setdefault(task, []).append(_row_or_fault(sheet, place, values))
