@@ -76,6 +76,7 @@ def forgetting(accuracy: Accuracy) -> float:
 
     The last task cannot have been forgotten yet and does not count.
     """
+    # row 0 is the untrained model; a[j:-1] are the rows from task j to the last but one
     return _mean_over_clients(
         np.array([a[j:-1, j - 1].max() - a[-1, j - 1] for j in range(1, len(a) - 1)])
         for a in accuracy

@@ -202,6 +202,7 @@ def encode(message: Message) -> bytes:
             arrays[name] = value.contiguous()
         else:
             scalars[name] = value
+    # sorted, so that equal messages are equal bytes: digests of requests rely on it
     text = json.dumps(scalars, sort_keys=True).encode()
     arrays["scalars"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     return save(arrays)
@@ -214,9 +215,11 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
     the bytes that there are, whatever shapes they promise. Nothing but a UserError is raised.
     """
     _bound("message", len(data), most)
+    # looked at before safetensors reads it: a header is JSON, which takes many times its length
     header = int.from_bytes(data[:8], "little")
     _bound("message: its header", min(header, len(data)), MOST_WORDS)
     with _unreadable(kind):
+        # copied: at the addresses inside a message kernels would round differently
         arrays = {name: owned(tensor) for name, tensor in load(data).items()}
         text = arrays.pop("scalars")
         size = text.nbytes
@@ -225,7 +228,7 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
         words = bytes(text.numpy())
         told = from_json(words)
         found = told.pop("kind")
-    if found != kind:
+    if found != kind:  # the reader decides what it reads, never the message
         other = found if isinstance(found, str) else shortened(found)
         raise UserError(f"message: expected {kind}, found {legible(other[:40])}")
     form = FORMS[KINDS[kind]]
@@ -316,6 +319,7 @@ def _form_of(kind: type[Message]) -> Form:
     }
     if "accepted" in told:
         told["accepted"] = (Annotated[SPOKEN[tuple[int, ...]], AfterValidator(_fits)], ())
+    # ignored here are the kind, which is no field, and what ``decode`` refuses by its name
     strict = ConfigDict(strict=True, extra="ignore")
     return Form(arrays, states, model_of(kind.__name__, __config__=strict, **told))
 

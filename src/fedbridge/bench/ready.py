@@ -76,7 +76,7 @@ def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
 
 
 def _needs(config: Config) -> tuple[object, ...]:
-    """Check what a job needs that may be missing; the first that is, is reported."""
+    """Return what a job needs that may be missing, in the order in which it is looked for."""
     return (config.data, *([_foundation(config)] if config.large.head != "none" else []))
 
 

@@ -151,6 +151,7 @@ def write_parts(folder: Path, make: Callable[[Path], Iterable[Part]]) -> None:
         ):
             for number, part in enumerate(make(Path(workspace))):
                 write_part(draft / f"{number:04}", part)
+                # read back at once: large files are not hashed again when they are opened
                 verify_part(draft / f"{number:04}")
 
 
@@ -179,6 +180,7 @@ def read_part(folder: Path) -> tuple[Part, str]:
 
 def at_rows(values: Any, rows: NDArray[np.int64]) -> Any:
     """Return some of the items; as they lie on disk where they are neighbours."""
+    # neighbours are a slice, which stays memory-mapped
     first, last = int(rows[0]), int(rows[-1]) + 1
     if last - first == len(rows) and not isinstance(values, list):
         return values[first:last]
@@ -219,6 +221,7 @@ def _fill(draft: Path, part: Part) -> None:
         "sources": part.sources,
         "files": files,
     }
+    # over names, sizes and checksums: two folders with one fingerprint hold the same bytes
     tree["fingerprint"] = content_fingerprint(tree)
     text = json.dumps(tree, indent=1, ensure_ascii=False)
     (draft / MANIFEST).write_text(text, encoding="utf-8")

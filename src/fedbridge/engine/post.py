@@ -111,6 +111,7 @@ class Post:
         """
         letters = {name: Letter(request) for name, request in requests.items()}
         end = self.clock.monotonic() + self.settings.deadline
+        # not as they arrive: sums of floats depend on the order, and every run shall give the same
         for name, letter in letters.items():
             while not (letter.closed or self._enough(letters) or self.clock.monotonic() >= end):
                 self._send(letters)
@@ -147,6 +148,7 @@ class Post:
             node = self._here.get(name)
             if letter.closed or node is None or (now < letter.due and node == letter.node):
                 continue
+            # a simulation's deadline is infinite, and a message must expire some time
             ttl = min(self.settings.deadline, DEFAULT_TTL)
             message = Message(to_record(letter.request), node, MessageType.TRAIN, ttl=ttl)
             for number in self.grid.push_messages([message]):
@@ -199,6 +201,7 @@ class Post:
         name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
         letter = letters.get(name)
         if letter is None or letter.closed or letter.request.number != number:
+            # one that was asked twice may answer twice, or an earlier exchange during this one
             if not reply.has_error() and name:
                 kind = "doubled" if self._answered.get(name) == number else "late"
                 self._tell(kind, name, number, "an answer is not taken")
@@ -243,16 +246,19 @@ class Post:
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
         self.refused.append(Refused.of(name, reason))
         self._answered[name] = letter.request.number
+        # counted as an answer: asked again, it would send the same
         letter.close(reason, taken=True)
 
     def _fail(self, name: str, letter: Letter, code: int, reason: str) -> None:
         self._tell("failed", name, letter.request.number, reason)
         self._ask_again(letter)
+        # only what the client's own program raises counts: a node may be away as long as it likes
         letter.raised += code in RAISED
         if letter.raised >= ATTEMPTS:
             letter.close(reason)
 
     def _ask_again(self, letter: Letter) -> None:
+        # longer every time, so that a client in trouble is not kept there by questions
         pause = min(2.0**letter.failures, LONGEST_PAUSE)
         letter.failures += 1
         letter.due = self.clock.monotonic() + pause

@@ -90,7 +90,7 @@ class Roll:
         for node in sorted(n for n in here - set(self._names) if self._due.get(n, now) <= now):
             message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
             self._asked |= {number: node for number in self.grid.push_messages([message]) if number}
-            self._due[node] = now + LOST
+            self._due[node] = now + LOST  # a question may be lost on its way
         replies, broken = pulled(self.grid, self._asked)
         for number in broken:
             node = self._asked.pop(number)
@@ -101,7 +101,7 @@ class Roll:
                 self._admit(node, *_said_in(reply.content))
             elif reply.has_error() and reply.error.code in RAISED:
                 self._turn_away(node, f"node {node}", f"its program fails: {reply.error.reason}")
-            else:
+            else:  # it did not reach the node, or expired there: ask at once
                 self._due.pop(node, None)
         first: dict[str, int] = {}
         for node, name in self._names.items():
@@ -120,7 +120,7 @@ class Roll:
 
     def _turn_away(self, node: int, name: str, reason: str) -> None:
         refused = Refused.of(name, reason)
-        if self._refused.get(node) != refused:
+        if self._refused.get(node) != refused:  # reported once, however often it is asked
             self.refuse(refused)
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN
 
@@ -135,6 +135,7 @@ def pulled(grid: Grid, asked: Iterable[str]) -> tuple[list[Message], list[str]]:
     except UNREADABLE:
         if len(numbers) == 1:
             return [], numbers
+    # one unreadable reply spoils them all: ask for each alone to learn which it is
     parts = [pulled(grid, [number]) for number in numbers]
     return [one for replies, _ in parts for one in replies], [n for _, bad in parts for n in bad]
 
