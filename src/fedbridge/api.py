@@ -113,7 +113,7 @@ def run(
 
 
 def resume(folder: str | Path, tell: Tell | None = None) -> Result:
-    """Go on with a run from its newest whole checkpoint; one that is finished stays as it is."""
+    """Resume a run from its newest whole checkpoint; one that is finished stays as it is."""
     result = Result(folder)
     return result if result.finished else _conducted(resuming(result.folder), tell)
 

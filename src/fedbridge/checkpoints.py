@@ -32,7 +32,7 @@ class Checkpoints:
 
     @contextmanager
     def write(self, step: int, also: Sequence[Path] = ()) -> Iterator[Path]:
-        """Give a folder to write a step's state into; it counts only if the block succeeds.
+        """Yield a folder to write a step's state into; it counts only if the block succeeds.
 
         Files named in ``also`` are copied into it if they exist. States of later steps, which
         came from another past, go, and all but the newest. Raises UserError when the disk is
@@ -72,7 +72,7 @@ class Checkpoints:
 
 @contextmanager
 def taking_up(folder: Path) -> Iterator[None]:
-    """Turn what a state in a folder breaks into a UserError: it is whole, but of other settings."""
+    """Turn errors at loading a whole state into a UserError: it is of other settings."""
     try:
         yield
     except (*MISFIT, SafetensorError) as error:

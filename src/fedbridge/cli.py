@@ -84,7 +84,7 @@ def run(
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
-    """Go on with a run from its newest whole checkpoint."""
+    """Resume a run from its newest whole checkpoint."""
     from fedbridge.runs import Run, is_finished
     from fedbridge.starting import resuming
 
@@ -212,7 +212,7 @@ def _carry_out(grid: "Bench", at_once: int | None) -> int:
 
 @contextmanager
 def _politely() -> Iterator[None]:
-    """Let a polite kill end like Ctrl-C: processes are stopped, checkpoints are whole."""
+    """Treat SIGTERM like Ctrl-C: processes are stopped, checkpoints are whole."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -14,7 +14,7 @@ T = TypeVar("T")
 
 
 def look_in(folder: Path) -> None:
-    """Let modules be found in a folder too, after all places where Python looks anyway."""
+    """Append a folder to the places where Python looks for modules."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # at the end: no file there takes the place of a package
 
@@ -67,7 +67,7 @@ def _described(found: object) -> str:
 
 @contextmanager
 def foreign_errors(name: str, field: str = "large.model") -> Iterator[None]:
-    """Turn whatever a foreign file or function raises into a UserError with its first line."""
+    """Turn any exception of a foreign file or function into a UserError with its first line."""
     try:
         yield
     except UserError:

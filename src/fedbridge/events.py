@@ -61,7 +61,7 @@ def _is_time(when: object) -> bool:
 
 
 def _end_torn_line(file: BufferedRandom) -> None:
-    """See that the next event is a line: cut off what a kill has left, end what a power cut has."""
+    """Start a line for the next event: cut what a kill has left, end what a power cut has."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 1))
     if file.read() in (b"", b"\n"):

@@ -73,7 +73,7 @@ class Site:
         return models_of(self.config, self.streams)
 
     def present(self, client: str, step: Step) -> bool:
-        """Return whether a client takes part in a step; all are present before the first one."""
+        """Say whether a client takes part in a step; all are there before the first one."""
         (stream,) = (s for s in self.streams.clients if s.name == client)
         return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
 
@@ -244,7 +244,7 @@ class Experiment:
         connect: Connect = connect_locally,
         lock: Lock | None = None,
     ) -> None:
-        """Take the lock of the run's folder, unless the caller holds it already."""
+        """Take the lock of the run's folder, where whoever calls holds it already."""
         self.run = run
         self.connect = connect
         self._lock = lock or lock_of(run.folder)

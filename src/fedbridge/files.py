@@ -121,7 +121,7 @@ def write_text(path: Path, text: str) -> None:
 
 @contextmanager
 def written(path: Path, shared: bool = False, synced: bool = False) -> Iterator[Path]:
-    """Give a draft to write, which takes the place of the file ``path`` if the block succeeds.
+    """Yield a draft to write, which takes the place of the file ``path`` if the block succeeds.
 
     ``shared`` is for a place where other processes may write the same file at the same time, as
     in a cache: every one has a draft of its own, and the last one counts. ``synced`` is for a
@@ -142,7 +142,7 @@ def written(path: Path, shared: bool = False, synced: bool = False) -> Iterator[
 
 @contextmanager
 def written_folder(folder: Path, shared: bool = False) -> Iterator[Path]:
-    """Give an empty draft to fill, which takes the place of ``folder`` if the block succeeds.
+    """Yield an empty draft to fill, which takes the place of ``folder`` if the block succeeds.
 
     What is there already is replaced; where it is ``shared``, as in a cache, it stays, since what
     another process has put there meanwhile is as good as ours. Raises OSError where the system

@@ -254,7 +254,7 @@ def _newest_state(run: Run, name: str) -> Path:
 
 
 def _reading(client: Client, levels: tuple[float, float] | None) -> Reading:
-    """Find out from some of a client's items how they are read; ``levels`` only settings say."""
+    """Infer from some of a client's items how they are read; ``levels`` only settings say."""
     private = client.private
     rows = private.task(client.task).own[:SAMPLE]
     assert private.items_of is not None

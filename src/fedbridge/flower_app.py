@@ -77,7 +77,7 @@ def serve(grid: Grid, context: Context) -> None:
 
 
 def _run_in(folder: Path, config: Config) -> Run:
-    """Return the run that was begun in a folder, or begin one."""
+    """Return the run that was started in a folder, or start one."""
     there = (folder / CONFIG).is_file()
     run = Run.open(folder) if there else Run.create(folder, config, deployed=True)
     if run.config != config or not run.deployed:

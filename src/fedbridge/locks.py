@@ -26,7 +26,7 @@ def lock_at(path: Path) -> Lock:
 
 
 def taken(lock: Lock, patience: float = 0.0) -> bool:
-    """Take a lock and make its file, with its folder; say no if another has it for so many seconds.
+    """Take a lock and make its file, with its folder; False if it is not free within ``patience``.
 
     Raises OSError if the system refuses.
     """

@@ -144,7 +144,7 @@ class Run:
         write_text(self.folder / EMBEDDINGS, json.dumps(drawn, allow_nan=False) + "\n")
 
     def checkpoint(self, step: int) -> AbstractContextManager[Path]:
-        """Give a folder to write a step's state into; it counts only if the block succeeds.
+        """Yield a folder to write a step's state into; it counts only if the block succeeds.
 
         The accuracy table as it stands is kept with it. Only the newest
         ``engine.checkpoints`` are kept. Raises UserError when the disk is full; what was
@@ -262,7 +262,7 @@ def is_held(folder: Path) -> bool:
 def is_finished(folder: Path) -> bool:
     """Return whether a run has come to its end, and all that it leaves then can be read.
 
-    What a power cut has damaged is written anew when the run goes on from its last checkpoint.
+    What a power cut has damaged is rewritten when the run is resumed from its last checkpoint.
     """
     picture = folder / EMBEDDINGS
     if not has_summary(folder) or (picture.exists() and _read_object(picture) is None):

@@ -26,7 +26,7 @@ FORMAT = 1
 
 @contextmanager
 def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
-    """Give a folder to write into, which takes its place only if the block succeeds.
+    """Yield a folder to write into, which takes its place only if the block succeeds.
 
     ``about`` goes into the manifest. What was saved there before as the same kind is replaced;
     Raises UserError if anything else is in the folder, or the system refuses.

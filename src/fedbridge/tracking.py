@@ -32,10 +32,10 @@ class Tracker(Protocol):
     """Where numbers go."""
 
     def log(self, step: int, numbers: Numbers) -> None:
-        """Take the numbers of a step, counted from 1."""
+        """Record the numbers of a step, counted from 1."""
 
     def close(self, end: End, results: Numbers) -> None:
-        """Take how the run ended and what came of it."""
+        """Record how the run ended, with its results."""
 
 
 class TensorBoard:

@@ -50,7 +50,7 @@ class Prompt(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take in what came; with a whole head the waiting is over."""
+        """Process received bytes; with a whole head the waiting is over."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before and not self.cycle.response_complete:

@@ -258,7 +258,7 @@ def _sorted_out(arrays: State, form: "Form") -> tuple[dict[str, Any], list[str]]
 
 @contextmanager
 def _unreadable(kind: Kind) -> Iterator[None]:
-    """Turn whatever readers make of bytes that are no message into a UserError."""
+    """Turn any exception of a reader of the bytes into a UserError."""
     try:
         yield
     except Exception as error:

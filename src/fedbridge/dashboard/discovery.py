@@ -1,4 +1,4 @@
-"""Where runs lie: folders with a run's settings, found anew at every look."""
+"""Where runs lie: folders with a run's settings, searched again at every request."""
 
 import hashlib
 import os

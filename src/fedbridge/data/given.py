@@ -146,7 +146,7 @@ def _sides(layout: _Layout, settings: Scenario, seed: int, tested: Indices | Non
 
 
 def _limit_public(part: Indices, layout: _Layout, per_class: int) -> None:
-    """Give back to training what is more of a class than the public set takes."""
+    """Return to training the items of a class beyond what the public set takes."""
     rows = np.flatnonzero(part[layout.group] == PUBLIC)
     rows = rows[np.argsort(layout.group[rows], kind="stable")]
     for label in range(layout.classes):

@@ -190,7 +190,7 @@ def _library() -> Any:
 
 @contextmanager
 def foreign_errors(name: str) -> Iterator[None]:
-    """Turn whatever the package datasets raises into a UserError with its first line."""
+    """Turn any exception of the package datasets into a UserError with its first line."""
     try:
         yield
     except UserError:

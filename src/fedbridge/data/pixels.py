@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIXELS = 2
-"""Version of the rules below: what was prepared by others is prepared anew."""
+"""Version of the rules below: data prepared by another version are prepared again."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 64 * 2**20  # a small file may unfold to any size
 WHITE = {8: 0xFF, 16: 0xFFFF}

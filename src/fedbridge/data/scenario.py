@@ -62,7 +62,7 @@ class ClientStream:
         return []
 
     def load(self, state: list[int]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
 
 
 @dataclass(frozen=True, eq=False)

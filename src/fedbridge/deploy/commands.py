@@ -55,7 +55,7 @@ def configure(
     folder: Folder,
     config: Annotated[Path, typer.Argument(help="The experiment.", metavar="CONFIG")],
 ) -> None:
-    """Give server and clients the common config.
+    """Copy the common config to server and clients.
 
     With it comes what they must agree on because of it.
     """

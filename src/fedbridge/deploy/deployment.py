@@ -69,7 +69,7 @@ class Deployment:
         return deployed(self.folder).clients
 
     def configure(self, config: str | Path) -> tuple[str, ...]:
-        """Give server and clients the common config, and what they must agree on for it.
+        """Copy the common config to server and clients, and what they must agree on for it.
 
         Return the clients whose folders are not here, to which both files are to be brought.
         """

@@ -69,7 +69,7 @@ def init(folder: Path, settings: ServerSettings, days: int, common: Texts) -> No
 
 
 def share(folder: Path, settings: ServerSettings, common: Texts) -> tuple[str, ...]:
-    """Give the server and every client a copy of the same files; return the clients not here.
+    """Copy the same files to the server and every client; return the clients not here.
 
     Folders of clients may have been brought to their sites and deleted here.
     """
@@ -148,7 +148,7 @@ def _render(part: str, folder: Path, **values: ServerSettings | ClientSettings) 
 
 @contextmanager
 def _at_once(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, for its owner's eyes alone, which gets its name when all is in it."""
+    """Yield a folder to fill, for its owner's eyes alone, which gets its name when all is in it."""
     with writing(folder), written_folder(folder) as draft:
         draft.chmod(0o700)
         yield draft

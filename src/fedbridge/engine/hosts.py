@@ -123,7 +123,7 @@ def use_threads(count: int) -> None:
 
 
 def hold_memory() -> None:
-    """Have the C library keep memory that is freed, up to 512 MiB: the next step needs as much.
+    """Make the C library keep memory that is freed, up to 512 MiB: the next step needs as much.
 
     Else glibc gives activations back to the system after every step, which then clears every page
     anew. Other C libraries are left as they are.

@@ -77,7 +77,7 @@ class LocalTransport:
         self._all(_save, folder)
 
     def load(self, folder: Path) -> None:
-        """Let every client take up its state from the folder."""
+        """Let every client restore its state from the folder."""
         self._all(_load, folder)
 
     def sample(self, most: int) -> Samples:

@@ -30,7 +30,7 @@ IDLE = "idle"
 PROBE, PROBE_TTL = 60.0, 60.0
 """Seconds after which a node that has not answered is asked whether it is idle, and for which this
 question waits there. A node works on one message at a time, in their order. So one that answers
-this has lost what it was asked before: its SuperNode was killed over it and started anew."""
+this has lost what it was asked before: its SuperNode was killed over it and restarted."""
 
 
 @dataclass
@@ -111,7 +111,7 @@ class Post:
         """
         letters = {name: Letter(request) for name, request in requests.items()}
         end = self.clock.monotonic() + self.settings.deadline
-        # not as they arrive: sums of floats depend on the order, and every run shall give the same
+        # not as they arrive: sums of floats depend on the order, and every run must give the same
         for name, letter in letters.items():
             while not (letter.closed or self._enough(letters) or self.clock.monotonic() >= end):
                 self._send(letters)
@@ -177,7 +177,7 @@ class Post:
             letter.probed = now
 
     def _receive(self, letters: dict[str, Letter]) -> bool:
-        """Take in what there is; return whether there was anything."""
+        """Process the replies that have arrived; return whether there were any."""
         replies, broken = pulled(self.grid, [*self._out, *self._probes])
         for number in broken:
             self._give_up(letters, number)

@@ -59,8 +59,8 @@ class Roll:
     """The clients that are connected; ``refuse`` is called for nodes that are none of them.
 
     Of two nodes with one name the first is the client as long as it is connected: a
-    process that was started anew may be another node, and the old one is only missed after a while.
-    A node that was away says anew who it is, since its site may have changed meanwhile.
+    process that was restarted may be another node, and the old one is only missed after a while.
+    A node that was away introduces itself again, since its site may have changed meanwhile.
     """
 
     def __init__(

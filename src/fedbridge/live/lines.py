@@ -30,7 +30,7 @@ class Lines:
     def look(
         self, phase: object, counted: tuple[int, int], words: str, patience: float | None = None
     ) -> None:
-        """Take in how things stand; ``counted`` is how much of the phase is done, of how much.
+        """Note the current state; ``counted`` is how much of the phase is done, of how much.
 
         ``words`` are said first when the phase has lasted ``patience`` seconds, SHORT by default.
         """

@@ -69,12 +69,12 @@ class Standing:
         self.phase, self.counted = phase, (0, 0)
 
     def encode(self, done: int, wanted: int) -> None:
-        """Take in how many items the FM has encoded."""
+        """Note how many items the FM has encoded."""
         self.phase, self.unit = "the FM encodes" if done < wanted else "preparing", "items"
         self.counted = (done, wanted) if done < wanted else (0, 0)
 
     def count(self, done: int, wanted: int) -> None:
-        """Take in how many models of a phase are done; one alone says nothing before its end."""
+        """Note how many models of a phase are done; one alone says nothing before its end."""
         self.counted, self.unit = (done, wanted) if wanted > 1 else (0, 0), "models"
 
     def learn(self, step: Step, clients: Iterable[str]) -> None:
@@ -100,7 +100,7 @@ class Standing:
         self.enter("fuse")
 
     def advance(self, progress: Progress, events: Iterable[dict[str, Any]] = ()) -> None:
-        """Take in a finished step, and all events so far."""
+        """Note a finished step, and all events so far."""
         self.faults = [words for event in events if (words := fault(event))]
         self.progress, self.step = progress, progress.step
         self._steps, self._before = self._steps + 1, self.clock()

@@ -48,7 +48,7 @@ class Watched:
         self.standing.fuse()
 
     def evaluate(self, broadcasts: dict[str, Broadcast], last: bool = False) -> None:
-        """Have clients measure what they are sent."""
+        """Make clients measure what they are sent."""
         self.standing.enter("evaluate")
         self.transport.evaluate(broadcasts, last)
 
@@ -76,7 +76,7 @@ class Watched:
         self.transport.save(folder)
 
     def load(self, folder: Path) -> None:
-        """Take up what ``save`` wrote."""
+        """Restore what ``save`` wrote."""
         self.standing.enter("take up the checkpoint")
         self.transport.load(folder)
 

@@ -32,7 +32,7 @@ def _named(name: str) -> torch.device:
 
 
 def _compute_repeatably() -> None:
-    """Have a GPU add in one order; else no run repeats another and none is resumed exactly.
+    """Make a GPU add in one order; else no run repeats another and none is resumed exactly.
 
     An operation that has no such form only warns.
     """

@@ -172,7 +172,7 @@ def _place(dataset: Dataset, row: int) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Be the only process that writes in ``folder``; the system frees the lock if we are killed."""
+    """Hold the lock of ``folder``; the system frees it if the process is killed."""
     lock = lock_at(folder / "lock")
     with storage_errors(folder):
         if not taken(lock):

@@ -2,7 +2,7 @@
 
 Where an array lies decides how a processor adds: at an address that is no multiple of 64, as inside
 a file or a message, or in another order, its kernels round differently. So whatever is computed
-with again is first brought into memory of torch's own: numbers shall not depend on where they were.
+with again is first brought into memory of torch's own: numbers must not depend on where they were.
 """
 
 from collections.abc import Mapping

@@ -21,7 +21,7 @@ from fedbridge.rng import seed_for
 State = dict[str, Tensor]
 Part = dict[str, nn.Parameter]
 Tokens = Callable[[int], Tensor | None]
-"""Gives what a batch of so many items gets, ``(B, L, H)``, or None where it gets nothing."""
+"""Returns what a batch of so many items gets, ``(B, L, H)``, or None where it gets nothing."""
 SHORTEST = 3
 """Tokens of the shortest text: its first and last one mark where it begins and ends."""
 ATTENTION = r".*\.(query|value|q_proj|v_proj|q_lin|v_lin|qkv|query_key_value|c_attn)"
@@ -48,7 +48,7 @@ class Added(NamedTuple):
     part: Part
     """What of it is trained."""
     strain: Callable[[], Tensor | float] = float
-    """Gives how far the keys chosen for the last batch lie from its items; 0 without keys."""
+    """Returns how far the keys chosen for the last batch lie from its items; 0 without keys."""
 
 
 class Tunable:
@@ -64,7 +64,7 @@ class Tunable:
         return {k: v.detach().cpu().clone() for k, v in self.part.items()}
 
     def load(self, state: State) -> None:
-        """Take up a part; the one before any training if the state is empty."""
+        """Load a part; the one before any training if the state is empty."""
         with torch.no_grad():
             for name, tensor in (state or self.fresh).items():
                 self.part[name].copy_(tensor)
@@ -184,7 +184,7 @@ def _dimension(module: PictureEncoder | TextEncoder) -> int:
 
 
 def _beside(module: PictureEncoder | TextEncoder, count: int, tokens: Tokens) -> None:
-    """Have the model read ``count`` tokens beside those of each input, where there are any."""
+    """Make the model read ``count`` tokens beside those of each input, where there are any."""
     if isinstance(module, PictureEncoder):
         _after_patches(module.backbone, tokens)
     else:

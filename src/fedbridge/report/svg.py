@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs into a page: themed, responsive, with its own ids."""
+"""Matplotlib figures as SVG for a page: themed, responsive, with its own ids."""
 
 import re
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple["Figure", "Axes"]]:
-    """Give a figure of ``width`` by ``height`` points and its axes in the report's style."""
+    """Yield a figure of ``width`` by ``height`` points and its axes in the report's style."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 

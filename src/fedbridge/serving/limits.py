@@ -88,7 +88,7 @@ class BodyGate:
             self._held -= sum(map(len, parts))
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> JSONResponse | None:
-        """Take a body in, in parts; return why it is refused."""
+        """Receive a body in parts; return why it is refused."""
         try:
             async with asyncio.timeout(self.limits.seconds):
                 return await self._take(receive, parts)

@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
     """Return own data domain by domain, preparing what is not in the cache ``root`` yet.
 
-    Files that change in name, size or time are prepared anew. Raises UserError if nothing is
+    Files that change in name, size or time are prepared again. Raises UserError if nothing is
     there, it has another form, or something in it cannot be used and must not be left out.
     """
     path = path_of(name)

@@ -124,7 +124,7 @@ def _official(splits: Texts) -> NDArray[np.int8] | None:
 
 def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Content]:
     """Decode each item once, and keep what is known of it, or what is wrong with it."""
-    if frame.modality == "image":  # written as they come: those of a domain shall be neighbours
+    if frame.modality == "image":  # written as they come: those of a domain must be neighbours
         found = sorted(found, key=_domain_of)
     for one in found:
         read = one if isinstance(one, Fault) else _decoded(one, frame)

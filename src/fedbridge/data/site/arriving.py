@@ -75,7 +75,7 @@ class LiveStream:
         return [self._looked, *self._starts]
 
     def load(self, state: list[int]) -> None:
-        """Take up what ``state`` returned; raise UserError if those tasks are gone."""
+        """Restore what ``state`` returned; raise UserError if those tasks are gone."""
         self._looked, self._starts = state[0], list(state[1:])
         self._holding.keep(len(self._starts))
 

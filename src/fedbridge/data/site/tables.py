@@ -71,7 +71,7 @@ def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
 
 
 def _narrowed(values: Record, kinds: dict[str, str]) -> Record:
-    """Have numbers of few bits as such, so that 0.1 is not 0.10000000149011612."""
+    """Keep numbers of few bits as such, so that 0.1 is not 0.10000000149011612."""
     for column, kind in kinds.items():
         if kind in NARROW and values[column] is not None:
             values[column] = NARROW[kind](values[column])
