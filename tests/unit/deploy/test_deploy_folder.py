@@ -111,7 +111,7 @@ def test_a_run_that_did_not_come_to_its_end_is_told(
     register(deployment)
     script, run = deployment / "server" / "run.sh", deployment / "server" / "runs" / "first"
     done = subprocess.run([script, "first"], env=flower, stderr=subprocess.PIPE, check=False)
-    assert done.returncode == 1 and b"./run.sh first goes on with it" in done.stderr
+    assert done.returncode == 1 and b"./run.sh first resumes it" in done.stderr
     run.mkdir()
     (run / "summary.json").touch()
     subprocess.run([script, "first"], env=flower, check=True)  # it is finished: nothing is begun
