@@ -148,6 +148,7 @@ def written_folder(folder: Path, shared: bool = False) -> Iterator[Path]:
     another process has put there meanwhile is as good as ours. Raises OSError where the system
     refuses, see ``writing``.
     """
+    folder = folder.resolve()  # a link stays a link, to what is new
     recover(folder)
     draft = _draft_of(folder, shared)
     shutil.rmtree(draft, ignore_errors=True)
@@ -165,6 +166,7 @@ def recover(folder: Path) -> None:
     No system call that Python has lets one folder take the place of another which is not empty.
     So for a moment neither has the name; whoever reads or writes the folder calls this first.
     """
+    folder = folder.resolve()
     with suppress(OSError):  # nothing was interrupted, or another process was faster
         if not folder.exists():
             _former_of(folder).rename(folder)

@@ -162,6 +162,24 @@ def test_a_fault_leaves_the_former_folder_and_no_draft(tmp_path, shared, fault):
     assert names(tmp_path) == ["x"]
 
 
+def test_a_link_to_a_folder_stays_one(tmp_path, monkeypatch):
+    with written_folder(tmp_path / "there" / "x") as draft:
+        fill(draft, "one")
+    link = tmp_path / "link"
+    link.symlink_to(tmp_path / "there" / "x")
+    with (
+        killed_after_the_former_is_away(monkeypatch, link.resolve()),
+        written_folder(link) as draft,
+    ):
+        fill(draft, "two")
+    recover(link)
+    assert content(link) == ("one", "one")
+    with written_folder(link) as draft:
+        fill(draft, "three")
+    assert link.is_symlink() and content(tmp_path / "there" / "x") == ("three", "three")
+    assert names(tmp_path) == ["link", "there"] and names(tmp_path / "there") == ["x"]
+
+
 def test_killed_between_the_former_folder_and_the_new_one_the_former_is_brought_back(
     tmp_path, monkeypatch
 ):
