@@ -6,10 +6,11 @@ The colours are those of Okabe and Ito, which the colour-blind can tell apart; w
 also said in words. A figure has a ground of its own and follows the reader's light or dark setting.
 """
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
+
+from fedbridge.files import write_text
 
 FOLDER = Path(__file__).resolve().parent.parent / "docs" / "figures"
 BLUE, ORANGE, GREEN, PINK, SKY = "#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9"
@@ -41,9 +42,7 @@ def main() -> None:
     FOLDER.mkdir(exist_ok=True)
     for name, text in figures().items():
         path = FOLDER / name
-        draft = path.with_name(f"{name}.partial")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        write_text(path, text)
 
 
 def figures() -> dict[str, str]:

@@ -3,13 +3,14 @@
 python scripts/pins.py
 """
 
-import os
 import tomllib
 from importlib import metadata
 from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
+
+from fedbridge.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """\
@@ -29,9 +30,7 @@ def main() -> None:
     versions = closure([Requirement(line) for line in [*project["dependencies"], *extras]])
     lines = [f"{name}=={version}\n" for name, version in sorted(versions.items())]
     path = ROOT / "requirements" / "constraints.txt"
-    draft = path.with_name(f"{path.name}.partial")
-    draft.write_text(HEAD + "".join(lines), encoding="utf-8")
-    os.replace(draft, path)
+    write_text(path, HEAD + "".join(lines))
 
 
 def closure(todo: list[Requirement]) -> dict[str, str]:

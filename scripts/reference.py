@@ -5,7 +5,6 @@ python scripts/reference.py
 
 import inspect
 import json
-import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any, get_type_hints
@@ -17,6 +16,7 @@ from fedbridge.config.described import settings_of
 from fedbridge.config.models import Large
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.files import write_text
 from fedbridge.listing import CATALOGUES
 from fedbridge.methods.catalog import every_setting
 from fedbridge.methods.config import Config
@@ -64,9 +64,7 @@ def main() -> None:
     """Write all of them."""
     for name, text in pages().items():
         path = ROOT / name
-        draft = path.with_name(f"{path.name}.partial")
-        draft.write_text(text, encoding="utf-8", newline="\n")
-        os.replace(draft, path)
+        write_text(path, text)
 
 
 def pages() -> dict[str, str]:

@@ -1,4 +1,4 @@
-"""What the command line does, as functions: a run is started, gone on with, read and compared."""
+"""What the command line does, as functions: runs are started, resumed, read and compared."""
 
 import logging
 from collections.abc import Callable, Collection, Sequence
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 Settings = Config | dict[str, Any] | str | Path
 Tell = Callable[[Progress], None]
-"""Is told after every round; ``progress.accuracy()`` says in words how good it is by then."""
+"""Called after every round; ``progress.accuracy()`` states the accuracy so far in words."""
 
 
 class Result:
@@ -114,7 +114,7 @@ def run(
 
 
 def resume(folder: str | Path, tell: Tell | None = None) -> Result:
-    """Go on with a run from its newest whole checkpoint; one that is finished stays as it is."""
+    """Resume a run from its newest whole checkpoint; one that is finished stays as it is."""
     result = Result(folder)
     return result if result.finished else _conducted(resuming(result.folder), tell)
 
@@ -122,7 +122,7 @@ def resume(folder: str | Path, tell: Tell | None = None) -> Result:
 def load(folder: str | Path, trust: Collection[str] = ()) -> Result | Predictor | Client:
     """Return what a folder holds: a run, a saved predictor or a saved client.
 
-    What was saved may be somebody else's: a model of it that is a function, whose module would be
+    What was saved may come from someone else: a model that is a function, whose module would be
     imported, must be named in ``trust``, as in ``["my_model:tiny"]``. Of a site's folder in a
     deployment it is the predictor of that site's client. Raises UserError
     if it is none of these, damaged, or names a function that is not trusted.

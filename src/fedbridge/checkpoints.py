@@ -8,8 +8,8 @@ from pathlib import Path
 from safetensors import SafetensorError
 
 from fedbridge.errors import UserError
-from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
-from fedbridge.saved import MANIFEST, digests, replace_folder
+from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing, written_folder
+from fedbridge.saved import MANIFEST, digests
 
 MISFIT = (LookupError, ValueError, TypeError, AttributeError, RuntimeError, OSError)
 
@@ -32,29 +32,22 @@ class Checkpoints:
 
     @contextmanager
     def write(self, step: int, also: Sequence[Path] = ()) -> Iterator[Path]:
-        """Give a folder to write a step's state into; it counts only if the block succeeds.
+        """Yield a folder to write a step's state into; it counts only if the block succeeds.
 
-        Files named in ``also`` are copied into it if they are there. States of later steps, which
+        Files named in ``also`` are copied into it if they exist. States of later steps, which
         came from another past, go, and all but the newest. Raises UserError when the disk is
         full; what was there before stays whole.
         """
         final = self.folder_of(step)
-        partial = final.with_name(final.name + PARTIAL)
         for torn in self.folder.glob(f"step-*{PARTIAL}"):  # by a kill, at whatever step
             shutil.rmtree(torn, ignore_errors=True)
-        try:
-            with writing(partial):
-                partial.mkdir(parents=True)
-                yield partial
-                for path in also:
-                    if path.exists():
-                        shutil.copyfile(path, partial / path.name)
-                listed = {"step": step, "files": digests(partial)}
-                write_text(partial / MANIFEST, json_text(listed))
-                replace_folder(partial, final)  # what is written again is written anew
-        except BaseException:
-            shutil.rmtree(partial, ignore_errors=True)
-            raise
+        with writing(final), written_folder(final) as draft:
+            yield draft
+            for path in also:
+                if path.exists():
+                    shutil.copyfile(path, draft / path.name)
+            listed = {"step": step, "files": digests(draft)}
+            write_text(draft / MANIFEST, json_text(listed))
         steps = self.steps()
         before = steps[: steps.index(step) + 1]
         for old in {*steps} - {*before[-self.keep :]}:
@@ -79,7 +72,7 @@ class Checkpoints:
 
 @contextmanager
 def taking_up(folder: Path) -> Iterator[None]:
-    """Turn what a state in a folder breaks into a UserError: it is whole, but of other settings."""
+    """Turn errors at loading a whole state into a UserError: it is of other settings."""
     try:
         yield
     except (*MISFIT, SafetensorError) as error:

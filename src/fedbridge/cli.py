@@ -84,7 +84,7 @@ def run(
 
 @app.command()
 def resume(folder: Folder, quiet: Quiet = False) -> None:
-    """Go on with a run from its newest whole checkpoint."""
+    """Resume a run from its newest whole checkpoint."""
     from fedbridge.runs import Run, is_finished
     from fedbridge.starting import resuming
 
@@ -175,9 +175,9 @@ def bench(
     only: Annotated[
         str, typer.Option(help="Pattern of SCENARIO--METHOD--SEED.", metavar="PATTERN")
     ] = "*",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be run.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be run.")] = False,
     report_only: Annotated[
-        bool, typer.Option("--report-only", help="Write anew what is there; run nothing.")
+        bool, typer.Option("--report-only", help="Only rewrite the report; run nothing.")
     ] = False,
 ) -> None:
     """Run a grid of methods, scenarios and seeds.
@@ -209,7 +209,7 @@ def _carry_out(grid: "Bench", at_once: int | None) -> int:
         with _politely(), logged(Console()):
             failed = grid.run(at_once, Console())
     except KeyboardInterrupt:
-        typer.echo("stopped; what was begun goes on with the same command", err=True)
+        typer.echo("stopped; the same command continues", err=True)
         raise typer.Exit(130) from None
     show_failures(Console(stderr=True), failed)
     return len(failed)
@@ -217,7 +217,7 @@ def _carry_out(grid: "Bench", at_once: int | None) -> int:
 
 @contextmanager
 def _politely() -> Iterator[None]:
-    """Let a polite kill end like Ctrl-C: processes are stopped, checkpoints are whole."""
+    """Treat SIGTERM like Ctrl-C: processes are stopped, checkpoints are whole."""
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         yield

@@ -33,7 +33,7 @@ def inspect(
 ) -> None:
     """Show what is in the data, and how they are divided.
 
-    Classes, sizes and splits, what is there twice, what is broken, which labels to check. The exit
+    Classes, sizes and splits, duplicates, broken items, doubtful labels. The exit
     code is 1 if a run could not use the data.
     """
     from rich.console import Console

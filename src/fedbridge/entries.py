@@ -1,4 +1,4 @@
-"""What is somebody's own and named ``MODULE:NAME``: models, methods, data, measures."""
+"""Users' own entries, named ``MODULE:NAME``: models, methods, data, measures."""
 
 import difflib
 import importlib
@@ -16,13 +16,13 @@ FORM = "MODULE:NAME"
 
 
 def look_in(folder: Path) -> None:
-    """Let modules be found in a folder too, after all places where Python looks anyway."""
+    """Append a folder to the places where Python looks for modules."""
     if str(folder) not in sys.path:
         sys.path.append(str(folder))  # at the end: no file there takes the place of a package
 
 
 def is_own(name: str) -> bool:
-    """Say whether a name has the form of somebody's own entry, ``MODULE:NAME``."""
+    """Return whether a name has the form of a user's own entry, ``MODULE:NAME``."""
     module, colon, wanted = name.partition(":")
     return bool(colon) and all(part.isidentifier() for part in (*module.split("."), wanted))
 
@@ -52,7 +52,7 @@ def entry_at(where: str, name: str, field: str, kind: type[T] | None = None) -> 
     """Return what ``MODULE:NAME`` names; ``name`` is how the config's ``field`` writes it.
 
     The module may lie in the folder in which the command was started. Raises UserError if there
-    is no such module or name, the module cannot be imported, or what is there is not of the
+    is no such module or name, the module cannot be imported, or the object is not of the
     ``kind`` that is wanted; without one, a function is.
     """
     look_in(Path.cwd())
@@ -90,7 +90,7 @@ def _described(found: object) -> str:
 
 @contextmanager
 def foreign_errors(name: str, field: str = "large.model") -> Iterator[None]:
-    """Turn whatever a foreign file or function raises into a UserError with its first line."""
+    """Turn any exception of a foreign file or function into a UserError with its first line."""
     try:
         yield
     except UserError:

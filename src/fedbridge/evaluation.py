@@ -47,6 +47,7 @@ def class_balance(labels: Tensor) -> Tensor:
 
 def _fit_powers(sides: Tensor, labels: Tensor, start: np.ndarray) -> tuple[np.ndarray, float]:
     """Return the powers of ``sides (S, n, C)`` with the least balanced loss, and that loss."""
+    # in double precision: single precision's noise would end the line search too early
     sides, labels = sides.double().cpu(), labels.cpu()
     weights = class_balance(labels)
     right = sides[:, torch.arange(len(labels)), labels]  # (S, n)
@@ -58,6 +59,7 @@ def _fit_powers(sides: Tensor, labels: Tensor, start: np.ndarray) -> tuple[np.nd
         slope = ((logits.softmax(1) * sides).sum(2) - right) @ weights
         return float(value), slope.numpy()
 
+    # on separable items the loss falls for ever as the powers grow
     bounds = [(0.0, 1e3)] * len(start)
     fit = scipy.optimize.minimize(loss, start, jac=True, method="L-BFGS-B", bounds=bounds)
     return fit.x, float(fit.fun)

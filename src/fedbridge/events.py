@@ -31,7 +31,7 @@ def read_events(path: Path) -> Events:
 
 
 def unread(count: int) -> str:
-    """Say in words that lines are no events."""
+    """Return the warning about lines that are no events."""
     lines = "1 line is no event" if count == 1 else f"{count} lines are no events"
     return f"events.jsonl: {lines} and left out; was the machine switched off?"
 
@@ -61,7 +61,7 @@ def _is_time(when: object) -> bool:
 
 
 def _end_torn_line(file: BufferedRandom) -> None:
-    """See that the next event is a line: cut off what a kill has left, end what a power cut has."""
+    """Start a line for the next event: cut what a kill has left, end what a power cut has."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(0, size - 1))
     if file.read() in (b"", b"\n"):

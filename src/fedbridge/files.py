@@ -1,13 +1,19 @@
-"""Files that are whole or not there, what they are called, and how those of others are read."""
+"""Files and folders that are whole or not there, their names, and how those of others are read.
+
+Whatever is written gets its name only when all of it is there: a process that is killed meanwhile
+leaves what was there before, and beside it a draft, which is not mistaken for the thing itself.
+"""
 
 import errno
 import hashlib
 import json
 import os
 import re
+import secrets
+import shutil
 import unicodedata
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +22,7 @@ from fedbridge.errors import UserError
 PARTIAL = ".partial"
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REFUSED = (errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOTDIR, errno.EEXIST)
+OCCUPIED = (errno.EEXIST, errno.ENOTEMPTY)
 LARGEST = 256 * 2**20
 """Most bytes of a file that is read whole."""
 DEEPEST = 64
@@ -108,13 +115,85 @@ def json_text(value: dict[str, Any]) -> str:
 
 def write_text(path: Path, text: str) -> None:
     """Replace a file; raise UserError where the system refuses."""
-    partial = path.with_name(path.name + PARTIAL)
-    with writing(path):
+    with writing(path), written(path) as draft:
+        draft.write_text(text, encoding="utf-8", newline="\n")
+
+
+@contextmanager
+def written(path: Path, shared: bool = False, synced: bool = False) -> Iterator[Path]:
+    """Yield a draft to write, which takes the place of the file ``path`` if the block succeeds.
+
+    ``shared`` is for a place where other processes may write the same file at the same time, as
+    in a cache: every one has a draft of its own, and the last one counts. ``synced`` is for a
+    file of which no checksum is kept: it is on the disk before it gets its name, since a power
+    cut could leave zeros otherwise. Raises OSError where the system refuses, see ``writing``.
+    """
+    draft = _draft_of(path, shared)
+    try:
+        yield draft
+        if synced:
+            with draft.open("rb") as file:
+                os.fsync(file.fileno())
+        draft.replace(path)
+    finally:
+        with suppress(OSError):
+            draft.unlink()  # half a file only takes up space
+
+
+@contextmanager
+def written_folder(folder: Path, shared: bool = False) -> Iterator[Path]:
+    """Yield an empty draft to fill, which takes the place of ``folder`` if the block succeeds.
+
+    What is there already is replaced; where it is ``shared``, as in a cache, it stays, since what
+    another process has put there meanwhile is as good as ours. Raises OSError where the system
+    refuses, see ``writing``.
+    """
+    folder = folder.resolve()  # a link stays a link, to what is new
+    recover(folder)
+    draft = _draft_of(folder, shared)
+    shutil.rmtree(draft, ignore_errors=True)
+    try:
+        draft.mkdir(parents=True)
+        yield draft
+        _put(draft, folder, shared)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def recover(folder: Path) -> None:
+    """Bring back what was in a folder if a process was killed while it replaced it.
+
+    No system call that Python has lets one folder take the place of another which is not empty.
+    So for a moment neither has the name; whoever reads or writes the folder calls this first.
+    """
+    folder = folder.resolve()
+    with suppress(OSError):  # nothing was interrupted, or another process was faster
+        if not folder.exists():
+            _former_of(folder).rename(folder)
+
+
+def _put(draft: Path, folder: Path, shared: bool) -> None:
+    while True:
         try:
-            partial.write_text(text, encoding="utf-8", newline="\n")
-            partial.replace(path)
-        finally:
-            partial.unlink(missing_ok=True)  # half a file only takes up space
+            draft.rename(folder)
+            break
+        except OSError as error:
+            if error.errno not in OCCUPIED:
+                raise
+            if shared:
+                return
+        shutil.rmtree(_former_of(folder), ignore_errors=True)
+        folder.rename(_former_of(folder))  # a reader may bring it back at once: then once more
+    shutil.rmtree(_former_of(folder), ignore_errors=True)
+
+
+def _draft_of(path: Path, shared: bool) -> Path:
+    mark = f".{secrets.token_hex(8)}" if shared else ""
+    return path.with_name(path.name + mark + PARTIAL)
+
+
+def _former_of(folder: Path) -> Path:
+    return folder.with_name(folder.name + ".former" + PARTIAL)
 
 
 @contextmanager
@@ -123,14 +202,20 @@ def writing(path: Path) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        reason = getattr(error, "errno", None)
+        reason = getattr(error, "errno", None) or 0
         # safetensors reports a full disk in words only
         if reason in FULL or "No space left on device" in str(error):
             raise UserError(
-                f"{path}: cannot be written: disk full; what was written before is whole. Free "
-                f"some space; a run that has begun goes on with fedbridge resume, a deployment's "
+                f"{path}: cannot be written: disk full; earlier files are intact. Free "
+                f"some space, then continue a run with fedbridge resume, a deployment's "
                 f"with its server's run.sh"
             ) from error
-        if reason in REFUSED:
+        if reason in REFUSED or _is_about(error, path):
             raise UserError(f"{path}: cannot be written: {os.strerror(reason)}") from error
         raise
+
+
+def _is_about(error: Exception, path: Path) -> bool:
+    """Return whether the system complains of this very path, or of its draft."""
+    name = error.filename if isinstance(error, OSError) else None
+    return isinstance(name, str | os.PathLike) and Path(name) in (path, _draft_of(path, False))

@@ -39,7 +39,7 @@ SITE_FILE = "site.toml"
 def predictor_at(folder: Path, client: str | None = None, trust: Collection[str] = ()) -> Predictor:
     """Return the predictor that was saved in a folder, or of a client of the run or site there.
 
-    ``trust`` is for what was saved, perhaps by somebody else: see ``load_predictor``. A run and a
+    ``trust`` is for what was saved, perhaps by someone else: see ``load_predictor``. A run and a
     site are one's own. Raises UserError as ``load_predictor``, ``predictor_of_run`` and
     ``predictor_of_site`` do.
     """
@@ -61,7 +61,7 @@ def predictor_at(folder: Path, client: str | None = None, trust: Collection[str]
 
 
 def is_site(folder: Path) -> bool:
-    """Say whether a folder is a site's own: that of a client of a deployment."""
+    """Return whether a folder is a site's own: that of a client of a deployment."""
     return (folder / SITE_FILE).is_file()
 
 
@@ -257,7 +257,7 @@ def _newest_state(run: Run, name: str) -> Path:
 
 
 def _reading(client: Client, levels: tuple[float, float] | None) -> Reading:
-    """Find out from some of a client's items how they are read; ``levels`` only settings say."""
+    """Infer from some of a client's items how they are read; ``levels`` only settings say."""
     private = client.private
     rows = private.task(client.task).own[:SAMPLE]
     assert private.items_of is not None

@@ -60,7 +60,7 @@ def serve(grid: Grid, context: Context) -> None:
     """Carry out an experiment, from its start or its newest checkpoint; clients are SuperNodes.
 
     The run config has the experiment's ``config`` as TOML, the ``run``'s folder, and as ``nodes``
-    the folder that tells whose key is whose; without it clients' names are taken on trust.
+    the folder of the clients' keys; without it clients' names are taken on trust.
     """
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
@@ -79,7 +79,7 @@ def serve(grid: Grid, context: Context) -> None:
 
 
 def _run_in(folder: Path, config: Config) -> Run:
-    """Return the run that was begun in a folder, or begin one."""
+    """Return the run that was started in a folder, or start one."""
     there = (folder / CONFIG).is_file()
     run = Run.open(folder) if there else Run.create(folder, config, deployed=True)
     if run.config != config or not run.deployed:
@@ -108,7 +108,7 @@ def server_hosts(setup: Setup) -> Hosts:
 
 
 def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
-    """Return the app of a client; ``place_of`` tells who it is and where it lives."""
+    """Return the app of a client; ``place_of`` gives its name and its folder."""
     app = ClientApp()
 
     @app.query()
@@ -169,9 +169,9 @@ def _resident(place: Place) -> Resident:
 
 
 def _told(place: Place, error: Exception) -> str:
-    """Return what the server is told of an error.
+    """Return what is sent to the server about an error.
 
-    Of a site's own, which may name its files, classes or rows, it is told nothing: they stay in the
+    Of a site's own, which may name its files, classes or rows, nothing is sent: they stay in the
     log of its SuperNode.
     """
     if not place.deployed or isinstance(error, CommonConfigError):

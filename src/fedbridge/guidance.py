@@ -99,7 +99,7 @@ TOPICS: dict[str, str] = {
         r"|expired|renew"
     ),
     "the-server-cannot-be-reached": (
-        r"\bgate\b|SuperLink|TLS|no such name|no answer in|nobody listens|cannot be reached"
+        r"\bgate\b|SuperLink|TLS|no such name|no answer in|nothing listens|cannot be reached"
         r"|machine's clock"
     ),
     "sides-that-differ": r"differs:|agreed|deploy configure|flwr: must be of release",

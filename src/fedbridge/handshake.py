@@ -32,7 +32,7 @@ def hello(client: str, commons: SharedContext, foundation: str) -> Hello:
         fedbridge=metadata.version("fedbridge"),
         torch=torch.__version__,
         python=platform.python_version(),
-        # never where it lies: that is nobody else's business
+        # never its path: that concerns this machine alone
         foundation=settings.large.model.partition(":")[0] if foundation else "",
         fingerprint=foundation,
         classes=_digest(f"{len(commons.classes)} classes", names),

@@ -1,6 +1,7 @@
 """Words of another side, as they may stand in a log, an event, a page or a terminal."""
 
 import unicodedata
+from typing import Any
 
 MOST_TOLD = 1000
 """Most letters of what another side says in words that are repeated anywhere."""
@@ -20,6 +21,11 @@ UNSEEN = frozenset(
     for code in range(start, end + 1)
 )
 """Fillers and selectors: letters to Unicode, and nothing to the eye."""
+TURNS = dict.fromkeys(
+    [*range(9), *range(11, 32), *range(127, 160), *range(0x202A, 0x202F), *range(0x2066, 0x206A)],
+    "?",
+)
+"""What a terminal obeys, and what turns the letters after it; line ends and tabs are neither."""
 MARKS = 3
 """Most marks on one letter; a tower of them covers the lines above."""
 
@@ -37,3 +43,14 @@ def legible(words: str) -> str:
         clear = letter.isprintable() and letter not in UNSEEN and marks <= MARKS
         seen.append(letter if clear else "?")
     return "".join(seen)
+
+
+def on_page(value: Any) -> Any:
+    """Return a value as a page shows it: whatever it says, it turns no letter that follows.
+
+    Unlike ``legible`` it keeps joiners, without which some scripts and emoji fall apart: a page is
+    escaped anyway. It is what Jinja's environments ``finalize`` with; finished markup stays.
+    """
+    if isinstance(value, str) and not hasattr(value, "__html__"):
+        return value.translate(TURNS)
+    return value

@@ -26,7 +26,7 @@ def lock_at(path: Path) -> Lock:
 
 
 def taken(lock: Lock, patience: float = 0.0) -> bool:
-    """Take a lock and make its file, with its folder; say no if another has it for so many seconds.
+    """Take a lock and make its file, with its folder; False if it is not free within ``patience``.
 
     Raises OSError if the system refuses.
     """
@@ -48,7 +48,7 @@ def taken(lock: Lock, patience: float = 0.0) -> bool:
 def holding(lock: Lock, busy: str = "", patience: float = inf) -> Iterator[None]:
     """Hold a lock meanwhile; raise UserError with the words ``busy`` if another has it for long.
 
-    Waits for ever unless told how many seconds.
+    Waits for ever unless ``patience`` is given, in seconds.
     """
     with writing(Path(lock.lock_file)):
         mine = taken(lock, patience)
@@ -61,7 +61,7 @@ def holding(lock: Lock, busy: str = "", patience: float = inf) -> Iterator[None]
 
 
 def held(path: Path) -> bool:
-    """Say whether a process holds the lock on a file; nothing is written."""
+    """Return whether a process holds the lock on a file; nothing is written."""
     try:
         file = os.open(path, os.O_RDONLY)
     except FileNotFoundError:

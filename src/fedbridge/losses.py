@@ -23,6 +23,7 @@ def require_finite(loss: Tensor, step: int) -> None:
 
 def divergence(teacher: Tensor, student: Tensor) -> Tensor:
     """Return KL(teacher || student) per item, ``(B,)``, from two logit arrays ``(B, C)``."""
+    # from logarithms: probabilities that underflow would make log(0) * 0
     target = teacher.log_softmax(1)
     return (target.exp() * (target - student.log_softmax(1))).sum(1)
 
@@ -41,6 +42,7 @@ def sureness(logits: Tensor) -> Tensor:
         return torch.zeros(len(logits), device=logits.device)
     log_p = logits.log_softmax(1)
     entropy = -(log_p.exp() * log_p).sum(1)
+    # clamped: rounding can put the entropy of equal scores above its maximum
     return (1.0 - entropy / math.log(logits.shape[1])).clamp(0.0, 1.0)
 
 

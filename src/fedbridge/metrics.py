@@ -78,6 +78,7 @@ def forgetting(accuracy: Accuracy) -> float:
 
     The last task cannot have been forgotten yet and does not count.
     """
+    # row 0 is the untrained model; a[j:-1] are the rows from task j to the last but one
     return _mean_over_clients(
         np.array([a[j:-1, j - 1].max() - a[-1, j - 1] for j in range(1, len(a) - 1)])
         for a in accuracy
@@ -112,7 +113,7 @@ def matrices_from_rows(rows: Sequence[AccuracyRow], predictor: str, protocol: st
     """Return one predictor's matrices; clients stand in the order in which ``rows`` name them.
 
     Clients and their numbers of tasks are taken from all rows, so that the matrices of one run
-    are aligned. Raises UserError if a measurement is there twice.
+    are aligned. Raises UserError if a measurement occurs twice.
     """
     tasks: dict[str, int] = {}
     for row in rows:

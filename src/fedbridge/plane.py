@@ -1,41 +1,17 @@
 """Embeddings in the shared space, brought to two dimensions to be looked at."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    from sklearn.decomposition import PCA
+
 Array = NDArray[np.float64]
 Sample = tuple[NDArray[np.int64], NDArray[np.float32]]
 """Class ids ``(n,)`` and embeddings ``(n, P)`` of some items."""
-
-
-@dataclass(frozen=True)
-class Plane:
-    """The plane in which points ``(n, P)`` vary most (principal component analysis)."""
-
-    centre: Array  # (P,)
-    axes: Array  # (P, 2)
-    explained: tuple[float, float]
-    """Fraction of the points' variance along each axis."""
-
-    @classmethod
-    def fit(cls, points: Array) -> "Plane":
-        """Fit the plane; the sign of an axis makes its largest component positive."""
-        centre = points.mean(0)
-        _, lengths, directions = np.linalg.svd(points - centre, full_matrices=False)
-        axes = np.zeros((points.shape[1], 2))
-        found = directions[:2].T  # fewer than two for a single point
-        axes[:, : found.shape[1]] = found
-        largest = axes[np.abs(axes).argmax(0), np.arange(2)]
-        shares = np.zeros(2)
-        shares[: len(lengths[:2])] = lengths[:2] ** 2 / max(float((lengths**2).sum()), 1e-12)
-        return cls(centre, axes * np.where(largest < 0, -1, 1), (shares[0], shares[1]))
-
-    def __call__(self, points: Array) -> Array:
-        """Return where points ``(n, P)`` lie in the plane, ``(n, 2)``."""
-        return (points - self.centre) @ self.axes
 
 
 def drawn(
@@ -61,20 +37,54 @@ def drawn(
     places = np.searchsorted(met, labels)
     cosines = points @ corners.T / np.linalg.norm(points, axis=1, keepdims=True).clip(1e-12)
     seen = cosines - cosines.mean(1, keepdims=True)  # (n, C'), as a softmax sees them
-    plane = Plane.fit(seen)
-    own = cosines[np.arange(len(labels)), places]
-    table = np.column_stack([places, plane(seen), own])
     answers = corners @ corners.T
-    ends = np.cumsum([len(ids) for ids, _ in samples.values()])[:-1]
+    ends = answers - answers.mean(1, keepdims=True)  # (C', C')
+    plane = plane_of(seen)
+    own = cosines[np.arange(len(labels)), places]
+    table = np.column_stack([places, project(plane, seen), own])
+    parts = np.cumsum([len(ids) for ids, _ in samples.values()])[:-1]
     return {
-        "explained": [round(share, 4) for share in plane.explained],
+        "explained": [round(share, 4) for share in shares_of(plane)],
         "classes": [classes[c] for c in met],
-        "anchors": plane(answers - answers.mean(1, keepdims=True)).round(3).tolist(),
+        "anchors": project(plane, ends).round(3).tolist(),
         "clients": {
             name: [[int(c), *row] for c, *row in part.round(3).tolist()]
-            for name, part in zip(samples, np.split(table, ends), strict=True)
+            for name, part in zip(samples, np.split(table, parts), strict=True)
         },
     }
+
+
+def plane_of(points: Array) -> "PCA":
+    """Return the plane in which points ``(n, P)`` vary most (principal component analysis).
+
+    The sign of an axis makes its largest component positive, whatever the order of the points.
+    """
+    from sklearn.decomposition import PCA  # takes longer to load than to use
+
+    points = points if len(points) > 1 else np.tile(points, (2, 1))  # one point has no variance
+    with np.errstate(invalid="ignore"):  # points that are all alike: see ``shares_of``
+        plane = PCA(2, svd_solver="full").fit(_wide(points))
+    axes = plane.components_  # (2, P)
+    largest = axes[np.arange(2), np.abs(axes).argmax(1)]
+    axes *= np.where(largest < 0, -1, 1)[:, None]
+    return plane
+
+
+def project(plane: "PCA", points: Array) -> Array:
+    """Return where points ``(n, P)`` lie in a plane, ``(n, 2)``."""
+    places: Array = plane.transform(_wide(points))
+    return places
+
+
+def _wide(points: Array) -> Array:
+    """Return points with two coordinates at least, as many as a plane has."""
+    return np.pad(points, ((0, 0), (0, max(0, 2 - points.shape[1]))))
+
+
+def shares_of(plane: "PCA") -> list[float]:
+    """Return the fraction of the points' variance along each axis, 0 where they do not vary."""
+    shares: list[float] = np.nan_to_num(plane.explained_variance_ratio_).tolist()
+    return shares
 
 
 def _finite(sample: Sample) -> Sample:

@@ -1,4 +1,4 @@
-"""How far a run is, and how right: what everybody who follows it is told after a step."""
+"""The progress of a run after a step: how far it is, and how accurate."""
 
 from dataclasses import dataclass
 

@@ -26,6 +26,7 @@ from fedbridge.checkpoints import Checkpoints
 from fedbridge.errors import UserError
 from fedbridge.events import append_event, read_events, unread
 from fedbridge.files import json_text, read_json, write_text, writing
+from fedbridge.legible import legible
 from fedbridge.locks import LOCK, Lock, held, holding, lock_at
 from fedbridge.methods.changes import changes, changes_since_summary
 from fedbridge.methods.config import Config
@@ -42,6 +43,8 @@ EMBEDDINGS = "embeddings.json"
 DEPLOYED = "deployed"
 SETTINGS = "settings"
 """Under what the environment keeps the settings that a run was started with."""
+WORDS = ("message", "reason")
+"""The fields of an event that are sentences, into which another side's words may have come."""
 TOKEN = re.compile("[0-9a-f]{16}")
 CLIENTS = "clients"
 """Where the clients of a simulation in Flower keep their states."""
@@ -92,16 +95,21 @@ class Run:
         return run
 
     def event(self, kind: str, **fields: object) -> None:
-        """Append one event; ``time`` is in seconds since the run's start, pauses left out."""
+        """Append one event; ``time`` is in seconds since the run's start, pauses left out.
+
+        What is said in words, whoever says it, can be shown anywhere, see ``legible``. Names stay
+        as they are, so that they are found again in the table of accuracies.
+        """
         seconds = round(time.monotonic() - self._zero, 3)
-        append_event(self.folder / EVENTS, {"time": seconds, "kind": kind, **fields})
+        words = {name: _shown(str(fields[name])) for name in WORDS if name in fields}
+        append_event(self.folder / EVENTS, {"time": seconds, "kind": kind, **fields, **words})
 
     def events(self) -> list[dict[str, Any]]:
         """Return all events that can be read; see ``note_unread``."""
         return read_events(self.folder / EVENTS).known
 
     def note_unread(self) -> None:
-        """Say once, as an event, that some lines are no events."""
+        """Record once, as an event, that some lines are no events."""
         known, count = read_events(self.folder / EVENTS)
         if count and not any(event.get("message") == unread(count) for event in known):
             log.warning("%s: %s", self.folder, unread(count))
@@ -137,7 +145,7 @@ class Run:
         write_text(self.folder / EMBEDDINGS, json.dumps(drawn, allow_nan=False) + "\n")
 
     def checkpoint(self, step: int) -> AbstractContextManager[Path]:
-        """Give a folder to write a step's state into; it counts only if the block succeeds.
+        """Yield a folder to write a step's state into; it counts only if the block succeeds.
 
         The accuracy table as it stands is kept with it. Only the newest
         ``engine.checkpoints`` are kept. Raises UserError when the disk is full; what was
@@ -184,7 +192,7 @@ class Run:
 
     @property
     def token(self) -> str:
-        """Return what tells this run from all others, however alike.
+        """Return what identifies this run among all others, however alike.
 
         Raises UserError if the file that says it is damaged.
         """
@@ -197,7 +205,7 @@ class Run:
 
     @property
     def go_on(self) -> str:
-        """Return the command that goes on with this run."""
+        """Return the command that resumes this run."""
         if self.deployed:
             return f"./run.sh {self.folder.name}, at the server of its deployment"
         return f"fedbridge resume {self.folder}"
@@ -231,13 +239,13 @@ def names_in(folder: Path) -> set[str]:
 
 
 def lock_of(folder: Path) -> Lock:
-    """Return the lock of a run's folder, which whoever is at work in it holds."""
+    """Return the lock of a run's folder, held by the process that works in it."""
     return lock_at(folder / LOCK)
 
 
 @contextmanager
 def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iterator[None]:
-    """Be the only process at work in a run's folder, which is made if it is not there.
+    """Hold the lock of a run's folder, which is made if it is missing.
 
     Raises UserError if another one is still at work after ``patience`` seconds. ``lock`` is the
     folder's where it may be held already.
@@ -248,14 +256,14 @@ def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iter
 
 
 def is_held(folder: Path) -> bool:
-    """Say whether a process is at work in a run's folder; nothing is written."""
+    """Return whether a process is at work in a run's folder; nothing is written."""
     return held(folder / LOCK)
 
 
 def is_finished(folder: Path) -> bool:
-    """Say whether a run has come to its end, and all that it leaves then can be read.
+    """Return whether a run has come to its end, and all that it leaves then can be read.
 
-    What a power cut has damaged is written anew when the run goes on from its last checkpoint.
+    What a power cut has damaged is rewritten when the run is resumed from its last checkpoint.
     """
     picture = folder / EMBEDDINGS
     if not has_summary(folder) or (picture.exists() and _read_object(picture) is None):
@@ -267,12 +275,12 @@ def is_finished(folder: Path) -> bool:
 
 
 def has_summary(folder: Path) -> bool:
-    """Say whether a run's summary is there and whole."""
+    """Return whether a run's summary exists and is whole."""
     return _read_object(folder / SUMMARY) is not None
 
 
 def is_environment(path: Path) -> bool:
-    """Say whether a file is the environment of a run, and no other of that name."""
+    """Return whether a file is the environment of a run, and no other of that name."""
     return "run" in (_read_object(path) or {})
 
 
@@ -312,6 +320,10 @@ def read_accuracy(folder: Path) -> list[AccuracyRow]:
     if not lines or tuple(lines[0]) != COLUMNS:
         raise UserError(f"{path}: the first line must be {','.join(COLUMNS)}, found {lines[:1]}")
     return [_parse_row(path, number, line) for number, line in enumerate(lines[1:], start=2)]
+
+
+def _shown(words: str) -> str:
+    return "\n".join(map(legible, words.split("\n")))
 
 
 def _version(package: str) -> str | None:

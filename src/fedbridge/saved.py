@@ -1,18 +1,24 @@
-"""Folders that are whole or not there: written beside their place, named last, checked when read.
+"""Folders with a manifest, which are checked when they are read.
 
 A folder's manifest says what kind of thing it holds, in which form, and the size and sha256 of
 every other file in it.
 """
 
 import hashlib
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from fedbridge.errors import UserError
-from fedbridge.files import PARTIAL, json_text, read_json, write_text, writing
+from fedbridge.files import (
+    json_text,
+    read_json,
+    recover,
+    write_text,
+    writing,
+    written_folder,
+)
 
 MANIFEST = "manifest.json"
 FORMAT = 1
@@ -20,33 +26,17 @@ FORMAT = 1
 
 @contextmanager
 def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
-    """Give a folder to write into, which takes its place only if the block succeeds.
+    """Yield a folder to write into, which takes its place only if the block succeeds.
 
     ``about`` goes into the manifest. What was saved there before as the same kind is replaced;
-    UserError is raised if anything else is there, or the system refuses.
+    Raises UserError if anything else is in the folder, or the system refuses.
     """
+    recover(folder)
     require_free(folder, kind)
-    partial = folder.with_name(folder.name + PARTIAL)
-    shutil.rmtree(partial, ignore_errors=True)
-    try:
-        with writing(folder):
-            partial.mkdir(parents=True)
-            yield partial
-            listed = {"format": FORMAT, "kind": kind, "files": digests(partial), "about": about}
-            write_text(partial / MANIFEST, json_text(listed))
-            replace_folder(partial, folder)
-    finally:
-        shutil.rmtree(partial, ignore_errors=True)
-
-
-def replace_folder(partial: Path, folder: Path) -> None:
-    """Let one folder take the place of another: the system can replace empty ones only."""
-    former = folder.with_name(folder.name + ".former" + PARTIAL)
-    shutil.rmtree(former, ignore_errors=True)
-    if folder.exists():
-        folder.replace(former)
-    partial.replace(folder)
-    shutil.rmtree(former, ignore_errors=True)
+    with writing(folder), written_folder(folder) as draft:
+        yield draft
+        listed = {"format": FORMAT, "kind": kind, "files": digests(draft), "about": about}
+        write_text(draft / MANIFEST, json_text(listed))
 
 
 def require_free(folder: Path, kind: str) -> None:
@@ -62,6 +52,7 @@ def require_free(folder: Path, kind: str) -> None:
 
 def kind_of(folder: Path) -> str | None:
     """Return what kind of thing was saved in a folder, None if nothing was."""
+    recover(folder)
     try:
         return str(read_json(folder / MANIFEST, "manifest")["kind"])
     except (UserError, KeyError):
@@ -73,6 +64,7 @@ def opened(folder: Path, kind: str) -> dict[str, Any]:
 
     Raises UserError naming the file if it is of another kind, incomplete or damaged.
     """
+    recover(folder)
     path = folder / MANIFEST
     try:
         manifest = read_json(path, f"manifest of a {kind}")

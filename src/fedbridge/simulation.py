@@ -61,7 +61,7 @@ def simulated(names: tuple[str, ...], folder: Path, config: str, context: Contex
 
 @dataclass(frozen=True)
 class _Running:
-    """A grid whose simulation must still be there, for otherwise nothing would ever come."""
+    """A grid that fails once its simulation has ended, instead of waiting for ever."""
 
     grid: Grid
     thread: threading.Thread
@@ -126,7 +126,7 @@ def _simulation(app: ClientApp, count: int, resources: tuple[int, float]) -> Ite
 
 
 def _end(folder: str, over: threading.Event, thread: threading.Thread) -> None:
-    """Let Flower end Ray, and see that all of Ray's processes are gone."""
+    """Shut Ray down through Flower, and ensure that all of its processes have ended."""
     ours = _processes_of(folder)
     over.set()
     thread.join()
@@ -167,7 +167,7 @@ def _processes_of(folder: str) -> list[psutil.Process]:
 
 
 def _end_clients(folder: str) -> None:
-    """End the clients' processes amid their work, which nobody waits for any more."""
+    """End the clients' processes amid their work, whose results are no longer needed."""
     for process in _processes_of(folder):
         with suppress(psutil.Error):
             if process.name().startswith(ACTOR):
@@ -175,7 +175,7 @@ def _end_clients(folder: str) -> None:
 
 
 def _outlive(processes: list[psutil.Process]) -> None:
-    """See that processes which are about to end do so."""
+    """Ensure that processes which are about to end do so."""
     _, alive = psutil.wait_procs(processes, timeout=PATIENCE)
     for process in alive:
         with suppress(psutil.NoSuchProcess):

@@ -32,11 +32,6 @@ from fedbridge.models.space import stored
 from fedbridge.setup import models_of, plan, prepare, private_of
 
 
-def server_commons(config: Config, tell: Tell | None = None) -> SharedContext:
-    """Return what the server knows; with ``data.name = "site"`` no private item is there."""
-    return prepare(config, tell=tell).commons
-
-
 def site_client(
     config: Config, name: str, site: Path | None = None, tell: Tell | None = None
 ) -> Client:

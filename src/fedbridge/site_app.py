@@ -8,7 +8,7 @@ log = logging.getLogger(__name__)
 
 
 def _loaded() -> ClientApp:
-    """Return the app; what is wrong here, with torch say, and in which folder, the log is told."""
+    """Return the app; what is wrong here, with torch say, and where, is logged."""
     try:
         from fedbridge.flower_app import client_app
     except Exception:

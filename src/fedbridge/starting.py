@@ -29,7 +29,7 @@ DRAFTS = {ENVIRONMENT + PARTIAL, CONFIG + PARTIAL}
 
 @contextmanager
 def starting(folder: Path, config: Config) -> Iterator[Experiment]:
-    """Give a new experiment to carry out; its folder goes again if it is refused.
+    """Yield a new experiment to run; its folder is removed again if it is refused.
 
     From before anything is written until the end no other process can be at work in the folder.
     Raises UserError if one is, the folder is in use, or what the engine or a tracker needs is

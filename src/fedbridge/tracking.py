@@ -32,10 +32,10 @@ class Tracker(Protocol):
     """Where numbers go."""
 
     def log(self, step: int, numbers: Numbers) -> None:
-        """Take the numbers of a step, counted from 1."""
+        """Record the numbers of a step, counted from 1."""
 
     def close(self, end: End, results: Numbers) -> None:
-        """Take how the run ended and what came of it."""
+        """Record how the run ended, with its results."""
 
 
 class TensorBoard:
@@ -204,7 +204,7 @@ def require_trackers(config: Config) -> None:
 
 @contextmanager
 def tracking(run: Run) -> Iterator[Callable[[Progress], None]]:
-    """Give what is to be told every step; it goes to all trackers that the settings name.
+    """Yield what to call after every step; it reports to all trackers that the settings name.
 
     Raises UserError if the extra of one is missing. A run that is refused leaves no trace.
     """

@@ -18,7 +18,7 @@ from fedbridge.addresses import EVERYWHERE
 from fedbridge.errors import UserError
 
 PATIENCE = 10.0
-"""Seconds for which a connection may wait before all of a request's head is there."""
+"""Seconds within which the whole head of a request must have arrived."""
 MOST_WAITING = 512
 """Most connections that may wait at a time; for another, the one that has waited longest goes."""
 _TURNS = itertools.count()
@@ -50,7 +50,7 @@ class Prompt(H11Protocol):
         super().connection_lost(exc)
 
     def handle_events(self) -> None:
-        """Take in what came; with a whole head the waiting is over."""
+        """Process received bytes; with a whole head the waiting is over."""
         before = self.cycle
         super().handle_events()
         if self.cycle is not before and not self.cycle.response_complete:
@@ -94,7 +94,7 @@ def server_of(app: Any, **settings: Any) -> uvicorn.Server:
 def stranger(scope: Scope, names: Collection[str], what: str) -> PlainTextResponse | None:
     """Return the refusal of a request that does not call this machine by one of its names.
 
-    A page of somebody else can make a browser ask for a name that points to this machine, but the
+    A foreign page can make a browser ask for a name that points to this machine, but the
     browser then says that name. It cannot do so with an address: among ``names`` one of
     ``EVERYWHERE`` stands for all addresses.
     """

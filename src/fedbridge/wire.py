@@ -25,7 +25,7 @@ from fedbridge.models.states import owned
 State = dict[str, Tensor]
 Kind = Literal["Broadcast", "Upload", "Evaluation", "Hello"]
 PROTOCOL = 4
-"""The number of this form of the messages; whoever changes it raises it."""
+"""The version of the messages' form; raise it with every change."""
 MOST_BYTES = 2**30
 """Largest message that is read: the sums G of 20,000 features are 0.8 GB."""
 MOST_WORDS = 2**20
@@ -58,7 +58,7 @@ class Broadcast:
     state: State = field(default_factory=dict)
     """The small model to go on with; empty: the client keeps the one it has."""
     adapter: State = field(default_factory=dict)
-    """What makes the large side: everybody's sums G, H and counts, or what is trained by gradient;
+    """What makes the large side: all clients' sums G, H and counts, or what is trained by gradient;
     empty: the client keeps what it has."""
     shared: State = field(default_factory=dict)
     """What the fusion sends to everyone, by name: prototypes, say, or synthetic inputs."""
@@ -111,7 +111,7 @@ class Choice(NamedTuple):
 
 @dataclass(frozen=True)
 class Evaluation:
-    """One client to whoever measures: counts of right answers, never the data behind them."""
+    """What a client measures: counts of right answers, never the data behind them."""
 
     client: str
     after_task: int
@@ -120,17 +120,17 @@ class Evaluation:
     accepted: tuple[int, ...] = ()
     """How much it took of the model it was sent: a ``Choice``; empty where it had none."""
     unsolved: int = 0
-    """1 if everybody's newest sums give no head, so that it measured with the one before."""
+    """1 if the newest sums of all clients give no head, so that it measured with the one before."""
 
 
 class Request(NamedTuple):
     """What one exchange asks of a client: first to measure, then to learn; no bytes ask nothing.
 
-    Both are bytes of Broadcasts. Where both are there, the second leaves out what the first holds.
+    Both are bytes of Broadcasts. Where both are given, the second leaves out what the first holds.
     """
 
     run: str
-    """What tells this run from all others."""
+    """What identifies this run."""
     number: int
     """Place of the exchange in the run, from 1."""
     measure: bytes = b""
@@ -187,6 +187,7 @@ def encode(message: Message) -> bytes:
             arrays[name] = value.contiguous()
         else:
             scalars[name] = value
+    # sorted, so that equal messages are equal bytes: digests of requests rely on it
     text = json.dumps(scalars, sort_keys=True).encode()
     arrays["scalars"] = torch.frombuffer(bytearray(text), dtype=torch.uint8)
     return save(arrays)
@@ -199,9 +200,11 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
     the bytes that there are, whatever shapes they promise. Nothing but a UserError is raised.
     """
     _bound("message", len(data), most)
+    # looked at before safetensors reads it: a header is JSON, which takes many times its length
     header = int.from_bytes(data[:8], "little")
     _bound("message: its header", min(header, len(data)), MOST_WORDS)
     with _unreadable(kind):
+        # copied: at the addresses inside a message kernels would round differently
         arrays = {name: owned(tensor) for name, tensor in load(data).items()}
         text = arrays.pop("scalars")
         size = text.nbytes
@@ -210,7 +213,7 @@ def decode(data: bytes, kind: Kind, most: int = MOST_BYTES) -> Message:
         words = bytes(text.numpy())
         told = from_json(words)
         found = told.pop("kind")
-    if found != kind:
+    if found != kind:  # the reader decides what it reads, never the message
         other = found if isinstance(found, str) else shortened(found)
         raise UserError(f"message: expected {kind}, found {legible(other[:40])}")
     form = FORMS[KINDS[kind]]
@@ -240,7 +243,7 @@ def _sorted_out(arrays: State, form: "Form") -> tuple[dict[str, Any], list[str]]
 
 @contextmanager
 def _unreadable(kind: Kind) -> Iterator[None]:
-    """Turn whatever readers make of bytes that are no message into a UserError."""
+    """Turn any exception of a reader of the bytes into a UserError."""
     try:
         yield
     except Exception as error:
@@ -301,6 +304,7 @@ def _form_of(kind: type[Message]) -> Form:
     }
     if "accepted" in told:
         told["accepted"] = (Annotated[SPOKEN[tuple[int, ...]], AfterValidator(_fits)], ())
+    # ignored here are the kind, which is no field, and what ``decode`` refuses by its name
     strict = ConfigDict(strict=True, extra="ignore")
     return Form(arrays, states, model_of(kind.__name__, __config__=strict, **told))
 

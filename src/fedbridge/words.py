@@ -37,7 +37,7 @@ def word_of(value: Any) -> str:
 
     3, 3.0, ``Decimal("3.00")`` and the text ``3.0`` are ``3``; a truth value is ``true`` or
     ``false``; midnight is its date. Texts are otherwise as they stand: ``007`` stays. Raises
-    UserError, which tells the rule and the value, if it is missing or no word can be made of it.
+    UserError, which states the rule and the value, if it is missing or no word can be made of it.
     """
     known = value if type(value) is str else plain(value)
     for kinds, spelled in SPELLINGS:
@@ -48,7 +48,7 @@ def word_of(value: Any) -> str:
 
 
 def is_missing(value: Any, words: Collection[str] = MISSING) -> bool:
-    """Say whether a place holds no value: nothing, blanks only, or one of the words for it."""
+    """Return whether a place holds no value: nothing, blanks only, or one of the words for it."""
     known = value if type(value) is str else plain(value)
     if known is None:
         return True

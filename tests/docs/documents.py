@@ -8,7 +8,7 @@ from pathlib import Path
 from types import ModuleType
 
 ROOT = Path(__file__).resolve().parents[2]
-GENERATED = ("docs/results.md", "docs/log.md")  # written by commands, of free form
+GENERATED = ("docs/results.md",)  # written by a command, of free form
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 NAMED = re.compile(r"# ([\w./-]+\.(?:py|toml))\n")
 
@@ -37,6 +37,11 @@ def documents() -> list[str]:
     paths = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "reference").glob("*.md")]
     found = sorted(path.relative_to(ROOT).as_posix() for path in paths)
     return [*top, *(name for name in found if name not in GENERATED)]
+
+
+def records() -> list[str]:
+    """Return the pages of the log, whose names of code are those of their day."""
+    return sorted(path.relative_to(ROOT).as_posix() for path in (ROOT / "docs" / "log").iterdir())
 
 
 def headings(document: str) -> set[str]:

@@ -4,7 +4,7 @@ import importlib
 import re
 
 import pytest
-from documents import GENERATED, ROOT, documents, headings, prose, read, snippets
+from documents import GENERATED, ROOT, documents, headings, prose, read, records, snippets
 
 import fedbridge
 
@@ -14,7 +14,7 @@ DOTTED = re.compile(r"fedbridge(\.\w+)+")
 PATH = re.compile(r"(?:\.ci|configs|docs|scripts|src|tests|benchmarks|requirements)/[\w./-]*")
 
 
-@pytest.mark.parametrize("document", documents())
+@pytest.mark.parametrize("document", [*documents(), *GENERATED, *records()])
 def test_links_resolve(document):
     for target in LINK.findall(prose(document)):
         if target.startswith("https://"):
@@ -67,24 +67,31 @@ def test_every_formula_names_its_function():
     assert [row.endswith("| function |") for row in unnamed] == [True] * len(unnamed)
 
 
-def test_the_readmes_tree_names_what_exists():
+def tree_of_files():
+    """Return the lines of the README's tree: names, which end in / or have a dot, and words."""
     (tree,) = (s.text for s in snippets("text", "README.md") if s.text.startswith("Makefile"))
-    parents = [""]
     for line in tree.splitlines():
-        path, comment = line.strip().split(maxsplit=1)
-        depth = (len(line) - len(line.lstrip())) // 2
-        whole = "".join(parents[: depth + 1]) + path
-        parents[depth + 1 :] = [path]
-        assert (ROOT / whole).is_dir() == path.endswith("/"), whole
-        assert (ROOT / whole).exists() and comment, whole
+        names = re.match(r" *((Makefile|[\w.-]*[/.][\w./-]*) +)+", line)
+        assert names and line[names.end() :], f"README: {line!r}: a name and what is there"
+        yield line.startswith(" "), names[0].split()
 
 
-def test_the_readmes_tree_leaves_out_no_part_of_the_package():
-    tree = next(s.text for s in snippets("text", "README.md") if s.text.startswith("Makefile"))
-    parts = {path.name for path in (ROOT / "src" / "fedbridge").iterdir()}
-    small = {"__init__.py", "py.typed", "__pycache__", "errors.py", "listing.py", "__main__.py"}
-    missing = [name for name in parts - small if f"  {name}" not in tree]
-    assert not missing
+def test_the_readmes_tree_names_what_exists():
+    parent = ROOT
+    for inside, names in tree_of_files():
+        for name in names:
+            path = (parent if inside else ROOT) / name
+            assert path.exists() and path.is_dir() == name.endswith("/"), path
+        if not inside:
+            parent = ROOT / names[-1]
+
+
+def test_the_readmes_tree_names_every_room_of_the_package_in_a_few_lines():
+    lines = list(tree_of_files())
+    package = ROOT / "src" / "fedbridge"
+    rooms = {f"{path.parent.name}/" for path in package.glob("*/__init__.py")}
+    assert rooms <= {name for inside, names in lines if inside for name in names}
+    assert len(lines) <= 20
 
 
 def test_the_reference_names_all_that_import_fedbridge_gives():
@@ -94,6 +101,21 @@ def test_the_reference_names_all_that_import_fedbridge_gives():
     assert homes.keys() == set(fedbridge.__all__)
     for name, home in homes.items():
         assert getattr(importlib.import_module(home), name) is getattr(fedbridge, name)
+
+
+def test_the_log_leads_to_every_section_of_its_pages():
+    targets = set(LINK.findall(read("docs/log.md")))
+    for page in records():
+        titles = [line for line in read(page).splitlines() if line.startswith("## ")]
+        assert len(titles) == len(headings(page)) - 1  # no two alike; one is the page's own
+        name = page.removeprefix("docs/")
+        assert {f"{name}#{h}" for h in headings(page)} - targets == {f"{name}#{own(page)}"}
+
+
+def own(page):
+    """Return the anchor of a page's title."""
+    title = read(page).splitlines()[0].removeprefix("# ")
+    return re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
 
 
 def test_generated_documents_are_linked_from_the_readme():

@@ -59,6 +59,35 @@ def test_a_summary_is_included_with_links_that_count_from_docs(script, tmp_path,
     assert "has not been run yet" in script.renewed(text)
 
 
+def test_the_overview_by_hand(script, monkeypatch):
+    own, bound = ("fonts", "fedbridge"), ("fonts", script.OWN)
+    finals = {(*own, "small"): 0.7, (*own, "large"): 0.6, (*own, "together"): 0.8}
+    finals |= {("fonts", "without OBOD", "small"): 0.69, ("fonts", "replay", "small"): 0.65}
+    finals |= {("fonts", "GLFC", "small"): 0.66, ("fonts", "GLFC", "large"): 0.99}
+    finals |= {("fonts", "analytic head", "large"): 0.78, ("fonts", "analytic head", "small"): 0.9}
+    bounds = {(*bound, "together"): 0.81, ("fonts", script.POOLED, "together"): 0.9}
+    monkeypatch.setattr(script, "_finals", lambda suite: bounds if suite == "controls" else {})
+    suite = load_suite(SUITES[0].parent / "small.toml")
+    suite = suite.model_copy(update={"scenario": suite.scenario[:1]})
+    # GLFC is no large side, and the analytic head no small model
+    expected = ("fonts", "70.0", "+4.0", "60.0", "80.0", "+2.0", "−1.0", "88.9 %", "+1.0", "–")
+    assert script._lines(suite, finals) == [expected]
+
+
+def test_the_page_opens_with_an_overview_of_what_the_suites_say(script):
+    page = read("docs/results.md")
+    overview = script.OVERVIEW.search(page)
+    assert page.index("## ") > overview.end()
+    row = r"^\| ([\w-]+) \| ([\d.]+) \|.*?\| ([\d.]+) \| ([\d.]+) \|"
+    rows = re.findall(row, overview[0], re.MULTILINE)
+    assert len(rows) == 7
+    for scenario, small, _, together in rows:
+        ours = page.split(f"\n### {scenario}\n")[1].split("| fedbridge |")[1].splitlines()[0]
+        means = re.findall(r"([\d.]+) ±", ours)
+        assert (small, together) == (means[0], means[2])
+    assert page.count(script.LEGEND) == 1
+
+
 WANTED = {
     "small": {"ours", "part", "baseline"},
     "controls": {"ours", "part", "bound", "equal"},

@@ -113,7 +113,7 @@ class Deployment:
         run = self.processes.pop("run")
         done = carried_out([self.folder / "server" / "stop.sh"])
         assert done.returncode == 0, done.stderr
-        assert run.popen.wait(60.0) == 1 and "goes on with it" in run.said, run.said
+        assert run.popen.wait(60.0) == 1 and "resumes it" in run.said, run.said
 
     def kill(self, process: str) -> None:
         """End a process and all that it has started at once, as when its machine fails."""

@@ -63,7 +63,7 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> Path:
     asked.send_signal(signal.SIGTERM)
     _, complaint = asked.communicate(timeout=60)
     assert asked.returncode == 130, complaint
-    assert complaint == "stopped; what was begun goes on with the same command\n"
+    assert complaint == "stopped; the same command continues\n"
     assert at_work(out) == []
 
     killed = start(out)

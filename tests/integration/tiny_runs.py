@@ -90,5 +90,5 @@ def process(folder: Path, sabotage: str = "") -> "subprocess.Popen[str]":
 def left_over(folder: Path) -> list[str]:
     """Return the names of temporary files below a folder."""
     found = [path.name for path in folder.rglob("*")]
-    ends = (".partial", ".draft", ".part")
+    ends = (".partial",)
     return [n for n in found if n != LOCK and (n.startswith(".") or n.endswith(ends))]

@@ -2,7 +2,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.legible import MARKS, MOST_TOLD, legible
+from fedbridge.legible import MARKS, MOST_TOLD, legible, on_page
 
 
 @pytest.mark.parametrize(
@@ -35,3 +35,16 @@ def test_whatever_it_was_it_is_one_line_that_can_be_written(words: str):
     assert shown.isprintable() and legible(shown[:MOST_TOLD]) == shown[:MOST_TOLD]
     shown.encode("utf-8")
     assert len(shown) == min(len(words), MOST_TOLD) + 3 * (len(words) > MOST_TOLD)
+
+
+def test_a_page_turns_no_letters_and_keeps_what_is_joined():
+    assert on_page("\x1b[31m\x07 \u202eexe \u2066a\u2069\x85") == "?[31m? ?exe ?a??"
+    kept = "line\n\tend, \u0646\u0645\u06cc\u200c\u062f, \U0001f469\u200d\U0001f680"
+    assert on_page(kept) == kept
+    assert on_page(3) == 3
+
+
+def test_finished_markup_of_a_page_stays():
+    from markupsafe import Markup
+
+    assert on_page(Markup("<b>\x1b</b>")) == Markup("<b>\x1b</b>")

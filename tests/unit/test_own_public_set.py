@@ -8,9 +8,10 @@ import pytest
 from fedbridge.agreement import agreement, doubts
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
+from fedbridge.experiment import prepare
 from fedbridge.methods.files import parse_config
 from fedbridge.setup import plan
-from fedbridge.site import server_commons, site_client
+from fedbridge.site import site_client
 from fedbridge.wire import encode
 from sites import common, rows, site_file, write_csv
 
@@ -53,7 +54,7 @@ def test_a_site_learns_with_it_and_none_of_its_own_items_may_be_in_it(tmp_path, 
     place(tmp_path / "cache", signs(), monkeypatch)
     write_csv(tmp_path / "t.csv", rows(80))
     path = site_file(tmp_path, "north", kind="csv", path="t.csv", text="text")
-    assert len(server_commons(CONFIG).public_inputs) == 24
+    assert len(prepare(CONFIG).commons.public_inputs) == 24
     assert site_client(CONFIG, "north", path).private.stream.tasks
     again = tmp_path / "again"
     table = [row | {"text": sign} for row, sign in zip(rows(40), signs(), strict=True)]

@@ -3,31 +3,43 @@
 import numpy as np
 import pytest
 
-from fedbridge.plane import Plane, drawn
+from fedbridge.plane import drawn, plane_of, project, shares_of
 
 CROSS = np.array([[3.0, 0, 1], [-3, 0, 1], [0, 1, 1], [0, -1, 1]])
 """Four points around (0, 0, 1): the variance is 18 along x and 2 along y, and none along z."""
 
 
 def test_the_plane_of_a_cross_by_hand() -> None:
-    plane = Plane.fit(CROSS)
-    assert plane.centre.tolist() == [0, 0, 1]
-    np.testing.assert_allclose(plane.axes, [[1, 0], [0, 1], [0, 0]], atol=1e-12)
-    assert plane.explained == pytest.approx((0.9, 0.1))
-    np.testing.assert_allclose(plane(np.array([[5.0, 2, 9]])), [[5, 2]], atol=1e-12)
+    plane = plane_of(CROSS)
+    np.testing.assert_allclose(plane.components_, [[1, 0, 0], [0, 1, 0]], atol=1e-12)
+    assert shares_of(plane) == pytest.approx([0.9, 0.1])
+    np.testing.assert_allclose(project(plane, np.array([[5.0, 2, 9]])), [[5, 2]], atol=1e-12)
 
 
 def test_signs_do_not_depend_on_the_order_of_points() -> None:
     points = np.random.default_rng(0).normal(size=(30, 6))
-    turned = Plane.fit(points[::-1].copy())
-    np.testing.assert_allclose(turned.axes, Plane.fit(points).axes, atol=1e-9)
+    axes = plane_of(points).components_
+    np.testing.assert_allclose(plane_of(points[::-1].copy()).components_, axes, atol=1e-9)
+    np.testing.assert_allclose(plane_of(-points).components_, axes, atol=1e-9)
+    assert (axes.max(1) > -axes.min(1)).all()
 
 
+@pytest.mark.parametrize("width", [1, 2, 4])
 @pytest.mark.parametrize("count", [1, 2, 3])
-def test_few_points_or_all_alike_have_a_plane_too(count: int) -> None:
-    plane = Plane.fit(np.ones((count, 4)))
-    assert plane(np.ones((count, 4))).tolist() == [[0, 0]] * count
-    assert plane.explained == pytest.approx((0, 0))
+@pytest.mark.filterwarnings("error")
+def test_few_points_or_all_alike_have_a_plane_too(count: int, width: int) -> None:
+    points = np.ones((count, width))
+    plane = plane_of(points)
+    assert project(plane, points).tolist() == [[0, 0]] * count
+    assert shares_of(plane) == [0, 0]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_single_class_is_drawn_in_one_place() -> None:
+    found = {"a": (np.array([1, 1]), np.array([[0, 1, 0], [0.6, 0.8, 0]], np.float32))}
+    picture = drawn(found, np.eye(2, 3, dtype=np.float32), ("x", "y"))
+    assert picture["clients"] == {"a": [[0, 0.0, 0.0, 1.0], [0, 0.0, 0.0, 0.8]]}
+    assert (picture["anchors"], picture["explained"]) == ([[0.0, 0.0]], [0, 0])
 
 
 def test_what_is_kept_for_a_picture() -> None:

@@ -117,8 +117,16 @@ def test_events_come_back_in_order_with_times(run):
     run.event("warning", message="line\nbreak \u2028 and ünicode")
     first, second = run.events()
     assert (first["kind"], first["task"], first["round"]) == ("round", 1, 2)
-    assert second["message"] == "line\nbreak \u2028 and ünicode"
+    assert second["message"] == "line\nbreak ? and ünicode"
     assert 0.0 <= first["time"] <= second["time"] < 60.0
+
+
+def test_words_of_another_side_are_made_legible_and_names_are_kept(run):
+    told = "\x1b[2Jgone\n\u202ennp.\x07"
+    run.event("refused", client=told, reason=told, message=ValueError(told))
+    (event,) = run.events()
+    assert event["reason"] == event["message"] == "?[2Jgone\n?nnp.?"
+    assert event["client"] == told
 
 
 def test_clock_of_a_resumed_run_goes_on(run):
@@ -338,14 +346,14 @@ def test_what_kills_have_left_goes_when_the_next_one_is_written(run):
 
 def test_killed_while_a_step_is_written_again_the_one_before_is_whole(run, monkeypatch):
     keep(run, 1, 2)
-    replace = Path.replace
+    rename = Path.rename
 
     def dying(self, target):
-        if target.name == "step-0002":
+        if target.name == "step-0002" and not target.exists():
             raise KeyboardInterrupt  # the former one is away, the new one not yet there
-        return replace(self, target)
+        return rename(self, target)
 
-    monkeypatch.setattr(Path, "replace", dying)
+    monkeypatch.setattr(Path, "rename", dying)
     with pytest.raises(KeyboardInterrupt):
         keep(run, 2)
     assert run.latest_checkpoint().name == "step-0001"
@@ -399,7 +407,7 @@ def no_space(*_, **__):
 
 def test_full_disk_inside_the_block_leaves_earlier_checkpoints_whole(run):
     keep(run, 1, 2)
-    expected = pytest.raises(UserError, match=r"step-0003.partial: cannot be written: disk full")
+    expected = pytest.raises(UserError, match=r"step-0003: cannot be written: disk full")
     with expected, run.checkpoint(3) as folder:
         (folder / "x").write_text("half")
         no_space()
@@ -427,7 +435,7 @@ def test_full_disk_while_a_table_is_written_keeps_the_old_one(run, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", no_space)
         for write in (lambda: run.write_accuracy([]), lambda: run.write_summary({})):
-            with pytest.raises(UserError, match="disk full; what was written before is whole"):
+            with pytest.raises(UserError, match="disk full; earlier files are intact"):
                 write()
     assert read_accuracy(run.folder) == [ROW]
     assert names(run.folder) == before

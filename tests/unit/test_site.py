@@ -18,7 +18,7 @@ from fedbridge.methods.files import parse_config
 from fedbridge.models.embeddings import no_embeddings
 from fedbridge.server.server import Server
 from fedbridge.setup import build_crew, plan, prepare
-from fedbridge.site import server_commons, site_client
+from fedbridge.site import site_client
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Step, Upload
 from sites import common, rows, site_file, task, write_csv
 from worlds import accuracy, same_state, sent
@@ -95,7 +95,7 @@ def test_tables_are_learnt_as_pictures_are(tmp_path):
 
 def test_the_server_knows_no_private_item(tmp_path):
     config = common()
-    known = server_commons(config)
+    known = prepare(config).commons
     assert known.classes == ("cat", "dog", "eel", "fox")
     assert known.input_shape == (3, 16, 16)
     assert len(known.public_inputs) == len(known.public_features) == 24

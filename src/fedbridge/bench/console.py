@@ -126,7 +126,7 @@ def _at_work(standing: Standing, wanted: int) -> str:
 def _brought(job: Job, seconds: float) -> str:
     try:
         outcome = outcome_of(job)
-    except UserError as error:  # the others shall go on; whoever reports will stumble over it
+    except UserError as error:  # the others continue; the report will fail on this one
         return str(error)
     finals = [(p, outcome.metric("final_accuracy", p)) for p in PREDICTORS]
     numbers = ", ".join(f"{p} {percent(value)}" for p, value in finals if value is not None)

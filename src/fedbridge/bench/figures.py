@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbridge.bench.outcome import Group
+from fedbridge.files import writing, written
 from fedbridge.metrics import PREDICTORS
 from fedbridge.report.figures import MARKERS, limits_of
 from fedbridge.report.series import Curve
 from fedbridge.report.svg import COLOURS, INK, STYLE, WIDTH
 from fedbridge.report.wording import percent, short
-from fedbridge.report.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -146,5 +146,5 @@ def _legend(
 
 def _save(figure: "Figure", path: Path) -> None:
     figure.set_facecolor("white")
-    with replacing(path) as part:
+    with writing(path), written(path) as part:
         figure.savefig(part, format="svg", metadata={"Date": None})

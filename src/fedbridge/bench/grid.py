@@ -39,7 +39,7 @@ class Job:
         return self.folder.name
 
     def state(self) -> State:
-        """Say how far the run is; one whose settings the suite has changed since is no run."""
+        """Return how far the run is; one whose settings the suite has changed since is no run."""
         if not (self.folder / CONFIG).is_file():
             return "new"
         if not self._is_current():

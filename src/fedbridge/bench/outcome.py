@@ -61,7 +61,7 @@ class Group:
 
     @property
     def complete(self) -> bool:
-        """Say whether all its runs are finished."""
+        """Return whether all its runs are finished."""
         return len(self.outcomes) == self.wanted
 
     @property

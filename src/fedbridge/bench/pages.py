@@ -10,8 +10,8 @@ from fedbridge.bench.pool import failure_of
 from fedbridge.bench.summary import FIGURES, figure_name, summary
 from fedbridge.bench.tables import write_clients, write_table
 from fedbridge.errors import UserError
+from fedbridge.files import write_text
 from fedbridge.metrics import PREDICTORS
-from fedbridge.report.writing import replacing
 
 TABLE = "table.csv"
 CLIENTS = "clients.csv"
@@ -35,8 +35,7 @@ def write_results(results: Path, jobs: Sequence[Job]) -> Path:
     seeds = list(dict.fromkeys(job.seed for job in jobs))
     failed = {job.name: reason for job in jobs if (reason := failure_of(job))}
     text = summary(results.name, grid, seeds, len(jobs), failed)
-    with replacing(results / PAGE) as part:
-        part.write_text(text, encoding="utf-8", newline="\n")
+    write_text(results / PAGE, text)
     return results / PAGE
 
 

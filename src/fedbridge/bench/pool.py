@@ -34,7 +34,7 @@ class Standing:
 def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None]:
     """Run jobs in their order, at most ``slots`` at once; yield the standing now and then.
 
-    A run that was begun is gone on with, and one whose settings have changed starts anew. A job
+    A run that was interrupted is resumed, and one whose settings have changed starts anew. A job
     that fails does not stop the others. When the generator is closed, all processes end.
     """
     standing = Standing(list(jobs))
@@ -52,7 +52,7 @@ def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None
 
 
 def note_failure(job: Job, reason: str) -> None:
-    """Have a job's log end with the reason why it failed, where it does not yet."""
+    """Append to a job's log the reason why it failed, unless it is there already."""
     known = failure_of(job)
     if known is None or not reason.startswith(known):
         with log_of(job.folder).open("a", encoding="utf-8") as log:
@@ -75,7 +75,7 @@ def tidy(job: Job) -> None:
 
 @contextmanager
 def only_bench(results: Path) -> Iterator[None]:
-    """Be the only bench at work in a folder of results; raise UserError if there is another."""
+    """Hold the lock of a folder of results; raise UserError if another bench holds it."""
     busy = f"{results}: another bench is at work here; let it end first"
     with holding(lock_at(results / "runs" / LOCK), busy, patience=0.0):
         yield

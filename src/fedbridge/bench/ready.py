@@ -16,7 +16,7 @@ from fedbridge.own_metrics import own_metrics
 from fedbridge.setup import plan, prepare
 
 Tell = Callable[[str, int, int], None]
-"""Is told (scenario, done, wanted) while an FM encodes items."""
+"""Called with (scenario, done, wanted) while an FM encodes items."""
 
 
 def make_ready(path: Path, jobs: Sequence[Job], tell: Tell | None = None) -> list[tuple[Job, str]]:
@@ -76,7 +76,7 @@ def _deal_out(path: Path, alike: Sequence[Job], tried: set[object]) -> None:
 
 
 def _needs(config: Config) -> tuple[object, ...]:
-    """Return what a job needs that may not be there; the first that is not is told."""
+    """Return what a job needs that may be missing, in the order in which it is looked for."""
     return (config.data, *([_foundation(config)] if config.large.embeds else []))
 
 
@@ -110,7 +110,7 @@ def _noted(lacking: dict[object, str], need: object) -> Iterator[None]:
 
 @contextmanager
 def _named(path: Path, job: Job) -> Iterator[None]:
-    """Say in a UserError which entry of which suite it is about."""
+    """Name in a UserError which entry of which suite it is about."""
     try:
         yield
     except UnavailableError:

@@ -20,7 +20,7 @@ class Slot:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self, job: Job) -> None:
-        """Begin with a job, whose folder is there; raise OSError if that cannot be."""
+        """Begin a job in its existing folder; raise OSError if that fails."""
         log_of(job.folder).write_bytes(b"")
         self._process = self._process or process_for(job)
         with contextlib.suppress(BrokenPipeError):  # ended already: ``code`` tells
@@ -39,12 +39,12 @@ class Slot:
         return code
 
     def ask_to_end(self) -> None:
-        """Have the job end after its step."""
+        """Ask the job to end after its step."""
         if self._process is not None:
             self._process.terminate()
 
     def end(self) -> None:
-        """Have the process and all that it has begun end now."""
+        """Kill the process and all that it has started."""
         if self._process is not None:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(self._process.pid, signal.SIGKILL)

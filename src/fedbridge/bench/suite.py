@@ -75,7 +75,7 @@ class Method(Section):
     """The predictors that speak for it."""
 
     def runs_on(self, scenario: str) -> bool:
-        """Say whether one of the patterns fits a scenario."""
+        """Return whether one of the patterns fits a scenario."""
         return any(fnmatchcase(scenario, pattern) for pattern in self.only)
 
 

@@ -28,12 +28,16 @@ Written by `fedbridge bench`; do not edit. In percent, mean ± sample standard d
 seeds {seeds}; class-incremental unless said otherwise.
 {runs}
 
+"""
+LEGEND = """\
 The best value of a column is bold; upper bounds take no part in that. A value in brackets does not
 speak for its method. p: two-sided Wilcoxon signed-rank test of final accuracies against ours,
 paired over seeds and clients (number of pairs in brackets), after Holm over the methods of the
-table; clients of one seed share their data set, so the pairs are not quite independent. KR_t and
-KR_s are temporal and spatial retention. Transfers are those of `small`. Seconds are those of runs
-side by side: an upper bound, not a comparison.
+table; clients of one seed share their data set, so the pairs are not quite independent. KR_t,
+temporal retention, is what the small models score on the first task in the end, as a share of what
+they scored right after it; KR_s, spatial retention, is what the large side scores on the newest
+task in the end, as a share of what the small models do; above 100 % is a gain. Transfers are those
+of `small`. Seconds are those of runs side by side: an upper bound, not a comparison.
 """
 
 
@@ -65,7 +69,7 @@ class Column:
         return None if text == UNKNOWN else float(text)
 
     def counts(self, group: Group) -> bool:
-        """Say whether a method's number speaks for it."""
+        """Return whether a method's number speaks for it."""
         return self.predictor is None or self.predictor in group.method.reads
 
 
@@ -118,7 +122,7 @@ def summary(
     done = sum(len(group.outcomes) for groups in grid.values() for group in groups)
     runs = ALL if done == wanted else SOME
     head = HEAD.format(seeds=", ".join(map(str, seeds)), runs=runs.format(done=done, wanted=wanted))
-    parts = [f"## Suite {name}\n\n{head}", *_failures(failed or {}), *_judgement(grid)]
+    parts = [f"## Suite {name}\n\n{head}{LEGEND}", *_failures(failed or {}), *_judgement(grid)]
     for scenario, found in grid.items():
         if found:
             parts += _scenario(scenario, found)

@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedbridge.bench.outcome import Outcome, own_metrics_of
+from fedbridge.files import writing, written
 from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
-from fedbridge.report.writing import replacing
 
 COSTS = ("bytes_up", "bytes_down", "seconds", "peak_memory_mib")
 PLACE = ("scenario", "method", "seed")
@@ -48,7 +48,7 @@ def _place(outcome: Outcome) -> Cells:
 
 
 def _write(path: Path, header: Sequence[str], rows: Iterable[Cells]) -> None:
-    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
+    with writing(path), written(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         lines = csv.writer(file, lineterminator="\n")
         lines.writerow(header)
         lines.writerows(rows)

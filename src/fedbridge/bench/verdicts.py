@@ -141,7 +141,7 @@ def _forward(ours: Group) -> Iterator[Verdict]:
 
 
 def _bounds(ours: Group, bounds: Sequence[Group]) -> Iterator[Verdict]:
-    """``together`` reaches joint training on own data, and nearly that on everybody's."""
+    """``together`` reaches joint training on own data, and nearly that on all clients' data."""
     own = ours.mean(FINAL, "together")
     for group in bounds:
         for predictor in group.method.reads:

@@ -209,7 +209,7 @@ class Scenario(Section):
     clients_are: Literal["shards", "domains"] = "shards"
     """``shards``: clients divide every class's items; ``domains``: client k holds domain k."""
     tasks: Positive = 3
-    """Number of tasks ``T`` with new data in the stream of a client that is there throughout."""
+    """Number of tasks ``T`` with new data in the stream of a client that is present throughout."""
     classes_per_task: Positive = 2
     """Number of classes of each task, which are new or, if domain-incremental, always the same."""
     repeats: Count = 0
@@ -271,5 +271,5 @@ class Scenario(Section):
 
     @property
     def slots(self) -> int:
-        """The number of slots of time: in each of them a client that is there has one task."""
+        """The number of slots of time: in each of them a client that is present has one task."""
         return self.tasks + self.repeats

@@ -64,7 +64,7 @@ class Held(Section):
     seed: Count = 0
     """Seed of both; another one is another division."""
     live: bool = False
-    """Whether tasks arrive one by one while the federation runs; otherwise all are there."""
+    """Whether tasks arrive one by one while the federation runs; otherwise all exist at once."""
     broken: Literal["refuse", "skip"] = "refuse"
     """What to do where files or rows cannot be used: refuse the task, or leave those out and say
     so."""

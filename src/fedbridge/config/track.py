@@ -24,6 +24,6 @@ class Track(Section):
 
     to: tuple[Tracker, ...] = ()
     """Any of ``tensorboard``, ``mlflow`` and ``wandb``, each with its extra. Nothing leaves this
-    machine unless you have told MLflow or Weights & Biases where to send it."""
+    machine unless you have configured where MLflow or Weights & Biases send it."""
     metrics: tuple[Own, ...] = ()
     """Metrics of one's own beside ours, each a ``fedbridge.metrics.Metric`` as ``MODULE:NAME``."""

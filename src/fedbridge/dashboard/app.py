@@ -20,6 +20,7 @@ from fedbridge.dashboard.charts import LETTERS, Charts
 from fedbridge.dashboard.entry import Entry
 from fedbridge.dashboard.guard import Guard
 from fedbridge.dashboard.view import MOST, View, choices
+from fedbridge.legible import on_page
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report.figures import curves_of
 from fedbridge.report.wording import UNKNOWN, duration, fault, percent, size
@@ -64,6 +65,7 @@ class Pages:
         self.templates = Environment(
             loader=PackageLoader("fedbridge.dashboard", "pages"),
             autoescape=True,
+            finalize=on_page,
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,

@@ -1,4 +1,4 @@
-"""All runs that the dashboard knows of, read anew only where something has changed."""
+"""All runs that the dashboard knows of, read again only where something has changed."""
 
 import threading
 import time

@@ -1,4 +1,4 @@
-"""Where runs lie: folders with a run's settings, found anew at every look."""
+"""Where runs lie: folders with a run's settings, searched again at every request."""
 
 import hashlib
 import os
@@ -29,7 +29,7 @@ def name_of(folder: Path) -> str:
 
 
 def is_run(names: set[str]) -> bool:
-    """Say whether a folder with files of these names is a run's, perhaps a damaged one."""
+    """Return whether a folder with files of these names is a run's, perhaps a damaged one."""
     return CONFIG in names and len(names & set(FILES)) > 1
 
 

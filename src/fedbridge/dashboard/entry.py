@@ -106,7 +106,7 @@ class Entry:
 def read_entry(folder: Path, label: str, before: Entry | None = None) -> Entry | None:
     """Read a run's folder, or take what was read before if nothing has changed since.
 
-    None if it has vanished. Whatever else is wrong with it is told in the entry.
+    None if it has vanished. Whatever else is wrong with it is reported in the entry.
     """
     stamp, problem = _stamp(folder)
     if not stamp:

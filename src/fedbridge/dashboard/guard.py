@@ -1,4 +1,4 @@
-"""What browsers may do with what they get of the dashboard, and that nobody may change anything."""
+"""What browsers may do with the dashboard's pages, and that nothing can be changed there."""
 
 from collections.abc import Collection
 
@@ -30,7 +30,7 @@ class Guard:
         self.names = names
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Refuse, or answer with headers that keep everybody else out."""
+        """Refuse, or answer with headers that keep other sites out."""
         if scope["type"] != "http":
             if scope["type"] == "lifespan":
                 await self.app(scope, receive, send)

@@ -26,7 +26,7 @@ from fedbridge.data.digits import DIGITS
 from fedbridge.data.emoji import EMOJI
 from fedbridge.data.fashion import FASHION
 from fedbridge.data.fonts import FONTS
-from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub, select_parts
+from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub
 from fedbridge.data.notes import Notes
 from fedbridge.data.own import own_parts
 from fedbridge.data.own.arrays import from_arrays
@@ -63,7 +63,6 @@ __all__ = [
     "megabytes_of",
     "source_of",
     "to_download",
-    "verify_dataset",
 ]
 
 DATASETS: dict[str, DataSource] = {
@@ -157,33 +156,6 @@ def to_download(data: Data, cache: Path | None = None) -> tuple[str, ...]:
     return tuple(d for d in _chosen(data.name, data.domains, source) if not (root / d).is_dir())
 
 
-def verify_dataset(
-    name: str,
-    domains: tuple[str, ...] | None = None,
-    cache: Path | None = None,
-    hub: Hub | None = None,
-) -> tuple[str, ...]:
-    """Check every byte of these domains, or of all that are cached, and return their names.
-
-    Those of ``hf:`` are prepared first if need be. Raises UserError naming the first damaged
-    file, or if there is nothing to check.
-    """
-    if name.startswith(PREFIX):
-        return _verify_hub(name, domains, hub_parts(name, hub or Hub(), data_root("hf", cache)))
-    source = source_of(name)
-    root = _root(name, source, checked_options(source.options, None, "data.options", name), cache)
-    if source.load is not None and root.is_dir():
-        return _verify_hub(name, domains, sorted(root.iterdir()))
-    chosen = _chosen(name, domains, source)
-    if domains is None:
-        chosen = tuple(domain for domain in chosen if (root / domain).is_dir())
-    if not chosen:
-        raise UserError(f"{root}: no domain of {name} is cached; load it once to prepare it")
-    for domain in chosen:
-        verify_part(root / domain)
-    return chosen
-
-
 def _root(name: str, source: DataSource, options: Any, cache: Path | None) -> Path:
     """Return the folder of a data set's parts: of a module's, one for each way to set it."""
     if not is_module(name):
@@ -212,12 +184,6 @@ def _traced(name: str, every: list[tuple[Part, str]], chosen: list[tuple[Part, s
         small=tuple(line for origin in told for line in origin.small),
         notes=sum((origin.notes for origin in told), Notes()),
     )
-
-
-def _verify_hub(name: str, domains: tuple[str, ...] | None, folders: list[Path]) -> tuple[str, ...]:
-    for folder in folders:
-        verify_part(folder)
-    return tuple(part.domain for part, _ in select_parts(name, domains, folders))
 
 
 def _chosen(name: str, domains: tuple[str, ...] | None, source: DataSource) -> tuple[str, ...]:

@@ -59,7 +59,7 @@ def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> Boar
 
 
 def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], seed: int) -> Held:
-    """Deal training and validation items out; whoever shares a cell has the same test items."""
+    """Deal training and validation items out; clients that share a cell share its test items."""
     train = deal_out(split.train, board, settings.alpha, seed, "train")
     return Held(
         train={

@@ -35,7 +35,7 @@ def attempted(place: str, read: Callable[[], T]) -> T | Fault:
 
 
 def listed(broken: Iterable[Fault | str]) -> str:
-    """Say how many files or rows cannot be used, and name the first ones."""
+    """Return in words how many files or rows cannot be used, and name the first ones."""
     lines = [str(fault) for fault in broken]
     more = "; ..." if len(lines) > TOLD else ""
     return f"{len(lines)} cannot be used: {'; '.join(lines[:TOLD])}{more}"

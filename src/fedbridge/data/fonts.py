@@ -90,7 +90,7 @@ def prepare(domains: tuple[str, ...], workspace: Path) -> Iterator[Part]:
 
 
 def is_font(name: str) -> bool:
-    """Say whether a file's name is that of an outline font."""
+    """Return whether a file's name is that of an outline font."""
     return name.lower().endswith((".ttf", ".otf"))
 
 
@@ -124,7 +124,7 @@ def draw_font(path: Path) -> Glyphs | None:
 
 
 def has_lower_case(drawn: list[NDArray[np.uint8] | None]) -> bool:
-    """Say whether a font's small letters are more than copies of its capitals.
+    """Return whether a font's small letters are more than copies of its capitals.
 
     ``drawn`` has one picture per character of ``CHARACTERS``; the median distance of those
     letters decides whose two cases have different shapes in every font that has both.

@@ -130,7 +130,7 @@ def _sides(layout: _Layout, settings: Scenario, seed: int, tested: Indices | Non
 
 
 def _limit_public(part: Indices, layout: _Layout, per_class: int) -> None:
-    """Give back to training what is more of a class than the public set takes."""
+    """Return to training the items of a class beyond what the public set takes."""
     rows = np.flatnonzero(part[layout.group] == PUBLIC)
     rows = rows[np.argsort(layout.group[rows], kind="stable")]
     for label in range(layout.classes):
@@ -161,7 +161,7 @@ def _have_each_task_tested(part: Indices, layout: _Layout) -> None:
 
 
 def _is_spare(group: int, part: Indices, layout: _Layout) -> bool:
-    """Say whether all cells of a group have others to train on."""
+    """Return whether all cells of a group have others to train on."""
     cells = np.unique(layout.of_item[layout.group == group])
     others = (part[layout.group] == TRAIN) & (layout.group != group)
     return bool(np.isin(cells, layout.of_item[others]).all())

@@ -61,7 +61,7 @@ def _require_whole(name: str, hub: Hub, folders: list[Path]) -> None:
 
 
 def must_ask_hub(name: str, hub: Hub, root: Path) -> bool:
-    """Say whether a data set is one of the hub's that is not prepared yet; else as hub_parts."""
+    """Return whether a data set is one of the hub's that is not prepared yet; else as hub_parts."""
     _, local, folder = _places(name, hub, root)
     return not local.is_dir() and not folder.is_dir()
 
@@ -76,17 +76,13 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     return where, local, root / content_fingerprint(told)[:32]
 
 
-def select_parts(
-    name: str, domains: tuple[str, ...] | None, folders: list[Path]
-) -> list[tuple[Part, str]]:
-    """Open these domains in this order, or all; raise UserError if one is unknown or repeated."""
-    return chosen_parts(name, domains, map(read_part, folders))
-
-
 def chosen_parts(
     name: str, domains: tuple[str, ...] | None, parts: Iterable[tuple[Part, str]]
 ) -> list[tuple[Part, str]]:
-    """Return the parts of these domains in this order; as select_parts."""
+    """Return the parts of these domains in this order, or all.
+
+    Raises UserError if a domain is unknown or repeated.
+    """
     stored = {part.domain: (part, mark) for part, mark in parts}
     chosen = tuple(stored) if domains is None else domains
     if not chosen or len(set(chosen)) < len(chosen) or not set(chosen) <= set(stored):
@@ -98,7 +94,7 @@ def chosen_parts(
 
 
 def state_of(folder: Path, name: str) -> list[list[Any]]:
-    """Return what tells a folder's content from another: fingerprints, files and their sizes."""
+    """Return what identifies a folder's content: fingerprints, files and their sizes."""
     try:
         listing = folder / "dataset_dict.json"
         splits = read_json(listing, "data set")["splits"] if listing.is_file() else ["."]
@@ -129,7 +125,7 @@ def owned_name(name: str) -> str:
 
 
 def from_folder(folder: Path) -> tuple[dict[str, Any], tuple[str, str]]:
-    """Return the splits of a folder, with its licence and its source as it tells them."""
+    """Return the splits of a folder, with the licence and source that it states."""
     splits = saved_splits(folder)
     licence = next((part.info.license for part in splits.values() if len(part)), "")
     marks = ", ".join(f"{split} {part._fingerprint}" for split, part in splits.items())
@@ -164,7 +160,7 @@ def from_hub(where: str, hub: Hub) -> tuple[dict[str, Any], tuple[str, str]]:
 
 
 def _ask_hub(where: str, hub: Hub) -> tuple[str, str]:
-    """Return commit and licence; a hub that cannot be reached is told at once, not in retries."""
+    """Return commit and licence; a hub that cannot be reached is reported at once."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
 
@@ -194,7 +190,7 @@ def _library() -> Any:
 
 @contextmanager
 def foreign_errors(name: str) -> Iterator[None]:
-    """Turn whatever the package datasets raises into a UserError with its first line."""
+    """Turn any exception of the package datasets into a UserError with its first line."""
     try:
         yield
     except UserError:

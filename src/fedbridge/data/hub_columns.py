@@ -40,7 +40,7 @@ def detect(name: str, features: Any, hub: Hub) -> Columns:
 
 
 def kind_of(feature: Any) -> str:
-    """Say in a word what a column holds."""
+    """Return in a word what a column holds."""
     import datasets
 
     if isinstance(feature, datasets.Image):

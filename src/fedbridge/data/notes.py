@@ -10,7 +10,7 @@ class Notes:
     """Nothing of this keeps a run from going on; each is a line."""
 
     guessed: Lines = ()
-    """What was found out of how tables are written, since nobody stated it."""
+    """What was inferred about how tables are written, because it is not stated."""
     missing: Lines = ()
     """How many values of a column are missing, and by which words."""
     odd: Lines = ()

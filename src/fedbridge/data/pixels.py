@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 PIXELS = 2
-"""Version of the rules below: what was prepared by others is prepared anew."""
+"""Version of the rules below: data prepared by another version are prepared again."""
 FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP", "TIFF", "PPM")
 MOST_PIXELS = 64 * 2**20  # a small file may unfold to any size
 WHITE = {8: 0xFF, 16: 0xFFFF}
@@ -30,9 +30,9 @@ class Levels:
     """Which values of pictures of more than 8 bits are black and white."""
 
     said: tuple[float, float] | None = None
-    """Black and white, where somebody has said it."""
+    """Black and white, where they are stated."""
     setting: str = ""
-    """What says it; empty where nobody can."""
+    """What states them; empty where nothing does."""
 
 
 OPEN = Levels()
@@ -143,7 +143,7 @@ def white_of(values: NDArray[Any]) -> int | None:
 
 
 def _known(values: NDArray[Any], white: int | None, setting: str, kind: str) -> tuple[float, float]:
-    """Return black and white where nobody has said them; raise ValueError if nobody can know."""
+    """Return black and white where they are not stated; raise ValueError if unknowable."""
     low, high = float(values.min()), float(values.max())
     if values.dtype.kind in "bf" and 0.0 <= low <= high <= 1.0:
         return 0.0, 1.0
@@ -212,7 +212,7 @@ def _require_one(picture: "Image") -> None:
 def _check_colours(picture: "Image", levels: Levels) -> None:
     """Raise ValueError if the upper 8 of 16 bits of each colour, all that is read, say too little.
 
-    Decoders give no more of colours; what levels would say cannot be told of half the bits.
+    Decoders give no more of colours; levels cannot be inferred from half the bits.
     """
     colours = [band for band in picture.getbands() if band not in "AX"]
     high = max(int(np.asarray(picture.getchannel(band)).max()) for band in colours)

@@ -19,7 +19,7 @@ Cells = tuple[int, ...]
 
 @dataclass(frozen=True)
 class Span:
-    """The slots of time in which a client is there, and how many tasks with new data it has."""
+    """The slots of time in which a client is present, and how many tasks with new data it has."""
 
     first: int
     last: int
@@ -47,7 +47,7 @@ class Plan:
 
 
 def has_domains(settings: Scenario) -> bool:
-    """Say whether a cell is a class in one domain rather than a class."""
+    """Return whether a cell is a class in one domain rather than a class."""
     return settings.clients_are == "domains" or settings.kind == "domain-incremental"
 
 
@@ -115,7 +115,7 @@ def _spans(settings: Scenario) -> list[Span]:
         if not any(span.first <= slot <= span.last for span in spans):
             raise UserError(
                 f"scenario.joins and scenario.leaves: some client must be there in every slot "
-                f"from 1 to tasks + repeats = {slots}, found nobody in slot {slot}"
+                f"from 1 to tasks + repeats = {slots}, found no client in slot {slot}"
             )
     return spans
 
@@ -171,7 +171,7 @@ def _check_classes(dataset: Dataset, settings: Scenario, sizes: Sequence[int]) -
 
 
 def _what_counts(settings: Scenario, equal: bool) -> str:
-    """Say how many classes a client meets, in terms of the settings."""
+    """Return in words how many classes a client meets, in terms of the settings."""
     if settings.kind == "domain-incremental":
         return "classes_per_task"
     return "tasks * classes_per_task" if equal else "a client's tasks * classes_per_task"

@@ -61,7 +61,7 @@ class Reading:
 
     @classmethod
     def of(cls, items: Images | Texts, inputs: Inputs) -> "Reading":
-        """Find out from items of a data set, and their inputs, how these were made of those."""
+        """Infer from items of a data set, and their inputs, how these were made of those."""
         shape = tuple(inputs.shape[1:])
         if not isinstance(items, np.ndarray):
             texts = zip(items[:SAMPLE], inputs[:SAMPLE], strict=True)

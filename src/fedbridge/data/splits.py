@@ -1,4 +1,4 @@
-"""Groups divided once, for everybody, into test, public, validation and training."""
+"""Groups divided once, for all clients, into test, public, validation and training."""
 
 from dataclasses import dataclass
 

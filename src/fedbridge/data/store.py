@@ -4,7 +4,6 @@ import errno
 import hashlib
 import json
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -19,11 +18,11 @@ from pydantic import BaseModel, ConfigDict, NonNegativeInt, ValidationError, mod
 from fedbridge.data.notes import NOTHING, Notes
 from fedbridge.data.packages import file_sha256
 from fedbridge.errors import UserError
-from fedbridge.files import read_json
+from fedbridge.files import read_json, written_folder
 
 FORMAT = 1
 MANIFEST = "manifest.json"
-ALWAYS_HASHED = 1 << 20  # bytes; larger files are hashed by verify only
+ALWAYS_HASHED = 1 << 20  # bytes; larger files are hashed once, when they are written
 
 Images = NDArray[np.uint8]
 Texts = tuple[str, ...]
@@ -134,14 +133,8 @@ def write_part(folder: Path, part: Part) -> None:
 
     Raises UserError if the disk is full or the folder cannot be written.
     """
-    with storage_errors(folder):
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            _fill(draft, part)
-            publish(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+    with storage_errors(folder), written_folder(folder, shared=True) as draft:
+        _fill(draft, part)
 
 
 def write_parts(folder: Path, make: Callable[[Path], Iterable[Part]]) -> None:
@@ -152,15 +145,14 @@ def write_parts(folder: Path, make: Callable[[Path], Iterable[Part]]) -> None:
     """
     with storage_errors(folder.parent):
         folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=".draft-", dir=folder.parent))
-        try:
-            with tempfile.TemporaryDirectory(prefix=".workspace-", dir=folder.parent) as workspace:
-                for number, part in enumerate(make(Path(workspace))):
-                    write_part(draft / f"{number:04}", part)
-                    verify_part(draft / f"{number:04}")
-            publish(draft, folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
+        with (
+            written_folder(folder, shared=True) as draft,
+            tempfile.TemporaryDirectory(prefix=".workspace-", dir=folder.parent) as workspace,
+        ):
+            for number, part in enumerate(make(Path(workspace))):
+                write_part(draft / f"{number:04}", part)
+                # read back at once: large files are not hashed again when they are opened
+                verify_part(draft / f"{number:04}")
 
 
 def read_part(folder: Path) -> tuple[Part, str]:
@@ -188,6 +180,7 @@ def read_part(folder: Path) -> tuple[Part, str]:
 
 def at_rows(values: Any, rows: NDArray[np.int64]) -> Any:
     """Return some of the items; as they lie on disk where they are neighbours."""
+    # neighbours are a slice, which stays memory-mapped
     first, last = int(rows[0]), int(rows[-1]) + 1
     if last - first == len(rows) and not isinstance(values, list):
         return values[first:last]
@@ -228,20 +221,10 @@ def _fill(draft: Path, part: Part) -> None:
         "sources": part.sources,
         "files": files,
     }
+    # over names, sizes and checksums: two folders with one fingerprint hold the same bytes
     tree["fingerprint"] = content_fingerprint(tree)
     text = json.dumps(tree, indent=1, ensure_ascii=False)
     (draft / MANIFEST).write_text(text, encoding="utf-8")
-
-
-def publish(draft: Path, folder: Path) -> None:
-    """Give a complete draft its name; a folder of that name that is already there stays."""
-    draft.chmod(0o755)  # a temporary folder is private, a cache may be shared
-    try:
-        draft.rename(folder)
-    except OSError as error:
-        # another process was faster: its part is as good as ours
-        if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
-            raise
 
 
 def _read_manifest(folder: Path) -> Manifest:

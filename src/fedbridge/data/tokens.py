@@ -47,7 +47,7 @@ def words(text: str) -> list[str]:
 
 
 def is_unspaced(character: str) -> bool:
-    """Say whether a character's script is written without spaces (Han, kana, Thai, Lao, ...)."""
+    """Return whether a character's script is written without spaces (Han, kana, Thai, Lao, ...)."""
     code = ord(character)
     return any(first <= code <= last for first, last in UNSPACED)
 

@@ -55,7 +55,7 @@ def configure(
     folder: Folder,
     config: Annotated[Path, typer.Argument(help="The experiment.", metavar="CONFIG")],
 ) -> None:
-    """Give server and clients the common config.
+    """Copy the common config to server and clients.
 
     With it comes what they must agree on because of it.
     """
@@ -120,7 +120,7 @@ def ready(
 
 @app.command()
 def gate(folder: Annotated[Path, typer.Argument(help="The server's folder.")]) -> None:
-    """Let clients through to the SuperLink, and nobody else."""
+    """Forward registered clients to the SuperLink, and refuse all others."""
     from fedbridge.deploy.gate import main
 
     main(folder)

@@ -1,4 +1,4 @@
-"""A deployment as one object: what ``fedbridge deploy`` does, for whoever asks.
+"""A deployment as one object: what ``fedbridge deploy`` does, from Python.
 
 What a method needs is loaded when it is called: the command line's help needs none of it.
 """
@@ -69,7 +69,7 @@ class Deployment:
         return deployed(self.folder).clients
 
     def configure(self, config: str | Path) -> tuple[str, ...]:
-        """Give server and clients the common config, and what they must agree on for it.
+        """Copy the common config to server and clients, and what they must agree on for it.
 
         Return the clients whose folders are not here, to which both files are to be brought.
         """

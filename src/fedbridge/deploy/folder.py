@@ -22,6 +22,7 @@ from fedbridge.deploy.settings import (
     write_env,
 )
 from fedbridge.errors import UserError
+from fedbridge.files import PARTIAL, write_text, writing, written_folder
 
 AGREED, CONFIG = "agreed.json", "config.toml"
 COMMON = (CONFIG, AGREED)
@@ -68,7 +69,7 @@ def init(folder: Path, settings: ServerSettings, days: int, common: Texts) -> No
 
 
 def share(folder: Path, settings: ServerSettings, common: Texts) -> tuple[str, ...]:
-    """Give the server and every client a copy of the same files; return the clients not here.
+    """Copy the same files to the server and every client; return the clients not here.
 
     Folders of clients may have been brought to their sites and deleted here.
     """
@@ -76,7 +77,7 @@ def share(folder: Path, settings: ServerSettings, common: Texts) -> tuple[str, .
     here = [place for place in places.values() if place.is_dir()]
     for part in (folder / "server", *here):
         for name, text in common.items():
-            replace(part / name, text)
+            write_text(part / name, text)
     return tuple(name for name, place in places.items() if place not in here)
 
 
@@ -87,7 +88,9 @@ def add(folder: Path, name: str) -> Path:
     """
     settings = deployed(folder)
     (name,) = client_names([name])
-    known = {client.name.casefold(): client for client in (folder / "clients").iterdir()}
+    drafts = {path.name for path in (folder / "clients").glob(f"*{PARTIAL}")} - {*settings.clients}
+    there = (c for c in (folder / "clients").iterdir() if c.name not in drafts)
+    known = {client.name.casefold(): client for client in there}
     if name.casefold() in known:
         raise UserError(f"{known[name.casefold()]}: there is already a client {name!r}")
     taken = [read_env(c / CLIENT, ClientSettings).runtime_port for c in known.values()]
@@ -100,7 +103,7 @@ def add(folder: Path, name: str) -> Path:
                 shutil.copyfile(common, draft / common.name)
         shutil.copyfile(draft / "key.pub", folder / "server" / "keys" / f"{name}.pub")
         text = write_env(settings.model_copy(update={"clients": clients}))
-        replace(folder / "server" / SERVER, text)
+        write_text(folder / "server" / SERVER, text)
     return folder / "clients" / name
 
 
@@ -115,7 +118,7 @@ def renew(folder: Path, hosts: Sequence[str], days: int) -> None:
         new_server_certificate(folder / "ca", Path(draft), names, days)
         for name in ("server.key", "server.pem"):
             os.replace(Path(draft) / name, server / name)
-    replace(server / SERVER, write_env(settings.model_copy(update={"hosts": names})))
+    write_text(server / SERVER, write_env(settings.model_copy(update={"hosts": names})))
 
 
 def deployed(folder: Path) -> ServerSettings:
@@ -123,13 +126,6 @@ def deployed(folder: Path) -> ServerSettings:
     if not (folder / "server" / SERVER).is_file() or not (folder / "clients").is_dir():
         raise UserError(f"{folder}: must be a folder that fedbridge deploy init has written")
     return read_env(folder / "server" / SERVER, ServerSettings)
-
-
-def replace(path: Path, text: str) -> None:
-    """Replace a file's text, at once or not at all."""
-    draft = path.with_name(f".{path.name}.draft")
-    draft.write_text(text, encoding="utf-8")
-    os.replace(draft, path)
 
 
 def _write_client(folder: Path, name: str, server: ServerSettings, port: int) -> None:
@@ -152,14 +148,7 @@ def _render(part: str, folder: Path, **values: ServerSettings | ClientSettings) 
 
 @contextmanager
 def _at_once(folder: Path) -> Iterator[Path]:
-    """Give a folder to fill, which gets its name when all is in it and vanishes otherwise."""
-    try:
-        folder.parent.mkdir(parents=True, exist_ok=True)
-        draft = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-        try:
-            yield draft
-            draft.rename(folder)
-        finally:
-            shutil.rmtree(draft, ignore_errors=True)
-    except OSError as error:
-        raise UserError(f"{folder}: cannot write here: {error.strerror}") from error
+    """Yield a folder to fill, for its owner's eyes alone, which gets its name when all is in it."""
+    with writing(folder), written_folder(folder) as draft:
+        draft.chmod(0o700)
+        yield draft

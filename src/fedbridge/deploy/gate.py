@@ -69,13 +69,15 @@ def gate(superlink: str, authority: Path) -> Starlette:
 
     async def forward(request: Request) -> Response:
         call = request.path_params["call"]
-        if call not in CALLS:
+        if call not in CALLS:  # whatever else a SuperLink answers is not for the network
             raise HTTPException(404)
         if call not in (PULL, PUSH):
             return await say(call, _body(request, LARGEST), request)
         question = b"".join([part async for part in _body(request, LARGEST_READ)])
+        # the SuperLink checks the key of the node that calls, not the sender its messages name
         if call == PUSH and not _answers_for_itself(question):
             raise HTTPException(403, "a node must answer for itself")
+        # a question for messages is held until there is one: sooner for the client, fewer calls
         end = time.monotonic() + (HOLD if call == PULL else 0.0)
         while True:
             answer = await say(call, question, request)
@@ -111,7 +113,7 @@ async def _body(request: Request, most: int) -> AsyncIterator[bytes]:
 
 
 def _answers_for_itself(question: bytes) -> bool:
-    """Say whether a push has only messages of the node that pushes, whose key is then looked at."""
+    """Return whether a push has only messages of the pushing node, whose key is checked later."""
     push = PushMessagesRequest()
     try:
         push.ParseFromString(question)

@@ -42,7 +42,7 @@ def gate(host: str, port: int, authority: Path) -> str:
 def clock(host: str, port: int, authority: Path) -> str:
     """Check that this machine's clock agrees with the server's; raise UserError if it is too far.
 
-    The server tells its time in whole seconds.
+    The server reports its time in whole seconds.
     """
     told = called(host, port, authority, CONTROL).getheader("Date")
     if told is None:
@@ -75,7 +75,7 @@ def hidden(port: int, hosts: tuple[str, ...]) -> str:
 
 
 def free(port: int, setting: str, what: str) -> str:
-    """Check that nobody listens at a port of this machine; raise UserError if somebody does."""
+    """Check that a port of this machine is free; raise UserError if a process listens there."""
     try:
         socket.create_server(("127.0.0.1", port)).close()
     except OSError as error:
@@ -125,6 +125,6 @@ def called(
     except TimeoutError as error:
         raise NotYetError(f"{place}: no answer in {SECONDS:.0f} seconds; a firewall?") from error
     except ConnectionRefusedError as error:
-        raise NotYetError(f"{place}: nobody listens there; is the gate started?") from error
+        raise NotYetError(f"{place}: nothing listens there; has the gate been started?") from error
     except (OSError, http.client.HTTPException) as error:
         raise NotYetError(f"{place}: cannot be reached: {error}") from error

@@ -18,7 +18,7 @@ PATIENCE = 60.0  # seconds for which scripts at the server wait for their SuperL
 
 
 def until_ready(step: Step, folder: Path, say: Say) -> None:
-    """Return when a step can begin; meanwhile ``say`` is told what it waits for.
+    """Return once a step can begin; meanwhile ``say`` is called with what it waits for.
 
     ``superlink``: its port is free; ``server``: the SuperLink answers; ``client``: the port of
     its SuperNode is free, the gate answers and knows its key. Raises UserError for what waiting

@@ -104,12 +104,12 @@ class FlowerTransport:
         self._require([name for name in requests if name not in answered], len(requests))
 
     def evaluate(self, broadcasts: dict[str, Broadcast], last: bool = False) -> None:
-        """Have clients measure what they are sent along with the next exchange, or, last, now."""
+        """Make clients measure what they are sent along with the next exchange, or, last, now."""
         self._pending |= broadcasts
         self._fresh = set(broadcasts)
         if last:
             for _ in self.exchange({}):
-                raise AssertionError("nobody was asked to learn")
+                raise AssertionError("no client was asked to learn")
 
     def take_evaluations(self) -> list[Evaluation]:
         """Return what was measured since the last call."""
@@ -149,7 +149,7 @@ class FlowerTransport:
         (folder / STATE).write_text(json.dumps(state), encoding="utf-8")
 
     def load(self, folder: Path) -> None:
-        """Take up what ``save`` wrote."""
+        """Restore what ``save`` wrote."""
         state = read_json(folder / STATE, "state of the transport")
         self._number, self._fresh, self._pending = state["number"], set(state["fresh"]), {}
         for name in state["pending"]:
@@ -217,7 +217,7 @@ class FlowerTransport:
         return message
 
     def _require(self, missing: list[str], asked: int) -> None:
-        """Raise UserError if too few clients are there."""
+        """Raise UserError if too few clients are connected."""
         needed = self._post.needed(asked)
         if asked - len(missing) < needed:
             raise UserError(

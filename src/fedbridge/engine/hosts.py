@@ -1,4 +1,4 @@
-"""Processes that hold what the server or the clients need, and work for whoever asks."""
+"""Worker processes that hold what the server or the clients need, and answer requests."""
 
 import ctypes
 import multiprocessing
@@ -50,6 +50,7 @@ class Hosts:
         hold_memory()
         if workers:  # which then use this process's, which goes even if they are terminated
             get_temp_dir()
+        # not forked: a copy of a process with torch's threads may wait for their locks for ever
         context = multiprocessing.get_context("spawn")
         self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
         self._hosts = self._hosts or [_Here()]
@@ -74,7 +75,7 @@ class Hosts:
     ) -> list[R]:
         """Run a pure function on every job, shared out among the hosts, and keep the order.
 
-        ``tell`` is told how many are done, and of how many.
+        ``tell`` is called with how many are done, and of how many.
         """
         hosts = self._hosts
         pending = [
@@ -122,7 +123,7 @@ def use_threads(count: int) -> None:
 
 
 def hold_memory() -> None:
-    """Have the C library keep memory that is freed, up to 512 MiB: the next step needs as much.
+    """Make the C library keep memory that is freed, up to 512 MiB: the next step needs as much.
 
     Else glibc gives activations back to the system after every step, which then clears every page
     anew. Other C libraries are left as they are.
@@ -147,6 +148,7 @@ class _Worker:
 
     def __init__(self, context: SpawnContext, threads: int) -> None:
         self._threads = threads
+        # a pool of one, so that a client's tasks always reach the process in which it lives
         self._process = ProcessPoolExecutor(1, context, initializer=_watch_parent)
 
     def build(self, build: Build, names: tuple[str, ...]) -> "Future[Any]":
@@ -161,7 +163,10 @@ class _Worker:
 
 
 class _Here:
-    """Hosts its crew in this process, and works only when a result is asked for."""
+    """Hosts its crew in this process, and works only when a result is asked for.
+
+    So uploads are made one at a time, and never lie in memory all at once.
+    """
 
     _crew: Crew
 
@@ -211,7 +216,7 @@ def _leave_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
-        os._exit(1)
+        os._exit(1)  # sys.exit would end this thread alone
 
 
 def _apply(crew: Crew, function: Callable[[SharedContext, J], R], job: J) -> R:

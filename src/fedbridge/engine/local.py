@@ -77,7 +77,7 @@ class LocalTransport:
         self._all(_save, folder)
 
     def load(self, folder: Path) -> None:
-        """Let every client take up its state from the folder."""
+        """Let every client restore its state from the folder."""
         self._all(_load, folder)
 
     def sample(self, most: int) -> Samples:
@@ -101,6 +101,7 @@ class LocalTransport:
     ) -> Iterator[bytes]:
         pending = []
         for name, broadcast in broadcasts.items():
+            # as bytes even within one process: all engines see the same numbers and traffic
             data = encode(broadcast)
             self.bytes_down += len(data)
             pending.append(self.hosts.submit(name, task, name, data))

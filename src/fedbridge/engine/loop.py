@@ -14,7 +14,7 @@ from fedbridge.wire import Broadcast, Evaluation, Step, Upload
 J = TypeVar("J")
 R = TypeVar("R")
 Tell = Callable[[int, int], None]
-"""Is told (done, wanted) while something lasts."""
+"""Called with (done, wanted) while work is in progress."""
 Samples = dict[str, Sample]
 """Class ids and embeddings in the shared space, by client."""
 
@@ -27,7 +27,7 @@ class Transport(Protocol):
         ...
 
     def evaluate(self, broadcasts: dict[str, Broadcast], last: bool = False) -> None:
-        """Have clients measure what they are sent: at once, or along with the next exchange.
+        """Make clients measure what they are sent: at once, or along with the next exchange.
 
         With ``last`` no exchange follows.
         """
@@ -54,7 +54,7 @@ class Transport(Protocol):
         """Write all that the next round needs into the folder."""
 
     def load(self, folder: Path) -> None:
-        """Take up what ``save`` wrote."""
+        """Restore what ``save`` wrote."""
 
     def sample(self, most: int) -> Samples:
         """Return class ids and embeddings of at most so many test items of each client.

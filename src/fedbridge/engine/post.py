@@ -23,14 +23,14 @@ ATTEMPTS = 3
 """Times that such an error is met before the client is given up for the exchange."""
 FIRST_POLL, SLOWEST_POLL = 0.02, 0.5
 ROLL_CALL = 5.0
-"""Seconds between looks at who is there."""
+"""Seconds between checks of who is connected."""
 LONGEST_PAUSE = 60.0
 """Most seconds until a client that failed is asked again; at first it is one second."""
 IDLE = "idle"
 PROBE, PROBE_TTL = 60.0, 60.0
 """Seconds after which a node that has not answered is asked whether it is idle, and for which this
 question waits there. A node works on one message at a time, in their order. So one that answers
-this has lost what it was asked before: its SuperNode was killed over it and started anew."""
+this has lost what it was asked before: its SuperNode was killed over it and restarted."""
 
 
 @dataclass
@@ -59,7 +59,7 @@ class Letter:
 
 
 class Post:
-    """Asks clients and gathers their answers; ``event`` is told all that is not as it should be."""
+    """Asks clients and gathers their answers; ``event`` is called for every irregularity."""
 
     def __init__(
         self,
@@ -85,7 +85,7 @@ class Post:
         self._pause = FIRST_POLL
 
     def wait(self) -> list[str]:
-        """Wait until a quorum of clients is there, or the deadline; return who is missing."""
+        """Wait until a quorum of clients is connected, or the deadline; return who is missing."""
         end = self.clock.monotonic() + self.settings.deadline
         told: list[str] = []
         while missing := self._look():
@@ -111,6 +111,7 @@ class Post:
         """
         letters = {name: Letter(request) for name, request in requests.items()}
         end = self.clock.monotonic() + self.settings.deadline
+        # not as they arrive: sums of floats depend on the order, and every run must give the same
         for name, letter in letters.items():
             while not (letter.closed or self._enough(letters) or self.clock.monotonic() >= end):
                 self._send(letters)
@@ -126,13 +127,13 @@ class Post:
                 self._tell("absent", name, letter.request.number, letter.reason)
 
     def _enough(self, letters: dict[str, Letter]) -> bool:
-        """Say whether all who are there have answered, and are a quorum."""
+        """Return whether all connected clients have answered, and are a quorum."""
         taken = sum(letter.taken for letter in letters.values())
         open_here = [n for n in self._here if n in letters and not letters[n].closed]
         return taken >= self.needed(len(letters)) and not open_here
 
     def _look(self) -> list[str]:
-        """Look who is there, and return who is missing."""
+        """Check who is connected, and return who is missing."""
         self._here, self._looked = self._roll.call(), self.clock.monotonic()
         return [name for name in self.names if name not in self._here]
 
@@ -147,6 +148,7 @@ class Post:
             node = self._here.get(name)
             if letter.closed or node is None or (now < letter.due and node == letter.node):
                 continue
+            # a simulation's deadline is infinite, and a message must expire some time
             ttl = min(self.settings.deadline, DEFAULT_TTL)
             message = Message(to_record(letter.request), node, MessageType.TRAIN, ttl=ttl)
             for number in self.grid.push_messages([message]):
@@ -175,7 +177,7 @@ class Post:
             letter.probed = now
 
     def _receive(self, letters: dict[str, Letter]) -> bool:
-        """Take in what there is; return whether there was anything."""
+        """Process the replies that have arrived; return whether there were any."""
         replies, broken = pulled(self.grid, [*self._out, *self._probes])
         for number in broken:
             self._give_up(letters, number)
@@ -199,6 +201,7 @@ class Post:
         name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
         letter = letters.get(name)
         if letter is None or letter.closed or letter.request.number != number:
+            # one that was asked twice may answer twice, or an earlier exchange during this one
             if not reply.has_error() and name:
                 kind = "doubled" if self._answered.get(name) == number else "late"
                 self._tell(kind, name, number, "an answer is not taken")
@@ -243,16 +246,19 @@ class Post:
     def _refuse(self, name: str, letter: Letter, reason: str) -> None:
         self.refused.append(Refused.of(name, reason))
         self._answered[name] = letter.request.number
+        # counted as an answer: asked again, it would send the same
         letter.close(reason, taken=True)
 
     def _fail(self, name: str, letter: Letter, code: int, reason: str) -> None:
         self._tell("failed", name, letter.request.number, reason)
         self._ask_again(letter)
+        # only what the client's own program raises counts: a node may be away as long as it likes
         letter.raised += code in RAISED
         if letter.raised >= ATTEMPTS:
             letter.close(reason)
 
     def _ask_again(self, letter: Letter) -> None:
+        # longer every time, so that a client in trouble is not kept there by questions
         pause = min(2.0**letter.failures, LONGEST_PAUSE)
         letter.failures += 1
         letter.due = self.clock.monotonic() + pause

@@ -10,7 +10,7 @@ from fedbridge.errors import UserError
 
 
 def owner(folder: Path, node: int) -> str | None:
-    """Return the client whose key a node has, None if it is nobody's.
+    """Return the client whose key a node has, None if the key is unknown.
 
     Raises UserError naming the file if one cannot be read.
     """
@@ -24,7 +24,7 @@ def impostor(folder: Path, node: int, name: str) -> list[str]:
     known = owner(folder, node)
     if known == name:
         return []
-    whose = f"that of {known!r}" if known else "registered for nobody"
+    whose = f"that of {known!r}" if known else "not registered"
     return [f"it must have the key of {name!r}, found that its key is {whose}"]
 
 

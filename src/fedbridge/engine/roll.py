@@ -43,7 +43,7 @@ class Grid(Protocol):
     """What is used of Flower's ``Grid``."""
 
     def get_node_ids(self) -> Iterable[int]:
-        """Return the nodes that are there."""
+        """Return the nodes that are connected."""
         ...
 
     def push_messages(self, messages: Iterable[Message], /) -> Iterable[str]:
@@ -56,11 +56,11 @@ class Grid(Protocol):
 
 
 class Roll:
-    """The clients that are there; ``refuse`` is told of nodes that are none of them.
+    """The clients that are connected; ``refuse`` is called for nodes that are none of them.
 
-    Of two nodes with one name the one that came first is the client as long as it is there: a
-    process that was started anew may be another node, and the old one is only missed after a while.
-    A node that was away says anew who it is, since its site may have changed meanwhile.
+    Of two nodes with one name the first is the client as long as it is connected: a
+    process that was restarted may be another node, and the old one is only missed after a while.
+    A node that was away introduces itself again, since its site may have changed meanwhile.
     """
 
     def __init__(
@@ -82,7 +82,7 @@ class Roll:
         self._due: dict[int, float] = {}  # when a node that is no client yet is asked again
 
     def call(self) -> dict[str, int]:
-        """Ask nodes that are new who they are; return the node of every client that is there."""
+        """Ask new nodes who they are; return the node of every connected client."""
         here, now = set(self.grid.get_node_ids()), self.clock.monotonic()
         self._names = {node: name for node, name in self._names.items() if node in here}
         self._asked = {number: node for number, node in self._asked.items() if node in here}
@@ -90,7 +90,7 @@ class Roll:
         for node in sorted(n for n in here - set(self._names) if self._due.get(n, now) <= now):
             message = Message(RecordDict({WHO: ConfigRecord({})}), node, MessageType.QUERY, ttl=TTL)
             self._asked |= {number: node for number in self.grid.push_messages([message]) if number}
-            self._due[node] = now + LOST
+            self._due[node] = now + LOST  # a question may be lost on its way
         replies, broken = pulled(self.grid, self._asked)
         for number in broken:
             node = self._asked.pop(number)
@@ -101,7 +101,7 @@ class Roll:
                 self._admit(node, *_said_in(reply.content))
             elif reply.has_error() and reply.error.code in RAISED:
                 self._turn_away(node, f"node {node}", f"its program fails: {reply.error.reason}")
-            else:
+            else:  # it did not reach the node, or expired there: ask at once
                 self._due.pop(node, None)
         first: dict[str, int] = {}
         for node, name in self._names.items():
@@ -120,7 +120,7 @@ class Roll:
 
     def _turn_away(self, node: int, name: str, reason: str) -> None:
         refused = Refused.of(name, reason)
-        if self._refused.get(node) != refused:
+        if self._refused.get(node) != refused:  # reported once, however often it is asked
             self.refuse(refused)
         self._refused[node], self._due[node] = refused, self.clock.monotonic() + AGAIN
 
@@ -135,12 +135,13 @@ def pulled(grid: Grid, asked: Iterable[str]) -> tuple[list[Message], list[str]]:
     except UNREADABLE:
         if len(numbers) == 1:
             return [], numbers
+    # one unreadable reply spoils them all: ask for each alone to learn which it is
     parts = [pulled(grid, [number]) for number in numbers]
     return [one for replies, _ in parts for one in replies], [n for _, bad in parts for n in bad]
 
 
 def trusting(node: int, name: str, presented: bytes) -> list[str]:
-    """Doubt nobody."""
+    """Accept every node."""
     return []
 
 

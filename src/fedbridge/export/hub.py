@@ -66,7 +66,7 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
         where = pretrained_model_name_or_path
         if (config := Path(where) / CONFIG).is_file():
             read_json(config, "exported model")
-        # given here, and so never taken from the config of whoever made the folder
+        # given here, and so never taken from the config of the folder's author
         allowed = (trust,) if isinstance(trust, str) else tuple(trust)
         found: HubClassifier = super().from_pretrained(where, trust=allowed, **settings)
         return found

@@ -1,4 +1,4 @@
-"""A look at data before a run: what is there, what is twice, what is broken, what looks wrong."""
+"""Inspection of data before a run: sizes, duplicates, broken items, doubtful labels."""
 
 from fedbridge.inspection.finding import inspect_config, inspect_file, inspect_site
 from fedbridge.inspection.page import Inspection, write_inspection

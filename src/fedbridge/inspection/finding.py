@@ -166,7 +166,7 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
     frame = Frame.of(config)
     read: Read = []
     notice = Notice()
-    broken: dict[str, None] = {}  # what belongs to no task is told with each
+    broken: dict[str, None] = {}  # what belongs to no task is reported with each
     for partition in partitions_of(site, notice):
         items, faults = usable_items(partition, frame, site.data)
         broken |= dict.fromkeys(map(str, faults))

@@ -1,4 +1,4 @@
-"""Items that are there twice: byte for byte, or nearly, as the FM sees them; and blank ones."""
+"""Duplicates, byte for byte or nearly, as the FM sees them; and blank items."""
 
 from collections import defaultdict
 from collections.abc import Iterator

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from fedbridge.files import write_text
 from fedbridge.inspection.result import Findings
 from fedbridge.inspection.tables import (
     SHOWN,
@@ -14,9 +15,9 @@ from fedbridge.inspection.tables import (
     remark,
     task_lines,
 )
+from fedbridge.legible import on_page
 from fedbridge.report.svg import INK, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import short
-from fedbridge.report.writing import replacing
 
 SHADES = {"train": 0.8, "validation": 0.5, "test": 0.25}
 
@@ -34,8 +35,7 @@ class Inspection(Findings):
 def write_inspection(found: Findings, path: Path) -> None:
     """Write the page; raise UserError if it cannot be written."""
     text = render(found)
-    with replacing(path) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(path, text)
 
 
 def render(found: Findings) -> str:
@@ -44,7 +44,11 @@ def render(found: Findings) -> str:
     from markupsafe import Markup
 
     pages = Environment(
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+        autoescape=True,
+        finalize=on_page,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
     )
     source = files("fedbridge.inspection").joinpath("page.html").read_text(encoding="utf-8")
     return pages.from_string(source).render(

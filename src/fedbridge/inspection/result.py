@@ -76,7 +76,7 @@ class Findings:
     near: tuple[Pair, ...]
     doubts: tuple[Doubt, ...]
     stock: tuple[int, ...] = ()
-    """Items of each class that there are before they are divided; empty where nobody knows."""
+    """Items of each class before they are divided; empty where that is unknown."""
     left_out: tuple[str, ...] = ()
     """What a run would leave out, since the settings say so."""
     notes: Notes = NOTHING

@@ -21,7 +21,7 @@ Show = Callable[[Progress], None]
 
 @contextmanager
 def display(experiment: Experiment, console: "Console") -> Iterator[Show]:
-    """Give what is to be told every step; meanwhile the console shows how the run stands."""
+    """Yield what to call after every step; meanwhile the console shows the run's progress."""
     standing = _followed(experiment)
     with logged(console), _shown(standing, console) as show:
         yield _advancing(experiment, standing, show)
@@ -29,7 +29,7 @@ def display(experiment: Experiment, console: "Console") -> Iterator[Show]:
 
 @contextmanager
 def told(experiment: Experiment, say: Callable[[str], None]) -> Iterator[Show]:
-    """Give what is to be told every step; meanwhile it is said in lines how the run stands."""
+    """Yield what to call after every step; meanwhile the run's progress is printed in lines."""
     standing = _followed(experiment)
     with spoken(standing, say) as show:
         yield _advancing(experiment, standing, show)

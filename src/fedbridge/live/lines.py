@@ -13,7 +13,7 @@ from fedbridge.report.wording import duration
 Say = Callable[[str], None]
 SHORT = 2.0  # seconds that a phase must have lasted to be worth a line
 EVERY = 10.0  # seconds between two lines of one phase, if it is a tenth further by then
-LONG = 60.0  # seconds after which a phase that is no further is told again
+LONG = 60.0  # seconds after which a phase without progress is reported again
 LOOK = 0.5  # seconds between two looks
 
 
@@ -30,7 +30,7 @@ class Lines:
     def look(
         self, phase: object, counted: tuple[int, int], words: str, patience: float | None = None
     ) -> None:
-        """Take in how things stand; ``counted`` is how much of the phase is done, of how much.
+        """Note the current state; ``counted`` is how much of the phase is done, of how much.
 
         ``words`` are said first when the phase has lasted ``patience`` seconds, SHORT by default.
         """
@@ -52,11 +52,11 @@ class Lines:
 
 @contextmanager
 def spoken(standing: Standing, say: Say) -> Iterator[Callable[[Progress], None]]:
-    """Say in lines how a run stands, meanwhile; give what is to be told every step."""
+    """Print lines about a run's progress while the block runs; yield what to call after a step."""
     lines = Lines(say)
 
     def look() -> None:
-        patience = None if standing.step is None else EVERY  # steps are told as they end
+        patience = None if standing.step is None else EVERY  # steps are reported as they end
         phase = standing.phase, standing.step
         lines.look(phase, standing.counted, standing.doing, patience)
 
@@ -66,7 +66,7 @@ def spoken(standing: Standing, say: Say) -> Iterator[Callable[[Progress], None]]
 
 @contextmanager
 def patient(say: Say) -> Iterator[None]:
-    """Say what the package is at, as it logs it, only where that takes a while."""
+    """Print what the package logs, if the work takes a while."""
     lines, log, newest = Lines(say), logging.getLogger("fedbridge"), _Newest()
     log.addHandler(newest)
     log.setLevel(logging.INFO)

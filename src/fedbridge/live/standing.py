@@ -24,7 +24,7 @@ class Seat:
 
 @dataclass
 class Standing:
-    """How a run stands; told by the transport and by every step, read by a display."""
+    """The progress of a run: updated by the transport and every step, read by a display."""
 
     config: Config
     clock: Callable[[], float] = time.monotonic
@@ -69,12 +69,12 @@ class Standing:
         self.phase, self.counted = phase, (0, 0)
 
     def encode(self, done: int, wanted: int) -> None:
-        """Take in how many items the FM has encoded."""
+        """Note how many items the FM has encoded."""
         self.phase, self.unit = "the FM encodes" if done < wanted else "preparing", "items"
         self.counted = (done, wanted) if done < wanted else (0, 0)
 
     def count(self, done: int, wanted: int) -> None:
-        """Take in how many models of a phase are done; one alone says nothing before its end."""
+        """Note how many models of a phase are done; one alone says nothing before its end."""
         self.counted, self.unit = (done, wanted) if wanted > 1 else (0, 0), "models"
 
     def learn(self, step: Step, clients: Iterable[str]) -> None:
@@ -87,20 +87,20 @@ class Standing:
         self.phase, self.counted, self.unit = "learn", (0, len(asked)), "clients"
 
     def uploaded(self, client: str, task: int) -> None:
-        """Take in that a client's upload is there."""
+        """Note that a client's upload has arrived."""
         seat = self.seats.setdefault(client, Seat())
         seat.doing, seat.task = "uploaded", task
         self.counted = (self.counted[0] + 1, self.counted[1])
 
     def fuse(self) -> None:
-        """Begin the server's part of a round; whoever has not answered will not."""
+        """Begin the server's part of a round; clients that have not answered by now will not."""
         for seat in self.seats.values():
             if seat.doing == "learning":
                 seat.doing = "no answer"
         self.enter("fuse")
 
     def advance(self, progress: Progress, events: Iterable[dict[str, Any]] = ()) -> None:
-        """Take in a finished step, and all events so far."""
+        """Note a finished step, and all events so far."""
         self.faults = [words for event in events if (words := fault(event))]
         self.progress, self.step = progress, progress.step
         self._steps, self._before = self._steps + 1, self.clock()

@@ -32,7 +32,7 @@ def watched(connect: Connect, standing: Standing) -> Connect:
 
 
 class Watched:
-    """A transport that tells how far it is and otherwise does what another one does."""
+    """A transport that reports its progress and otherwise forwards to another one."""
 
     def __init__(self, transport: Transport, standing: Standing) -> None:
         self.transport = transport
@@ -49,7 +49,7 @@ class Watched:
         self.standing.fuse()
 
     def evaluate(self, broadcasts: dict[str, Broadcast], last: bool = False) -> None:
-        """Have clients measure what they are sent."""
+        """Make clients measure what they are sent."""
         self.standing.enter("evaluate")
         self.transport.evaluate(broadcasts, last)
 
@@ -77,7 +77,7 @@ class Watched:
         self.transport.save(folder)
 
     def load(self, folder: Path) -> None:
-        """Take up what ``save`` wrote."""
+        """Restore what ``save`` wrote."""
         self.standing.enter("take up the checkpoint")
         self.transport.load(folder)
 

@@ -136,7 +136,7 @@ def _norm(library: ModuleType, folder: str) -> tuple[list[float], list[float]]:
 def _wrapped(
     name: str, model: Any, shape: tuple[int, ...], norm: tuple[list[float], list[float]]
 ) -> nn.Module:
-    """Return a model of transformers as a small model, without a pooler that nobody reads."""
+    """Return a model of transformers as a small model, without its unused pooler."""
     kinds = ("image", "text")
     reads = kinds[model.main_input_name != "pixel_values"]
     if reads != kinds[len(shape) != 3]:

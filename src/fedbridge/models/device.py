@@ -27,12 +27,12 @@ def _named(name: str) -> torch.device:
     except RuntimeError as error:
         raise UserError(f"engine.device: must be auto, cpu or cuda, found {name!r}") from error
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise UserError(f"engine.device: no CUDA device is there, found {name!r}")
+        raise UserError(f"engine.device: no CUDA device is available, found {name!r}")
     return device
 
 
 def _compute_repeatably() -> None:
-    """Have a GPU add in one order; else no run repeats another and none is resumed exactly.
+    """Make a GPU add in one order; else no run repeats another and none is resumed exactly.
 
     An operation that has no such form only warns.
     """

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.store import storage_errors
 from fedbridge.errors import UserError
+from fedbridge.files import written
 from fedbridge.locks import lock_at, taken
 from fedbridge.models.foundation import FoundationModel
 from fedbridge.models.proof import encoded, prove
@@ -59,9 +60,9 @@ def embed_dataset(
     batch: int,
     progress: Callable[[int, int], None] | None = None,
 ) -> EmbeddingStore:
-    """Return the embeddings of a data set, of which at least those of ``indices`` are there.
+    """Return the embeddings of a data set, complete for at least ``indices``.
 
-    Only items that were never encoded are, ``batch`` at a time; ``progress`` is told (done,
+    Only items that were never encoded are, ``batch`` at a time; ``progress`` is called with (done,
     wanted). Another process at the same work is waited for. Raises UserError if an embedding is
     not finite, the FM cannot read the data, stored files are damaged or the disk is full.
     """
@@ -107,7 +108,7 @@ class _Saver:
         path = self.folder / VECTORS
         with storage_errors(self.folder):
             offset = np.load(path, mmap_mode="r", allow_pickle=False).offset
-            # written, not mapped: a full disk is then an error that can be told, not a SIGBUS
+            # written, not mapped: a full disk is then an error with a message, not a SIGBUS
             with path.open("r+b") as file:
                 for row, vector in zip(rows.tolist(), vectors, strict=True):
                     file.seek(offset + row * vector.nbytes)
@@ -171,11 +172,11 @@ def _place(dataset: Dataset, row: int) -> str:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[None]:
-    """Be the only process that writes in ``folder``; the system frees the lock if we are killed."""
+    """Hold the lock of ``folder``; the system frees it if the process is killed."""
     lock = lock_at(folder / "lock")
     with storage_errors(folder):
         if not taken(lock):
-            log.warning("%s: waiting for another process that is encoding this data", folder)
+            log.warning("%s: waiting for another process that encodes the same data", folder)
             taken(lock, inf)
     try:
         yield
@@ -189,23 +190,17 @@ def _prepare(folder: Path, fm: FoundationModel, dataset: Dataset, shape: tuple[i
         return
     about = {"model": fm.name, "data": dataset.name, "shape": shape}
     with storage_errors(folder):
-        draft = folder / f"{VECTORS}.draft"
-        # sparse: takes room only as rows come in
-        np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape).flush()
-        draft.replace(folder / VECTORS)
+        with written(folder / VECTORS) as draft:
+            # sparse: takes room only as rows come in
+            np.lib.format.open_memmap(draft, "w+", np.dtype(np.float32), shape).flush()
         _replace(folder / DONE, np.zeros(len(dataset), dtype=np.bool_))
-        draft = folder / f"{MANIFEST}.draft"
-        draft.write_text(json.dumps(about), encoding="utf-8")
-        draft.replace(folder / MANIFEST)
+        with written(folder / MANIFEST) as draft:
+            draft.write_text(json.dumps(about), encoding="utf-8")
 
 
 def _replace(path: Path, array: NDArray[np.bool_]) -> None:
-    draft = path.with_name(f"{path.name}.draft")
-    with draft.open("wb") as file:
+    with written(path, synced=True) as draft, draft.open("wb") as file:
         np.save(file, array, allow_pickle=False)
-        file.flush()
-        os.fsync(file.fileno())
-    draft.replace(path)
 
 
 def _open(folder: Path, shape: tuple[int, int]) -> EmbeddingStore:

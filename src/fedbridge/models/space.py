@@ -17,7 +17,7 @@ class SmallModel(nn.Module):
     def __init__(self, backbone: nn.Module, dimension: int, foreign: str = "") -> None:
         super().__init__()
         self.foreign = foreign
-        """What a config calls it where it is somebody else's, who is told of what it raises."""
+        """Its name in the config where it is a user's own, for errors that it raises."""
         self.backbone = backbone
         self.projector = nn.Linear(int(backbone.features), dimension)  # type: ignore[arg-type]
 

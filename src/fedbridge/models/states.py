@@ -2,7 +2,7 @@
 
 Where an array lies decides how a processor adds: at an address that is no multiple of 64, as inside
 a file or a message, or in another order, its kernels round differently. So whatever is computed
-with again is first brought into memory of torch's own: numbers shall not depend on where they were.
+with again is first brought into memory of torch's own: numbers must not depend on where they were.
 """
 
 from collections.abc import Mapping
@@ -39,7 +39,7 @@ def read_state(path: Path, device: torch.device = CPU) -> dict[str, Tensor]:
 
 
 def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | None:
-    """Say which array is not of the name, shape and type that is wanted, or not finite.
+    """Return in words which array is not of the name, shape and type that is wanted, or not finite.
 
     None where all fit. The values of ``wanted`` matter only where they are infinite: a buffer that
     begins so, such as a mask or a minimum of nothing, may be infinite.
@@ -61,14 +61,14 @@ def misfit(found: Mapping[str, Tensor], wanted: Mapping[str, Tensor]) -> str | N
 
 
 def placeholder(tensor: Tensor) -> bool:
-    """Say whether an array has infinite values to stand for nothing yet; none has on ``meta``."""
+    """Return whether an array is a placeholder of infinite values; on ``meta`` none is."""
     if tensor.is_meta or not tensor.is_floating_point():
         return False
     return not tensor.sum().isfinite() and bool(tensor.isinf().any())
 
 
 def infinity(found: Mapping[str, Tensor]) -> str | None:
-    """Say which array holds a value that is infinite or no number, None if all are finite."""
+    """Return which array holds an infinite value or NaN, in words; None if all are finite."""
     for name, tensor in found.items():
         values = tensor.float() if tensor.is_floating_point() else tensor.new_zeros(0)
         if values.sum().isfinite():  # quicker, and true of none that holds such a value

@@ -98,7 +98,7 @@ def _require_sound(name: str, model: nn.Module) -> None:
 
 
 def _fault(weight: Tensor) -> str:
-    """Say what a weight must be and is not, empty if it can be trained."""
+    """Return what a weight must be and is not, empty if it can be trained."""
     if weight.dtype != torch.float32:
         return f"float32, found {_word(weight)}"
     places = zip(weight.stride(), weight.shape, strict=True)

@@ -1,4 +1,4 @@
-"""Whether what somebody else has saved may import a module here: only as its reader says."""
+"""Whether a saved file may import a module here: only if its reader trusts it by name."""
 
 from collections.abc import Collection, Iterable
 from pathlib import Path
@@ -39,4 +39,4 @@ def require_trusted(
 
 
 OTHERS = frozenset(SMALL_SOURCES)
-"""What stands before a colon of small models that are nobody's function."""
+"""Prefixes of small models that name no function of the user's."""

@@ -21,7 +21,7 @@ from fedbridge.rng import seed_for
 State = dict[str, Tensor]
 Part = dict[str, nn.Parameter]
 Tokens = Callable[[int], Tensor | None]
-"""Gives what a batch of so many items gets, ``(B, L, H)``, or None where it gets nothing."""
+"""Returns what a batch of so many items gets, ``(B, L, H)``, or None where it gets nothing."""
 SHORTEST = 3
 """Tokens of the shortest text: its first and last one mark where it begins and ends."""
 ATTENTION = r".*\.(query|value|q_proj|v_proj|q_lin|v_lin|qkv|query_key_value|c_attn)"
@@ -66,7 +66,7 @@ class Tunable:
         return {k: v.detach().cpu().clone() for k, v in self.part.items()}
 
     def load(self, state: State) -> None:
-        """Take up a part; the one before any training if the state is empty."""
+        """Load a part; the one before any training if the state is empty."""
         with torch.no_grad():
             for name, tensor in (state or self.fresh).items():
                 self.part[name].copy_(tensor)
@@ -88,7 +88,7 @@ class Tunable:
 def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
     """Return the FM with the part that ``large.tuning`` adds, before any training.
 
-    A process holds one FM for all its clients: whoever uses it loads a state first. LoRA (ICLR
+    A process holds one FM for all its clients: load a state before each use. LoRA (ICLR
     2022) is that of the package peft, with a scale of 2; tokens are those of prompt tuning for
     texts (EMNLP 2021), of shallow visual prompt tuning for pictures (ECCV 2022). Raises UserError
     if the FM is missing or not built in a way that can be tuned so.
@@ -188,7 +188,7 @@ def _dimension(module: PictureEncoder | TextEncoder) -> int:
 
 
 def _beside(module: PictureEncoder | TextEncoder, count: int, tokens: Tokens) -> None:
-    """Have the model read ``count`` tokens beside those of each input, where there are any."""
+    """Make the model read ``count`` tokens beside those of each input, where there are any."""
     if isinstance(module, PictureEncoder):
         _after_patches(module.backbone, tokens)
     else:

@@ -34,7 +34,7 @@ class LargeSide:
     seed: int
     """The run's, from which a trained part of the FM began."""
     fingerprint: str
-    """sha256 of the FM that the head was made for; empty where nobody asked for it."""
+    """sha256 of the FM that the head was made for; empty where it was never needed."""
     lift: Lift
     head: Tensor  # (M, C)
     part: State

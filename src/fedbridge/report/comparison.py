@@ -7,6 +7,7 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from fedbridge.config.flat import settings_of
+from fedbridge.legible import legible
 from fedbridge.report.folder import Run
 from fedbridge.report.metric_words import SIGNED, metric, signed_of
 from fedbridge.report.reached import reached
@@ -33,7 +34,7 @@ class Columns(NamedTuple):
 
 
 class Label(NamedTuple):
-    """A method's name, and what tells it from others of that name."""
+    """A method's name, and what distinguishes it from others of that name."""
 
     name: str
     notes: tuple[str, ...] = ()
@@ -129,7 +130,7 @@ def _labels(runs: Sequence[Run]) -> list[Label]:
         telling |= {"data.name"} if several else set()
         every = [settings_of(other.config) for other in runs]
         notes = (f"{key}={_told(key, own[key], every)}" for key in own if key in telling)
-        labels.append(Label(run.config.name, tuple(notes)))
+        labels.append(Label(legible(run.config.name), tuple(notes)))
     return labels
 
 
@@ -138,7 +139,7 @@ def _told(key: str, value: Any, every: Sequence[Mapping[str, Any]]) -> str:
 
 
 def telling_part(text: str, others: set[str]) -> str:
-    """Return a text, of a path only what tells it from others, cut in its middle if it is long."""
+    """Return a text, of a path only its distinctive part, cut in the middle if it is long."""
     steps = zip(*(other.split("/") for other in others | {text}), strict=False)
     alike = takewhile(lambda parts: len(set(parts)) == 1, steps)
     common = "".join(f"{parts[0]}/" for parts in alike)

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from fedbridge.errors import UserError
+from fedbridge.files import writing, written
 from fedbridge.metrics import PREDICTORS
 from fedbridge.report.folder import Run, read_run
 from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, curve, select
 from fedbridge.report.svg import COLOURS, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import percent, short
-from fedbridge.report.writing import replacing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -81,7 +81,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
     curves = curves_of(run, "class-incremental")
     if not curves:
         raise UserError(f"{run_folder / 'accuracy.csv'}: must hold accuracies, found none yet")
-    with replacing(path) as part, drawing(1.4 * WIDTH, 240) as (figure, axes):
+    with writing(path), written(path) as part, drawing(1.4 * WIDTH, 240) as (figure, axes):
         figure.set_facecolor("white")
         _draw(axes, curves, limits_of(list(curves.values())))
         _label_ends(axes, curves)
@@ -98,7 +98,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
 
 
 def _draw(axes: "Axes", curves: Mapping[str, Curve], limits: tuple[float, float]) -> None:
-    """Draw one line per predictor, told apart by colour, marker and dashes."""
+    """Draw one line per predictor, distinguished by colour, marker and dashes."""
     for predictor, points in curves.items():
         tasks, values = zip(*points, strict=True)
         axes.plot(

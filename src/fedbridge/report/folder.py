@@ -210,7 +210,7 @@ class Run:
     results: dict[str, dict[str, Measures]]
     """All metrics by predictor and protocol; of an unfinished run, on the tasks so far."""
     go_on: str
-    """The command that goes on with it."""
+    """The command that resumes it."""
     space: Space | None = None
 
     @property
@@ -285,7 +285,7 @@ def _parse(kind: type[Found], path: Path) -> Found:
 def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
     """Sort the events by kind; a round that a resumed run repeated counts once, as it last was.
 
-    Those that are not of their kind count among the unreadable, of which an alarm tells.
+    Those that are not of their kind count as unreadable, which an alarm reports.
     """
     rounds: dict[tuple[int, int], Round] = {}
     lessons: dict[tuple[int, int, str, str], Lesson] = {}

@@ -5,6 +5,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from fedbridge.files import write_text
+from fedbridge.legible import on_page
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report import bars, figures
 from fedbridge.report.folder import Run, read_run
@@ -18,7 +20,6 @@ from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
 from fedbridge.report.troubles import troubles
 from fedbridge.report.wording import UNKNOWN, duration, percent, short, size
-from fedbridge.report.writing import replacing
 from fedbridge.tasks import own_tasks_in_words, tasks_in_words
 
 MAIN = PROTOCOLS[0]
@@ -38,8 +39,7 @@ def write_page(run_folder: Path) -> Path:
     """
     text = render(read_run(run_folder))
     page = run_folder / "report.html"
-    with replacing(page) as part:
-        part.write_text(text, encoding="utf-8")
+    write_text(page, text)
     return page
 
 
@@ -50,6 +50,7 @@ def render(run: Run) -> str:
     pages = Environment(
         loader=PackageLoader("fedbridge.report"),
         autoescape=True,
+        finalize=on_page,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -192,7 +193,7 @@ def _heat(run: Run) -> dict[str, Any]:
 
 
 def _taught(run: Run) -> dict[str, Any] | None:
-    """Return who taught whom, and what it brought; None where nobody taught."""
+    """Return who taught whom, and what it brought; None without teachers."""
     lessons = run.events.lessons
     if not lessons:
         return None

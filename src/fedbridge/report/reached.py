@@ -66,7 +66,7 @@ def state_of(run: Run) -> State:
 
 
 def is_held(folder: Path) -> bool:
-    """Say whether a process is at work in a run's folder; not in one that has vanished."""
+    """Return whether a process is at work in a run's folder; not in one that has vanished."""
     try:
         return runs.is_held(folder)
     except OSError:

@@ -62,7 +62,7 @@ def _mean(values: Sequence[float]) -> float | None:
 
 
 def _groups(points: dict[str, list[tuple[float, float]]]) -> list[Group]:
-    """Give each group a colour, and another shape as well as soon as colours come again."""
+    """Give each group a colour, and another shape as well as soon as colours repeat."""
     return [
         Group(name, k % KINDS, (k + k // KINDS) % KINDS, found)
         for k, (name, found) in enumerate(points.items())

@@ -1,4 +1,4 @@
-"""Matplotlib figures as SVG that belongs into a page: themed, responsive, with its own ids."""
+"""Matplotlib figures as SVG for a page: themed, responsive, with its own ids."""
 
 import re
 from collections.abc import Iterator
@@ -6,6 +6,8 @@ from contextlib import contextmanager
 from io import StringIO
 from typing import TYPE_CHECKING, Any
 from xml.etree import ElementTree
+
+from fedbridge.legible import on_page
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -46,7 +48,7 @@ STYLE: dict[Any, Any] = {
 
 @contextmanager
 def drawing(width: float, height: float) -> Iterator[tuple["Figure", "Axes"]]:
-    """Give a figure of ``width`` by ``height`` points and its axes in the report's style."""
+    """Yield a figure of ``width`` by ``height`` points and its axes in the report's style."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
@@ -70,7 +72,7 @@ def inline_svg(figure: "Figure", name: str, label: str) -> str:
     for key in ("width", "height", "version"):
         root.attrib.pop(key, None)
     root.set("role", "img")
-    root.set("aria-label", label)
+    root.set("aria-label", on_page(label))
     ElementTree.register_namespace("", SVG)
     return ElementTree.tostring(root, encoding="unicode")
 

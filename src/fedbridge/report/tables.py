@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fedbridge.legible import legible
 from fedbridge.metrics import PROTOCOLS
 from fedbridge.report.comparison import Label, Line, compare, compared_in
 from fedbridge.report.folder import Run, read_run
@@ -36,7 +37,7 @@ def result_table(run_folder: Path) -> "Table":
     if refused := len(run.events.refusals):
         title += f", {refused} {'message' if refused == 1 else 'messages'} refused"
     table = _table(escape(title))
-    table.caption = escape("\n".join(remarks(run, stand)))
+    table.caption = escape("\n".join(map(legible, remarks(run, stand))))
     table.caption_justify = "left"
     table.add_column("in %", no_wrap=True)
     called = metrics_of(run)
@@ -54,7 +55,7 @@ class Comparison:
     """A row per run, by method, and mean ± standard deviation over each method's seeds.
 
     As wide as what shows it has room for: where the methods' names and settings do not fit, they
-    are told below the rows, by numbers. The deviation is the sample's (n - 1); runs that differ
+    are listed below the rows, by numbers. The deviation is the sample's (n - 1); runs that differ
     in more than seed and engine are never averaged.
     """
 

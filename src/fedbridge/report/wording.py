@@ -3,6 +3,7 @@
 import math
 from typing import Any
 
+from fedbridge.legible import legible
 UNKNOWN = "–"
 ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""
@@ -54,7 +55,11 @@ def fault(event: dict[str, Any]) -> str | None:
 
 
 def elided(text: str, length: int) -> str:
-    """Return a text of at most ``length`` signs, its middle left out where it is longer."""
+    """Return a text of at most ``length`` signs, its middle left out where it is longer.
+
+    It is fit for a terminal, whoever has written it, see ``legible``.
+    """
+    text = legible(text)
     if len(text) <= length:
         return text
     end = (length - 1) * 2 // 3  # names differ at their ends more often than at their beginnings

@@ -1,8 +1,6 @@
 """Warm starts on disk: what one run has distilled, others with the same public set need not."""
 
 import hashlib
-import os
-import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +10,7 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 from fedbridge.data.store import cache_folder, content_fingerprint, storage_errors
+from fedbridge.files import written
 from fedbridge.methods.context import SharedContext
 from fedbridge.models.foundation import state_hash
 from fedbridge.models.space import SmallModel, embed
@@ -56,17 +55,8 @@ def keep(place: Path, state: State) -> None:
     """Write a state, at once or not at all; raise UserError if the cache cannot be written."""
     with storage_errors(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{place.stem}-", dir=place.parent)
-        os.close(handle)
-        draft = Path(name)
-        try:
+        with written(place, shared=True, synced=True) as draft:
             save_file({k: v.contiguous() for k, v in state.items()}, draft)
-            with draft.open("rb") as file:
-                os.fsync(file.fileno())  # a power cut could leave zeros, which look like weights
-            draft.chmod(0o644)  # a temporary file is private, a cache may be shared
-            draft.replace(place)
-        finally:
-            draft.unlink(missing_ok=True)
 
 
 def _hash(array: NDArray[np.generic]) -> list[object]:

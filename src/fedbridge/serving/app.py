@@ -94,7 +94,7 @@ class Service:
         return Answers(using=chosen, predictions=predictions)
 
     def health(self) -> Health:
-        """Say that the service is there, and what it can do."""
+        """Report that the service is running, and what it offers."""
         known = self.predictor
         return Health(
             status="ok",
@@ -107,7 +107,7 @@ class Service:
 def _offer_health(app: FastAPI, service: Service) -> None:
     @app.get("/health")
     def health() -> Health:
-        """Say that the service is there, and what it can do."""
+        """Report that the service is running, and what it offers."""
         return service.health()
 
     @app.get("/metrics", response_class=Response, responses={200: {"content": {FORM: {}}}})
@@ -153,7 +153,7 @@ async def _refused(request: Request, error: Exception) -> JSONResponse:
 
 
 async def _misformed(request: Request, error: Exception) -> JSONResponse:
-    """Say what is wrong with the form of a request, without repeating what was sent."""
+    """Return what is wrong with the form of a request, without repeating what was sent."""
     assert isinstance(error, RequestValidationError)
     told = [{key: one[key] for key in ("loc", "msg", "type")} for one in error.errors()]
     return JSONResponse({"detail": told}, 422)

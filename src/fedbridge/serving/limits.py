@@ -11,7 +11,7 @@ from fedbridge.errors import UserError
 from fedbridge.web import stranger
 
 AT_ONCE = 64
-"""Requests that may wait for an answer at a time; others are told to come back later (503)."""
+"""Requests that may wait for an answer at a time; others are refused for now (503)."""
 BUSY = "too many requests wait already: come back later"
 
 
@@ -88,7 +88,7 @@ class BodyGate:
             self._held -= sum(map(len, parts))
 
     async def _read(self, receive: Receive, parts: list[bytes]) -> JSONResponse | None:
-        """Take a body in, in parts; return why it is refused."""
+        """Receive a body in parts; return why it is refused."""
         try:
             async with asyncio.timeout(self.limits.seconds):
                 return await self._take(receive, parts)

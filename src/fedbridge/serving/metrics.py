@@ -11,7 +11,7 @@ FORM = "text/plain; version=0.0.4; charset=utf-8"
 
 
 class Metrics:
-    """What one application has done; nothing in it tells what was in a request."""
+    """What one application has done; nothing in it reveals the content of a request."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()

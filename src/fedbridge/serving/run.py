@@ -1,4 +1,4 @@
-"""The service as a process of its own, until somebody stops it."""
+"""The service as a process of its own, until it is stopped."""
 
 from collections.abc import Collection
 
@@ -17,7 +17,7 @@ def serve(
     """Serve a predictor until the process is interrupted.
 
     It answers who calls this machine by its address or by one of ``names``. Every model answers
-    once before the first request, so that what is missing is told at once: raises UserError then,
+    once before the first request, so that what is missing is known at once: raises UserError then,
     and where the address cannot be had.
     """
     with listening("serve", host, port) as bound:

@@ -33,7 +33,7 @@ class Given:
         return min(slot, len(self.known))
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether there is something to learn in a slot."""
+        """Return whether there is something to learn in a slot."""
         return slot == len(self.known)
 
     def seen(self, task: int) -> list[int]:
@@ -45,7 +45,7 @@ class Given:
         return []
 
     def load(self, state: list[int]) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
 
 
 class Shelf:
@@ -59,7 +59,7 @@ class Shelf:
         self.embeddings: NDArray[np.float32] = np.zeros((0, dimension), np.float32)
 
     def put(self, inputs: Inputs, embeddings: NDArray[np.float32], labels: Indices) -> Indices:
-        """Take items in and return their numbers."""
+        """Store items and return their numbers."""
         rows = np.arange(len(self.labels), len(self.labels) + len(labels))
         self.labels = np.concatenate([self.labels, labels])
         self.rows = np.concatenate([self.rows, rows])
@@ -68,7 +68,7 @@ class Shelf:
         return rows
 
     def keep(self, rows: Indices) -> None:
-        """Let all others go; their labels stay."""
+        """Drop all other items; their labels stay."""
         places = self._places(np.unique(rows))
         self.rows, self.inputs = self.rows[places], self.inputs[places]
         self.embeddings = self.embeddings[places]
@@ -91,7 +91,7 @@ class Shelf:
         }
 
     def load(self, state: State) -> None:
-        """Take up what ``state`` returned."""
+        """Restore what ``state`` returned."""
         self.labels, self.rows = state["labels"].numpy(), state["rows"].numpy()
         self.inputs, self.embeddings = state["inputs"].numpy(), state["embeddings"].numpy()
 

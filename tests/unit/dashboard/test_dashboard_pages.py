@@ -144,6 +144,18 @@ def test_names_from_runs_are_text(ask, tmp_path):
         assert all(load.startswith(("/", "#", "data:,")) for load in tags.loads), tags.loads
 
 
+def test_names_from_runs_turn_nothing_and_ring_no_bell(ask, tmp_path):
+    hostile = "\x1b[2J\x1b]0;title\x07\u202egnp.exe"
+    run = write_run(tmp_path / "run", name=hostile, clients=(hostile, "b"))
+    run.event("warning", message=hostile, client=hostile)
+    for place in ("/", address(run.folder), f"/compare?{chosen(run.folder)}"):
+        text = ask(place).text
+        assert "?[2J?]0;title??gnp.exe" in text
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)
+    report = ask(f"{address(run.folder)}/report").text
+    assert not {"\x1b", "\x07", "\u202e"} & set(report)
+
+
 def test_hundreds_of_runs_of_which_some_are_broken(ask, tmp_path):
     run = write_run(tmp_path / "r0", tasks=1, done=1).folder
     texts = {path.name: path.read_bytes() for path in run.iterdir()}

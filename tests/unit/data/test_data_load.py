@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedbridge import data
-from fedbridge.data import DATASETS, DataSource, load_dataset, verify_dataset
+from fedbridge.data import DATASETS, DataSource, load_dataset
 from fedbridge.data.store import Part
 from fedbridge.errors import UserError
 
@@ -116,9 +116,8 @@ def test_the_cache_comes_from_the_environment(toy, tmp_path, monkeypatch):
     ],
 )
 def test_wrong_names_are_refused_before_any_work(toy, tmp_path, name, domains, message):
-    for function in (load_dataset, verify_dataset):
-        with pytest.raises(UserError, match=message):
-            function(name, domains, tmp_path)
+    with pytest.raises(UserError, match=message):
+        load_dataset(name, domains, tmp_path)
     assert toy.prepared == []
     assert list(tmp_path.iterdir()) == []
 
@@ -143,24 +142,14 @@ def test_a_cache_that_cannot_be_written_is_named(toy, tmp_path):
         load_dataset("toy", cache=tmp_path / "file")
 
 
-def test_damage_is_named_by_load_or_by_verify(toy, tmp_path):
+def test_damage_is_named_and_concerns_its_own_domain_alone(toy, tmp_path):
     load_dataset("toy", cache=tmp_path)
-    assert verify_dataset("toy", cache=tmp_path) == ("red", "green", "blue")
     path = tmp_path / "data-v1" / "toy" / "green" / "inputs.npy"
     path.write_bytes(path.read_bytes()[:-1] + b"?")
     message = r"green/inputs\.npy: must have the sha256 .*; delete folder .*green and run again"
     with pytest.raises(UserError, match=message):
-        verify_dataset("toy", cache=tmp_path)
-    with pytest.raises(UserError, match=message):
         load_dataset("toy", cache=tmp_path)
-    assert verify_dataset("toy", ("red", "blue"), tmp_path) == ("red", "blue")
-
-
-def test_verify_checks_the_cached_domains_and_wants_at_least_one(toy, tmp_path):
-    with pytest.raises(UserError, match="no domain of toy is cached"):
-        verify_dataset("toy", cache=tmp_path)
-    load_dataset("toy", ("blue",), tmp_path)
-    assert verify_dataset("toy", cache=tmp_path) == ("blue",)
+    assert load_dataset("toy", ("red", "blue"), tmp_path).domain_names == ("red", "blue")
 
 
 def test_domains_whose_classes_differ_are_not_joined(toy, tmp_path, monkeypatch):

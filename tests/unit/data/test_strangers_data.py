@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Data, FreeOptions
-from fedbridge.data import check_data, load_data, load_dataset, to_download, verify_dataset
+from fedbridge.data import check_data, load_data, load_dataset, to_download
 from fedbridge.data.contracts import check_dataset
 from fedbridge.data.fitting import require_fitting
 from fedbridge.data.public import check_public
@@ -108,17 +108,6 @@ def test_a_domain_may_be_chosen(tmp_path):
     assert load_dataset("counted_data:DRAWN", ("y",), tmp_path).domain_names == ("y",)
     with pytest.raises(UserError, match=r"data.domains: .*'z'"):
         load_dataset("counted_data:DRAWN", ("z",), tmp_path)
-
-
-def test_what_is_cached_can_be_verified(tmp_path):
-    with pytest.raises(UserError, match="no domain of counted_data:TEXTS is cached; load it once"):
-        verify_dataset("counted_data:TEXTS", cache=tmp_path)
-    load_dataset("counted_data:TEXTS", cache=tmp_path)
-    assert verify_dataset("counted_data:TEXTS", cache=tmp_path) == ("here", "there")
-    (damaged,) = tmp_path.rglob("0001/labels.npy")
-    damaged.write_bytes(damaged.read_bytes()[:-1] + b"\7")
-    with pytest.raises(UserError, match=r"labels.npy: must have the sha256"):
-        verify_dataset("counted_data:TEXTS", cache=tmp_path)
 
 
 def test_nothing_is_downloaded_unasked(tmp_path):

@@ -139,7 +139,7 @@ def test_amount_is_a_fraction_of_what_the_cap_leaves():
         (
             {"joins": [1, 4, 4], "leaves": [2, 5, 5]},
             "scenario.joins and scenario.leaves: some client must be there in every slot from 1 "
-            "to tasks + repeats = 5, found nobody in slot 3",
+            "to tasks + repeats = 5, found no client in slot 3",
         ),
     ],
 )

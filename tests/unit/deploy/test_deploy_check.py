@@ -17,6 +17,7 @@ from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.check import Finding, check
 from fedbridge.deploy.settings import ServerSettings, read_env
 from fedbridge.errors import UserError
+from fedbridge.files import write_text
 from fedbridge.methods.files import load_config
 from sites import common as common_config
 from sites import site_file, with_config
@@ -95,7 +96,7 @@ def test_a_server_that_is_down_is_told_at_both_sides(ready: Path):
     findings = check(ready)
     theirs = [(name, what) for name in NAMES for what in ("server", "registered", "clock")]
     assert wrong(findings) == [("server", "gate"), *theirs]
-    assert all("nobody listens there" in f.words for f in findings if not f.ok)
+    assert all("nothing listens there" in f.words for f in findings if not f.ok)
 
 
 def test_a_server_that_is_up_is_found(ready: Path):
@@ -103,7 +104,7 @@ def test_a_server_that_is_up_is_found(ready: Path):
         settings = read_env(ready / "server" / "server.env", ServerSettings)
         for file in ("server/server.env", *(f"clients/{name}/client.env" for name in NAMES)):
             text = (ready / file).read_text(encoding="utf-8")
-            deploy.replace(ready / file, text.replace(str(settings.port), str(up.port)))
+            write_text(ready / file, text.replace(str(settings.port), str(up.port)))
         assert wrong(check(ready)) == []
 
 

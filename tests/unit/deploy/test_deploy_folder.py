@@ -111,7 +111,7 @@ def test_a_run_that_did_not_come_to_its_end_is_told(
     register(deployment)
     script, run = deployment / "server" / "run.sh", deployment / "server" / "runs" / "first"
     done = subprocess.run([script, "first"], env=flower, stderr=subprocess.PIPE, check=False)
-    assert done.returncode == 1 and b"./run.sh first goes on with it" in done.stderr
+    assert done.returncode == 1 and b"./run.sh first resumes it" in done.stderr
     run.mkdir()
     (run / "summary.json").touch()
     subprocess.run([script, "first"], env=flower, check=True)  # it is finished: nothing is begun
@@ -183,7 +183,7 @@ def test_what_fails_halfway_leaves_nothing(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(deploy, "new_client_key", full)
-    with pytest.raises(UserError, match="fed: cannot write here: No space left on device"):
+    with pytest.raises(UserError, match="fed: cannot be written: disk full"):
         deploy.init(tmp_path / "fed", server_settings("a"), 365, {})
     assert list(tmp_path.iterdir()) == []
 

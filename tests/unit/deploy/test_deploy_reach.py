@@ -58,7 +58,7 @@ def test_a_certificate_for_other_names_is_told(tmp_path: Path):
 def test_a_closed_port_is_told(original: Path):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
-    with pytest.raises(UserError, match=f"127.0.0.1:{port}: nobody listens there"):
+    with pytest.raises(UserError, match=f"127.0.0.1:{port}: nothing listens there"):
         reach.gate("127.0.0.1", port, original / "server" / "ca.crt")
 
 

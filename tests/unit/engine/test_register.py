@@ -29,7 +29,7 @@ def test_each_node_is_the_client_whose_key_it_has(nodes: Path):
 
 
 @pytest.mark.parametrize(
-    "node, found", [(101, "that of 'b'"), (102, "registered for nobody"), (0, "for nobody")]
+    "node, found", [(101, "that of 'b'"), (102, "not registered"), (0, "not registered")]
 )
 def test_who_has_another_key_is_an_impostor(nodes: Path, node: int, found: str):
     (reason,) = impostor(nodes, node, "a")
@@ -71,5 +71,5 @@ def test_a_name_that_another_took_is_free_for_the_one_whose_key_it_is(nodes: Pat
     assert roll.call() == {"a": 100}
     assert [(one.client, one.reason.rpartition("key is ")[2]) for one in turned_away] == [
         ("a", "that of 'b'"),
-        ("a", "registered for nobody"),
+        ("a", "not registered"),
     ]

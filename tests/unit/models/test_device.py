@@ -57,7 +57,7 @@ def test_sites_agree_whatever_machines_they_have(monkeypatch: pytest.MonkeyPatch
 def test_the_device_is_the_gpu_if_there_is_one(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert device_of("auto") == CPU
-    with pytest.raises(UserError, match=r"engine.device: no CUDA device is there, found 'cuda:1'"):
+    with pytest.raises(UserError, match=r"engine.device: no CUDA device is .*, found 'cuda:1'"):
         device_of("cuda:1")
     with pytest.raises(UserError, match=r"engine.device: must be auto, cpu or cuda, found 'gpu'"):
         device_of("gpu")

@@ -221,3 +221,13 @@ def test_an_unknown_value_makes_the_mean_unknown() -> None:
     assert mean_and_deviation([0.5, None]) == "–"
     assert mean_and_deviation([0.5]) == "–"
     assert mean_and_deviation([-0.1, -0.3], signed=True) == "−20.0 ± 14.1"
+
+
+def test_a_hostile_name_does_nothing_to_the_terminal(make_run: MakeRun) -> None:
+    hostile = "\x1b[2J\x1b]0;title\x07\u202egnp.exe"
+    folder = make_run(clients=(hostile, "b"), settings={"name": hostile})
+    shown = [printed(result_table(folder)), printed(Comparison([folder, folder]))]
+    shown += [printed(Comparison([folder, folder]), width=60), compare_markdown([folder])]
+    for text in shown:
+        assert "?[2J?]0;title??gnp.exe" in text
+        assert not {"\x1b", "\x07", "\u202e"} & set(text)

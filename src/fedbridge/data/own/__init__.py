@@ -32,7 +32,7 @@ log = logging.getLogger(__name__)
 def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
     """Return own data domain by domain, preparing what is not in the cache ``root`` yet.
 
-    Files that change in name, size or time are prepared anew. Raises UserError if nothing is
+    Files that change in name, size or time are prepared again. Raises UserError if nothing is
     there, it has another form, or something in it cannot be used and must not be left out.
     """
     path = path_of(name)
@@ -97,7 +97,7 @@ def _key(path: Path, own: Own) -> str:
 
 
 def _state(path: Path, whole: Path, named: bool) -> list[list[Any]]:
-    """Return what tells files from others; where a table has ``named`` them, even hidden ones."""
+    """Return what identifies the files; where a table has ``named`` them, even hidden ones."""
     if not path.exists():
         raise UserError(f"{path}: there is no such file or folder{similar(path)}")
     try:

@@ -61,7 +61,7 @@ def parts_of(
     workspace: Path,
     notes: Callable[[], Notes] = Notes,
 ) -> Iterator[Part]:
-    """Yield each domain; raise UserError if too little is left to be told apart.
+    """Yield each domain; raise UserError if too few classes are left.
 
     A class has ``least`` items or more; with 0 there need not be two classes. ``notes`` is asked
     once everything is read.
@@ -106,7 +106,7 @@ def parts_of(
                 notes=said,
             ),
         )
-        broken, small, said = (), (), Notes()  # told once
+        broken, small, said = (), (), Notes()  # reported once
 
 
 def _numbered(words: list[str], names: tuple[str, ...]) -> NDArray[np.int64]:
@@ -124,7 +124,7 @@ def _official(splits: Texts) -> NDArray[np.int8] | None:
 
 def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Content]:
     """Decode each item once, and keep what is known of it, or what is wrong with it."""
-    if frame.modality == "image":  # written as they come: those of a domain shall be neighbours
+    if frame.modality == "image":  # written as they come: those of a domain must be neighbours
         found = sorted(found, key=_domain_of)
     for one in found:
         read = one if isinstance(one, Fault) else _decoded(one, frame)

@@ -23,6 +23,6 @@ READERS: dict[str, Callable[[Any, Notice], list[Partition]]] = {
 def partitions_of(site: SiteConfig, notice: Notice | None = None) -> list[Partition]:
     """Return the tasks that lie at a site now, in order; ``notice`` takes in what is noticed.
 
-    Raises UserError if nothing is there, a column is missing or a file may not be read.
+    Raises UserError if nothing is found, a column is missing or a file may not be read.
     """
     return READERS[site.data.kind](site.data, notice or Notice())

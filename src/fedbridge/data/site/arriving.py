@@ -37,7 +37,7 @@ class WholeStream(ClientStream):
 
 
 class LiveStream:
-    """A client's stream of which nobody knows the next task; see ClientStream.
+    """A client's stream whose next task is unknown; see ClientStream.
 
     The site looks once in a slot, when it is first asked to learn in it. What it found is part of
     the state, so that a restart gives the same tasks in the same slots.
@@ -59,7 +59,7 @@ class LiveStream:
         return sum(start <= slot for start in self._starts)
 
     def takes_part(self, slot: int, round_: int, rounds: int) -> bool:
-        """Say whether it learns in a slot: whether a new task has arrived for it."""
+        """Return whether it learns in a slot: whether a new task has arrived for it."""
         if slot > self._looked:
             self._looked = slot
             if self._arrived():
@@ -75,13 +75,13 @@ class LiveStream:
         return [self._looked, *self._starts]
 
     def load(self, state: list[int]) -> None:
-        """Take up what ``state`` returned; raise UserError if those tasks are gone."""
+        """Restore what ``state`` returned; raise UserError if those tasks are gone."""
         self._looked, self._starts = state[0], list(state[1:])
         self._holding.keep(len(self._starts))
 
     def _arrived(self) -> bool:
         try:
             return self._holding.take()
-        except UserError as error:  # the federation goes on; somebody must look at the data
+        except UserError as error:  # the federation continues; a person must look at the data
             log.warning("%s: a new task cannot be taken: %s", self.name, error)
             return False

@@ -56,7 +56,7 @@ def cells(values: Mapping[str, Any], signs: Signs | None = None) -> Cells:
 
 
 def cell(name: str, value: Any, signs: Signs) -> Cell:
-    """Return a value that is there as a number or a word; raise UserError if it is neither."""
+    """Return a value as a number or a word; raise UserError if it is neither."""
     number = _number(value, signs)
     if number is not None:
         return number

@@ -84,7 +84,7 @@ def _unlike(place: str) -> UserError:
 
 
 def _rows(layout: Layout) -> Iterator[tuple[Any, ...]]:
-    """Yield what pandas reads of each record, every value a text; of ragged ones what is there."""
+    """Yield what pandas reads of each record, all values as text; of ragged ones what exists."""
     import pandas
 
     with layout.path.open(encoding=layout.encoding) as file:
@@ -96,7 +96,7 @@ def _rows(layout: Layout) -> Iterator[tuple[Any, ...]]:
                 names=range(layout.columns),
                 index_col=False,
                 usecols=sorted(layout.places.values()),
-                skiprows=layout.before - 1,  # the header tells how wide the table is
+                skiprows=layout.before - 1,  # the header sets the width of the table
                 skip_blank_lines=False,
                 dtype=object,
                 na_filter=False,
@@ -204,7 +204,7 @@ def _kind(fields: list[str], columns: int) -> int:
 
 @contextmanager
 def _words(path: Path) -> Iterator[None]:
-    """Tell in words why a file cannot be read."""
+    """Turn a failure to read a file into a UserError."""
     try:
         yield
     except UnicodeError as error:

@@ -22,7 +22,7 @@ READ_ONLY = {
 
 
 def read_database(settings: SQL, notice: Notice) -> list[Partition]:
-    """List the tasks of a table or a query; see partitions_of. No error tells the URL."""
+    """List the tasks of a table or a query; see partitions_of. No error contains the URL."""
     sqlalchemy = library("sqlalchemy", "sql", "data.kind = 'sql'")
     url = os.environ.get(settings.url_variable)
     if not url:

@@ -25,7 +25,7 @@ KINDS = {
 
 
 def encoding_of(path: Path, settings: CSVColumns, notice: Notice) -> str:
-    """Return how a file holds letters; raise UserError if it holds none, or nobody knows how."""
+    """Return the encoding of a CSV file; raise UserError if the file is none, or in none known."""
     where = f"{settings.where}.encoding"
     with path.open("rb") as file:
         head = file.read(4)

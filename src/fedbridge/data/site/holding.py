@@ -34,7 +34,7 @@ from fedbridge.words import RULES
 
 log = logging.getLogger(__name__)
 Admit = Callable[[Dataset], None]
-"""Is shown every task before it is taken for the first time; raises UserError to refuse it."""
+"""Called with every task before it is taken for the first time; raises UserError to refuse it."""
 
 
 class Holding:
@@ -74,7 +74,7 @@ class Holding:
         return True
 
     def keep(self, count: int) -> None:
-        """Have the first ``count`` tasks; raise UserError if they were never taken."""
+        """Restore the first ``count`` tasks; raise UserError if they were never taken."""
         self.datasets, self.tasks, self._ends = [], (), []
         self.labels = np.zeros(0, np.int64)
         for number in range(1, count + 1):
@@ -88,7 +88,7 @@ class Holding:
             self._add(*read_part(folder))
 
     def _say(self, notice: Notice) -> None:
-        """Tell once what was noticed while tasks were read."""
+        """Log once what was noticed while tasks were read."""
         for line in notice.notes().spoken:
             if line not in self._said:
                 log.info("%s: %s", self.site.client, line)

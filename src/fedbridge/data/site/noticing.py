@@ -27,11 +27,11 @@ class Notice:
     """Of each column of tasks, groups and so on its words."""
 
     def guess(self, *lines: str) -> None:
-        """Say what was found out since nobody stated it."""
+        """Report what was inferred because the settings do not state it."""
         self.guessed |= dict.fromkeys(lines)
 
     def doubt(self, *lines: str) -> None:
-        """Say what is worth a look."""
+        """Report what deserves attention."""
         self.odd |= dict.fromkeys(lines)
 
     def nothing(self, column: str, value: Any) -> None:
@@ -46,7 +46,7 @@ class Notice:
             known[word] += 1
 
     def name(self, column: str, word: str) -> None:
-        """Take in a word that tells items apart."""
+        """Take in a word that distinguishes items."""
         self.named.setdefault(column, {})[word] = None
 
     def notes(self) -> Notes:

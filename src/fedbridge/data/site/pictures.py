@@ -114,12 +114,12 @@ def _folders_in(folder: Path) -> set[str]:
     try:
         with os.scandir(folder) as found:
             return {one.name for one in found if one.is_dir() and not is_litter(one.name)}
-    except OSError:  # is told where its pictures are read
+    except OSError:  # is reported where its pictures are read
         return set()
 
 
 def ending_fault(path: Path) -> str:
-    """Say what is wrong with a file's name or kind; nothing is if it may be opened."""
+    """Return what is wrong with a file's name or kind; nothing is if it may be opened."""
     ending = path.suffix.lower()
     if ending in ENDINGS and path.is_file():
         return ""

@@ -24,7 +24,6 @@ from fedbridge.rng import seed_for
 from fedbridge.words import alike, composed
 
 TRAIN, VALIDATION, TEST = range(3)
-SIDES = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)

@@ -64,12 +64,12 @@ def inside(folder: Path, kind: str) -> Iterator[Path]:
 
 
 def is_litter(name: str) -> bool:
-    """Say whether a file or folder is hidden, or was left by a system and never by a person."""
+    """Return whether a file or folder is hidden, or was left by a system and never by a person."""
     return name.startswith(".") or name.casefold() in LITTER
 
 
 def link_fault(path: Path) -> str:
-    """Say what is wrong with a link: that it leads nowhere, or out of the folder it lies in."""
+    """Return what is wrong with a link: that it leads nowhere, or out of the folder it lies in."""
     if not path.is_symlink():
         return ""
     home = path.parent.resolve()

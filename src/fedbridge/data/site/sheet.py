@@ -109,7 +109,7 @@ class Sheet:
         return value if isinstance(value, str) else word_of(value)
 
     def cells(self, values: Record) -> Cells:
-        """Return the features of a row that are there."""
+        """Return the features of a row that are given."""
         found = []
         for column in self.settings.features or ():
             value = self.known(values, column)
@@ -123,7 +123,7 @@ class Sheet:
 
 
 def require_columns(place: str, settings: Columns, found: Iterable[str], advice: str = "") -> None:
-    """Raise UserError naming the setting if a column that it names is not there, or is there twice.
+    """Raise UserError naming the setting if a column that it names is missing or occurs twice.
 
     ``advice`` is what else may be the reason.
     """

@@ -34,7 +34,7 @@ class Signs:
                 return None
             digits = digits.replace(self.decimal, ".", 1)
         try:
-            if "_" in digits or digits[-1:].isalpha():  # 1_000, inf, nan: Python's, nobody else's
+            if "_" in digits or digits[-1:].isalpha():  # 1_000, inf, nan: known to Python alone
                 return None
             return int(digits) if len(digits) > LONG and digits.isdecimal() else float(digits)
         except ValueError:

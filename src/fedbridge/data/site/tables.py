@@ -71,7 +71,7 @@ def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
 
 
 def _narrowed(values: Record, kinds: dict[str, str]) -> Record:
-    """Have numbers of few bits as such, so that 0.1 is not 0.10000000149011612."""
+    """Keep numbers of few bits as such, so that 0.1 is not 0.10000000149011612."""
     for column, kind in kinds.items():
         if kind in NARROW and values[column] is not None:
             values[column] = NARROW[kind](values[column])
@@ -173,7 +173,7 @@ def by_task(
     for place, values in located:
         try:
             task = _task(settings, sheet, _whole(values), otherwise)
-        except UserError as error:  # belongs to no task, and is told with all
+        except UserError as error:  # belongs to no task, and is reported with all
             strays.append(Fault(place, str(error)))
             continue
         tasks.setdefault(task, []).append(_row_or_fault(sheet, place, values))

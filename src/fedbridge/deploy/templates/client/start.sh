@@ -9,8 +9,8 @@ fail() {
 }
 command -v fedbridge >/dev/null && command -v flower-supernode >/dev/null ||
     fail "fedbridge is not found; activate the environment that has fedbridge[flower]"
-[ -e client.env ] || fail "$PWD/client.env is missing; whoever runs the federation has it"
-[ -e config.toml ] || fail "$PWD/config.toml is missing; whoever runs the federation has it"
+[ -e client.env ] || fail "$PWD/client.env is missing; the operator of the federation has it"
+[ -e config.toml ] || fail "$PWD/config.toml is missing; the operator of the federation has it"
 . ./client.env
 export FLWR_HOME="$PWD/flwr"
 export FLWR_TELEMETRY_ENABLED=0 FLWR_DISABLE_UPDATE_CHECK=1

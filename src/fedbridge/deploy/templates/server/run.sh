@@ -1,5 +1,5 @@
 #!/bin/sh
-# Starts the experiment of config.toml, or goes on with it from its newest checkpoint.
+# Starts the experiment of config.toml, or resumes it from its newest checkpoint.
 #
 #     ./run.sh [NAME]      the run's folder is runs/NAME, runs/run by default
 set -eu
@@ -22,7 +22,7 @@ mkdir -p runs
 } >"$FLWR_HOME/run.toml"
 flwr run app fedbridge --stream --run-config "$FLWR_HOME/run.toml"
 if [ ! -e "runs/$name/summary.json" ]; then  # Flower's own status says nothing of it
-    echo "runs/$name is not finished; what is above says why, ./run.sh $name goes on with it" >&2
+    echo "runs/$name is not finished; see above for the reason; ./run.sh $name resumes it" >&2
     exit 1
 fi
 echo "runs/$name is finished; fedbridge report runs/$name shows it and writes its page"

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Stops what is running, at the server and at all clients; ./run.sh NAME goes on with it.
+# Stops what is running, at the server and at all clients; ./run.sh NAME resumes it.
 set -eu
 . "$(dirname "$0")/flower.sh"
 fedbridge deploy ready server .
