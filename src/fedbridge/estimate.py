@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 LEFT_OUT = "starting processes, loading the data, saving checkpoints"
 PATIENCE = 20.0
 """Seconds after which no further step is tried."""
-DOUBTS = 0.02, 0.1, 0.2, 0.4
+DOUBTS = 0.001, 0.005, 0.01, 0.02
 """How much speaks against a cost growing with each amount, where nothing tells them apart."""
 
 

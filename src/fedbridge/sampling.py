@@ -66,7 +66,7 @@ class Plan:
         past = [task for task in sorted(tasks) if task <= step.task]
         if not client:
             present = sum(site.present(name, step) for name in site.models)
-            amounts = present * public, present, present * public * len(past)
+            amounts = present * public, present, present * public * (len(past) - 1)
             last = step.task == site.config.scenario.slots
             return Part(client, step, (phase, "", ends), amounts, last)
         stream, model = stream_of(site, client), site.models[client]
@@ -82,7 +82,7 @@ class Plan:
         age = sum(stream.takes_part(task, rounds, rounds) for task in past)
         starts = step.round == 1 or not stream.takes_part(step.task, step.round - 1, rounds)
         kind = phase, model, number == 1, starts, ends
-        return Part(client, step, kind, (batches, 1.0, age, public))
+        return Part(client, step, kind, (batches, 1.0, max(0, age - 2), public))
 
 
 def stream_of(site: Site, client: str) -> ClientStream:
@@ -139,7 +139,7 @@ def sampled_steps(site: Site, late: bool) -> list[Step]:
         known = [t for t in range(1, tasks + 1) if client.takes_part(t, rounds, rounds)]
         for task in {*known[:2], *(known[-1:] if late else ())}:
             own = [r for r in range(1, rounds + 1) if client.takes_part(task, r, rounds)]
-            chosen |= {Step(task, r) for r in (*own[:2], own[-1])}
+            chosen |= {Step(task, r) for r in (*own[:3], own[-1])}
     return sorted(chosen)
 
 

@@ -67,6 +67,11 @@ def clock():
     return Clock()
 
 
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+
+
 ALONE = {"large": {"head": "none"}, "fusion": {"name": "none"}, "learner": {"name": "finetune"}}
 """Of which nothing takes time but what a test lets work."""
 
@@ -141,7 +146,8 @@ def run(tmp_path):
     ],
     ids=str,
 )
-def test_bytes_are_those_of_the_run(run, changes):
+def test_bytes_are_those_of_the_run(run, monkeypatch, changes):
+    monkeypatch.setattr(sampling, "SIZES", sampling.SIZES[:1])  # the others tell of seconds alone
     config = settings(**changes)
     expected, summary = estimate(config), run(config)
     # of tasks that were not tried the classes seen are guessed, a few characters
@@ -284,7 +290,7 @@ def test_memory_is_that_of_all_processes():
 # -- bytes
 
 
-@pytest.mark.parametrize("last", [True, False], ids=["until the end", "not after the last task"])
+@pytest.mark.parametrize("last", [True, False], ids=["to the end", "not in the last task"])
 def test_what_a_strangers_fusion_sends_is_counted_to_the_byte(run, monkeypatch, last):
     def big(round_, commons, options, spread):
         needed = last or round_.step.task < commons.config.scenario.slots
@@ -420,7 +426,8 @@ def test_items_to_be_encoded_take_what_a_few_of_them_take(monkeypatch, clock, tm
     assert found.seconds["encode"] == pytest.approx(2.0 * found.to_encode)
 
 
-def test_patience_ends_and_there_is_an_estimate_all_the_same(learner, clock):
+def test_patience_ends_and_there_is_an_estimate_all_the_same(monkeypatch, learner, clock):
+    monkeypatch.setattr(module, "PATIENCE", 20.0)
     learner(lambda lesson: 1000.0)
     found = estimate(settings(**ALONE, scenario={"tasks": 3}), clock=clock)
     # a step of three clients, twice, since the first time does not count
@@ -477,10 +484,10 @@ def test_nothing_is_left_out_of_a_run_that_is_small_anyway():
 @pytest.mark.parametrize(
     ("scenario", "rounds", "late", "expected"),
     [
-        ({"tasks": 6}, 4, True, [(t, r) for t in (1, 2, 6) for r in (1, 2, 4)]),
-        ({"tasks": 6}, 4, False, [(t, r) for t in (1, 2) for r in (1, 2, 4)]),
+        ({"tasks": 6}, 5, True, [(t, r) for t in (1, 2, 6) for r in (1, 2, 3, 5)]),
+        ({"tasks": 6}, 5, False, [(t, r) for t in (1, 2) for r in (1, 2, 3, 5)]),
         ({"tasks": 1}, 1, True, [(1, 1)]),
-        ({"tasks": 6, "joins": [1, 4, 1], "leaves": [1, 6, 1]}, 1, False, [(1, 1), (4, 1), (5, 1)]),
+        ({"tasks": 6, "joins": [1, 4], "leaves": [3, 6]}, 1, False, [(t, 1) for t in (1, 2, 4, 5)]),
     ],
 )
 def test_first_and_last_rounds_of_first_and_last_tasks_are_tried(scenario, rounds, late, expected):
