@@ -1,51 +1,54 @@
-"""What a run will cost, told before it is run: bytes from real messages, the rest extrapolated."""
+"""What a run will cost: a few real steps of it, carried out in small, and what they make of all."""
 
 import logging
-import resource
-import sys
-from collections.abc import Iterator, Sequence
+import time
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
+from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
+from scipy.optimize import nnls
+from threadpoolctl import threadpool_limits
 
-from fedbridge.config import SITE, Data, Settings, kind_of
-from fedbridge.config.models import TrainedLarge
+from fedbridge.config import SITE, Data, kind_of
 from fedbridge.data import megabytes_of, to_download
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.noting import tasks_of
-from fedbridge.data.public import PublicSet, check_public, name_here, public_set
-from fedbridge.data.scenario import ClientStream, Streams
-from fedbridge.data.store import cache_folder
+from fedbridge.data.public import check_public, name_here
+from fedbridge.data.splits import Indices
+from fedbridge.engine.hosts import resident_mib
 from fedbridge.engine.loop import steps
 from fedbridge.errors import UserError
-from fedbridge.methods.context import SharedContext
-from fedbridge.methods.fedproto import FedProto
-from fedbridge.methods.fedweit import BASE, matrices
+from fedbridge.methods.config import Config
 from fedbridge.methods.pictures import require_pictures
-from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of
-from fedbridge.methods.target import TARGET
 from fedbridge.models.device import device_of
-from fedbridge.models.embeddings import embed_dataset, try_on
+from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
 from fedbridge.models.foundation import FoundationModel, foundation_of
-from fedbridge.models.trial import check_models
-from fedbridge.pace import pace_of, pace_of_large, seconds_of
-from fedbridge.phases import model_of, phases
 from fedbridge.rng import rng_for
-from fedbridge.setup import commons_of, plan, require_entries, used_items, workers_of
+from fedbridge.sampling import SIZES, Clock, Part, Plan, reduced, sampled, side_by_side
+from fedbridge.server.warm import distilled, kept
+from fedbridge.setup import Setup, prepare, require_entries, used_items, workers_of
 from fedbridge.tasks import tasks_in_words
-from fedbridge.wire import Broadcast, State, Step, Upload, encode
+from fedbridge.tracking import require_trackers
+from fedbridge.wire import State, Step
 
 if TYPE_CHECKING:
     from rich.table import Table
 
+Key = tuple[object, ...]
+Rates = NDArray[np.float64]
 log = logging.getLogger(__name__)
-MIB = 2**20
 LEFT_OUT = "starting processes, loading the data, saving checkpoints"
-SLACK = 1.25  # what the allocator keeps back in a long run, as measured
+PATIENCE = 20.0
+"""Seconds after which no further step is tried."""
+DOUBTS = 0.001, 0.005, 0.01, 0.02
+"""How much speaks against a cost growing with each amount, where nothing tells them apart."""
 
 
 @dataclass(frozen=True)
@@ -91,13 +94,14 @@ class Estimate:
         return table
 
 
-def estimate(config: Settings, download: bool = False) -> Estimate:
+def estimate(config: Config, download: bool = False, clock: Clock = time.perf_counter) -> Estimate:
     """Validate everything that a run needs and say what it will cost.
 
     Raises UserError for whatever the run would refuse, and if the data set is not cached yet,
-    unless it may be downloaded.
+    unless it may be downloaded. Seconds are those of the ``clock``.
     """
     require_pictures(config)
+    require_trackers(config)
     if config.data.name == SITE:
         raise UserError(
             "data.name: what a run costs cannot be told where the data lie at sites, found 'site'; "
@@ -105,48 +109,41 @@ def estimate(config: Settings, download: bool = False) -> Estimate:
         )
     require_entries(config)
     device_of(config.engine.device)  # refused before anything is loaded
-    large = config.large
     fm = None
-    if large.embeds:
-        log.info("loading the foundation model %s", large.model)
+    if config.large.embeds:
+        log.info("loading the foundation model %s", config.large.model)
         fm = foundation_of(config)
     if not download:
         _require_cached(config)
     log.info("reading and dividing the data")
-    dataset, streams = plan(config)
-    check_models(config.small.models, dataset.inputs.shape[1:])
-    public = public_set(config.data, dataset, streams, config.seed)
-    same = public.dataset is dataset
-    used = used_items(streams, same)
-    frozen = np.intersect1d(used, streams.public) if large.tuned else used
-    tried = [_try_encoding(config, fm, dataset, frozen)]
-    if not same:
-        tried.append(_try_encoding(config, fm, public.dataset, public.rows))
-    dimension = (fm.dimension if fm else None) or 1
-    commons = _stand_in(config, dataset, public, dimension)
-    names = dict.fromkeys(model_of(config, k) for k in range(config.scenario.clients))
-    log.info("timing %s, on a few batches each", ", ".join(names))
-    with _threads(config.engine.threads):
-        paces = {m: pace_of(commons, dataset, streams.clients[0], m) for m in names}
-        encode_s = sum(count * per_item for count, per_item in tried)
-        large_pace = pace_of_large(commons, dataset, streams.clients[0])
-        seconds = {"encode": encode_s, **phases(commons, streams, paces, large_pace)}
-    bytes_up, bytes_down = _traffic(commons, streams)
+    encoder = Encoder(clock)
+    setup = prepare(config, fm=fm, embed=encoder)
+    log.info("trying a few steps")
+    with _left_alone(config.engine.threads):
+        seconds, states = _warm_up(setup, clock)
+        parts = sampled(setup, states, clock, clock() + PATIENCE)
+        memory = (1 + workers_of(config, setup.commons.device)) * resident_mib()
+    same, public = config.data.public == "same", len(setup.commons.public_inputs)
+    plan = Plan(setup, steps(config))
+    up, down = traffic(plan, parts)
     return Estimate(
-        clients=len(streams.clients),
-        tasks=tasks_in_words(tasks_of(streams, config.scenario.slots), config),
-        rounds=len(steps(config)),
-        items=len(used) + (0 if same else len(public.rows)),
-        to_encode=sum(count for count, _ in tried),
-        parameters={model: pace.parameters for model, pace in paces.items()},
-        bytes_up=bytes_up,
-        bytes_down=bytes_down,
-        seconds=seconds,
-        memory_mib=_memory(commons, dataset, streams, 4 * dimension * len(used)) / MIB,
+        clients=len(setup.models),
+        tasks=tasks_in_words(tasks_of(setup.streams, config.scenario.slots), config),
+        rounds=len(plan.todo),
+        items=len(used_items(setup.streams, same)) + (0 if same else public),
+        to_encode=encoder.missing,
+        parameters={
+            model: sum(p.numel() for p in setup.commons.small_model(model, model).parameters())
+            for model in setup.models.values()
+        },
+        bytes_up=up,
+        bytes_down=down,
+        seconds={"encode": encoder.seconds, **extrapolated(plan, parts), **seconds},
+        memory_mib=memory,
     )
 
 
-def _require_cached(config: Settings) -> None:
+def _require_cached(config: Config) -> None:
     """Raise UserError if preparing a data set would download something."""
     wanted = {"data.name": config.data}
     if config.data.public not in ("same", "none") and not kind_of(config.data.public):
@@ -164,156 +161,145 @@ def _require_cached(config: Settings) -> None:
             )
 
 
-def _try_encoding(
-    config: Settings, fm: FoundationModel | None, dataset: Dataset, used: NDArray[np.int64]
-) -> tuple[int, float]:
-    """Encode, and keep, one batch of the items that are not encoded.
+class Encoder:
+    """Has the FM encode a few of the items that it has not encoded yet, which are kept."""
 
-    Return how many those are and the seconds per item.
+    def __init__(self, clock: Clock) -> None:
+        self.clock = clock
+        self.missing = 0
+        self.seconds = 0.0
+        """What it would take to encode all that are missing."""
+
+    def __call__(
+        self, fm: FoundationModel, dataset: Dataset, rows: Indices, cache: Path, batch: int
+    ) -> EmbeddingStore:
+        """Return the items' embeddings; where some are missing, random vectors for all."""
+        store = embed_dataset(fm, dataset, rows[:0], cache, batch)
+        missing = rows[~store.done[rows]]
+        if not len(missing):
+            return store
+        embed_dataset(fm, dataset, missing[:1], cache, batch)  # the first one is slow
+        # spread out, since neighbours may be alike in length
+        tried = np.unique(missing[np.linspace(0, len(missing) - 1, batch).astype(np.int64)])
+        start = self.clock()
+        embed_dataset(fm, dataset, tried, cache, batch)
+        self.seconds += (self.clock() - start) / len(tried) * len(missing)
+        self.missing += len(missing)
+        count, dimension = store.vectors.shape
+        noise = rng_for(0, "estimate").standard_normal(count + dimension, dtype=np.float32)
+        vectors = sliding_window_view(noise, dimension)[:count]  # which takes no room
+        return EmbeddingStore(vectors, np.ones(count, np.bool_))
+
+
+def _warm_up(setup: Setup, clock: Clock) -> tuple[dict[str, float], dict[str, State]]:
+    """Return the seconds of the warm start, where there is one, and models to begin with."""
+    if not setup.config.starts_warm:
+        return {}, {}
+    found = {m: _warming(setup, m, clock) for m in dict.fromkeys(setup.models.values())}
+    states = {client: found[model][1] for client, model in setup.models.items()}
+    return {"warm up": side_by_side([seconds for seconds, _ in found.values()], setup)}, states
+
+
+def _warming(setup: Setup, model: str, clock: Clock) -> tuple[float, State]:
+    """Return the seconds of an architecture's warm start, unless it is kept, and its state.
+
+    They are extrapolated from two of few epochs on few items; so is the state of little use.
     """
-    if fm is None:
-        return 0, 0.0
-    batch = config.large.batch
-    try_on(fm, dataset, cache_folder(), batch)
-
-    def encoded(rows: NDArray[np.int64]) -> NDArray[np.bool_]:
-        return embed_dataset(fm, dataset, rows, cache_folder(), batch).done
-
-    missing = used[~encoded(used[:0])[used]]
-    if not len(missing):
-        return 0, 0.0
-    encoded(missing[:1])  # the first one is slow
-    # spread out, since neighbours may be alike in length
-    sample = np.unique(missing[np.linspace(0, len(missing) - 1, batch).astype(np.int64)])
-    return len(missing), seconds_of(lambda: encoded(sample), 1) / len(sample)
+    if known := kept(setup.commons, model):
+        return 0.0, known
+    few, times, state = reduced(setup, SIZES[-1]).commons, [], {}
+    for epochs in (1, 1, 3):  # the first one is slow
+        small = few.config.small.model_copy(update={"warm_epochs": epochs})
+        commons = replace(few, config=few.config.model_copy(update={"small": small}))
+        start = clock()
+        state = distilled(commons, model)
+        times.append(clock() - start)
+    per_item = max(0.0, times[2] - times[1]) / 2 / len(few.public_inputs)
+    return per_item * setup.config.small.warm_epochs * len(setup.commons.public_inputs), state
 
 
-def _stand_in(
-    config: Settings, dataset: Dataset, public: PublicSet, dimension: int
-) -> SharedContext:
-    """Return commons that are real but for the FM's embeddings of U, which are random."""
-    rng = rng_for(config.seed, "estimate")
-    embeddings = rng.standard_normal((len(public.rows), dimension)).astype(np.float32)
-    return commons_of(config, dataset, public, embeddings)
+def extrapolated(plan: Plan, parts: list[Part]) -> dict[str, float]:
+    """Return the seconds of each phase of a whole run, from parts of it in small."""
+    setup, rounds = plan.setup, plan.setup.config.training.rounds
+    found = dict.fromkeys(("learn", "fuse", "evaluate"), 0.0)
+    rates: dict[Key, Rates] = {}
+
+    def cost(phase: str, client: str, step: Step) -> float:
+        due = plan.part(phase, client, step)
+        key = *due.kind, due.last
+        if key not in rates:
+            rates[key] = _rates(due, parts)
+        return float(rates[key] @ due.amounts)
+
+    def of_clients(phase: str, step: Step) -> float:
+        names, there = list(setup.models), partial(setup.present, step=step)
+        return side_by_side([cost(phase, n, step) if there(n) else 0.0 for n in names], setup)
+
+    for step in (Step(0, rounds), *plan.todo):
+        if step.task and any(setup.present(name, step) for name in setup.models):
+            found["learn"] += of_clients("learn", step)
+            found["fuse"] += cost("fuse", "", step)
+        if step.round == rounds:
+            found["evaluate"] += of_clients("evaluate", step)
+    return found
 
 
-def _traffic(commons: SharedContext, streams: Streams) -> tuple[int, int]:
-    """Return all bytes up and down, from messages of the right shapes.
+def like(due: Part, parts: list[Part]) -> list[Part]:
+    """Return the parts of the same kind; if there are none, of a kind as near as there is."""
+    for depth in (len(due.kind), 2, 1):
+        if found := [one for one in parts if one.kind[:depth] == due.kind[:depth]]:
+            return found
+    return []
 
-    Messages differ by a few characters from others with the same model at the same place.
+
+def _rates(due: Part, parts: list[Part]) -> Rates:
+    """Return how many seconds come with each amount: none of them negative, by least squares.
+
+    The last task is as those before it, but for how much more or less it took.
     """
-    config, totals = commons.config, [0, 0]
-    side = head_of(config).server(commons, tuple(c.name for c in streams.clients), config.large)
-    begins = config.starts_warm or fusion_of(config).shared_init
-    fused: set[str] = {c.name for c in streams.clients} if begins else set()
-    shared: State = {}
-    lengths: dict[tuple[object, ...], tuple[int, int]] = {}
-    for step in steps(config):
-        present = [
-            (model_of(config, k), client)
-            for k, client in enumerate(streams.clients)
-            if client.takes_part(*step, config.training.rounds)
-        ]
-        for model, client in present:
-            starts, sent = _starts(config, client, step), client.name in fused
-            upload = _upload(commons, client, step, starts, side.trained)
-            adapter = side.adapter(client.name)
-            kind = model, starts, sent, bool(adapter), len(upload.seen), *shared
-            if kind not in lengths:
-                small = commons.small_model(model, client.name)
-                up = replace(upload, state=exchange_of(config).uploaded(small))
-                down = Broadcast(*step, small.state_dict() if sent else {}, adapter, shared)
-                lengths[kind] = len(encode(up)), len(encode(down))
-            totals = [total + size for total, size in zip(totals, lengths[kind], strict=True)]
-            side.absorb(upload)
-        if present:
-            side.finish_round([])
-            fused |= {client.name for _, client in present}
-            shared |= _shared(commons, step, present)
-    return totals[0], totals[1]
+    alike = like(due, parts)
+    usual = [one for one in alike if not one.last] or alike
+    amounts = np.array([one.amounts for one in usual])
+    doubt = np.diag(DOUBTS[: amounts.shape[1]])
+    seconds = [one.seconds for one in usual] + [0.0] * len(doubt)
+    found, _ = nnls(np.vstack([amounts, doubt]), np.array(seconds))
+    last = [(one.seconds, found @ one.amounts) for one in alike if one.last]
+    took, expected = map(sum, zip(*last, strict=True)) if last and due.last else (1.0, 1.0)
+    rates: Rates = found * (took / expected if expected else 1.0)
+    return rates
 
 
-def _shared(
-    commons: SharedContext, step: Step, present: Sequence[tuple[str, ClientStream]]
-) -> State:
-    """Return arrays of the shapes of what the fusion sends to everybody after a step."""
-    config, fusion = commons.config, commons.config.fusion
-    if isinstance(fusion, FedProto):
-        return {"prototypes": torch.zeros(len(commons.classes), config.small.dimension)}
-    last = step.round == config.training.rounds
-    if exchange_of(config) is BASE and last:
-        smalls = {client.name: commons.small_model(model, model) for model, client in present}
-        return {
-            f"{name}/{client}": small.get_parameter(name).detach()
-            for client, small in smalls.items()
-            for name in matrices(small)
-        }
-    if isinstance(fusion, TARGET) and last and step.task < config.scenario.slots:
-        pictures = torch.zeros(fusion.items, *commons.input_shape, dtype=torch.uint8)
-        return {"synthetic": pictures, "synthetic_labels": torch.zeros(len(pictures)).long()}
-    return {}
+def traffic(plan: Plan, parts: list[Part]) -> tuple[int, int]:
+    """Return all bytes up and down: a step that was not tried is as those of its client were."""
+    learning = [one for one in parts if one.kind[0] == "learn"]
+    total = np.zeros(2)
+    for step in plan.todo:
+        for name in plan.setup.models:
+            if plan.setup.present(name, step):
+                total += _bytes(plan.part("learn", name, step), learning)
+    return int(total[0].round()), int(total[1].round())
 
 
-def _starts(config: Settings, client: ClientStream, step: Step) -> bool:
-    """Say whether a step is the first one of a task in which a client takes part."""
-    rounds = config.training.rounds
-    return step.round == 1 or not client.takes_part(step.task, step.round - 1, rounds)
-
-
-def _upload(
-    commons: SharedContext, client: ClientStream, step: Step, starts: bool, trained: State
-) -> Upload:
-    """Return an upload of the right shapes but for the small model's state."""
-    number = client.own_task(step.task)
-    size, classes = commons.lift.dimension, len(commons.classes)
-    large = commons.config.large
-    items = len(client.tasks[number - 1].own)
-    upload = Upload(client.name, *step, {}, tuple(client.seen(number)), items=items, own=number)
-    extra = {name: torch.zeros(array.shape) for name, array in declared(commons).items()}
-    upload = replace(upload, extra=extra)
-    if isinstance(large, TrainedLarge):
-        return replace(upload, adapter=trained)
-    if not starts or not head_of(commons.config).sums or large.scope == "client":
-        return upload
-    gram = size * (size + 1) // 2 if "gram" in head_of(commons.config).sums else 0
-    return replace(
-        upload,
-        gram=torch.zeros(gram),
-        cross=torch.zeros(size, classes),
-        counts=torch.zeros(classes),
-    )
-
-
-def _memory(commons: SharedContext, dataset: Dataset, streams: Streams, mapped: int) -> float:
-    """Return bytes: what this process came to need, in each process, and what it did not try.
-
-    That is, everywhere the ``mapped`` embeddings and, for each client, what is known of its
-    task's items and of U, its own sums and everybody's; in each process the sums of a task and
-    what solving takes; at the server its own sums, and the data once more where clients live in
-    the same process.
-    """
-    unit = 1 if sys.platform == "darwin" else 2**10
-    here = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    workers = workers_of(commons.config, commons.device)
-    size, classes = commons.lift.dimension, len(commons.classes)
-    width = size + commons.config.small.dimension + classes
-    longest = [max(len(task.train) for task in client.tasks) for client in streams.clients]
-    known = sum(4 * width * (count + len(commons.public_inputs)) for count in longest)
-    gram = 8 * size**2 * bool(head_of(commons.config).sums)
-    known += 2 * len(longest) * gram
-    server = 2 * gram + (0 if workers else dataset.inputs.nbytes)
-    summing = max(1, workers) * (4 * gram + 16 * size * max(longest))
-    return SLACK * float((1 + workers) * here + mapped + known + summing + server)
+def _bytes(due: Part, learning: list[Part]) -> NDArray[np.float64]:
+    """Return what a client sends and is sent in a step, which may grow with its tasks."""
+    own = [one for one in learning if one.client == due.client] or like(due, learning)
+    rounds = {one.step.round for one in own}
+    held = max((r for r in rounds if r <= due.step.round), default=min(rounds))
+    known = {one.step.task: (one.up, one.down) for one in own if one.step.round == held}
+    tasks, ways = sorted(known), zip(*(known[task] for task in sorted(known)), strict=True)
+    return np.array([np.interp(due.step.task, tasks, each) for each in ways])
 
 
 @contextmanager
-def _threads(count: int) -> Iterator[None]:
+def _left_alone(threads: int) -> Iterator[None]:
+    """Bound threads as a run does, and leave them, and random numbers, to others as they were."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
+    with threadpool_limits(threads), torch.random.fork_rng(devices=[]):
+        torch.set_num_threads(threads)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(before)
 
 
 def _size(count: float) -> str:

@@ -1,8 +1,10 @@
 """What an experiment is made of, built from its config: data, streams, embeddings, clients."""
 
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -59,6 +61,10 @@ class Setup:
         return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
 
 
+Embed = Callable[[FoundationModel, Dataset, Indices, Path, int], EmbeddingStore]
+"""Gives the embeddings of some items of a data set, as ``embed_dataset`` does."""
+
+
 def workers_of(config: Settings, device: torch.device) -> int:
     """Return the number of worker processes that the settings ask for."""
     if config.engine.workers != "auto":
@@ -109,11 +115,13 @@ def prepare(
     tell: Tell | None = None,
     models: Iterable[str] | None = None,
     fm: FoundationModel | None = None,
+    embed: Embed | None = None,
 ) -> Setup:
     """Build all that clients and server need; embeddings that are missing are computed.
 
     ``models`` are the small models that are to be built here, all of the config by default;
-    ``fm`` is the config's FM, where it is loaded already.
+    ``fm`` is the config's FM, where it is loaded already. ``embed`` takes the place of
+    ``embed_dataset`` for whoever does not need every embedding.
     """
     dataset, streams = plan(config)
     public = public_set(config.data, dataset, streams, config.seed)
@@ -123,7 +131,8 @@ def prepare(
             tuned = tunable(config.large, device_of(config.engine.device), config.seed)
             with foreign_errors(config.large.model):
                 tuned.encode(public.items[:FEW], config.large.batch)
-        store = _encoded(config, dataset, streams, public, tell, fm)
+        embed = embed or partial(embed_dataset, progress=tell)
+        store = _encoded(config, dataset, streams, public, fm, embed)
     commons = commons_of(config, dataset, public, store.public)
     return Setup(config, dataset, streams, store, commons)
 
@@ -133,8 +142,8 @@ def _encoded(
     dataset: Dataset,
     streams: Streams,
     public: PublicSet,
-    tell: Tell | None,
     fm: FoundationModel | None,
+    embed: Embed,
 ) -> EmbeddingStore:
     large = config.large
     if not large.embeds:
@@ -144,7 +153,7 @@ def _encoded(
 
     def encoded(of: Dataset, rows: Indices) -> EmbeddingStore:
         try_on(fm, of, cache_folder(), large.batch)
-        return embed_dataset(fm, of, rows, cache_folder(), large.batch, tell)
+        return embed(fm, of, rows, cache_folder(), large.batch)
 
     same = public.dataset is dataset
     own = used_items(streams, same)

@@ -24,7 +24,10 @@ def results_script() -> ModuleType:
             "docs/results.md",
             [f"results/{s}/summary.md" for s in ("small", "controls", "wider", "ocr", "full")],
         ),
-        ("docs/performance.md", ["docs/benchmarks/overhead.md", "docs/benchmarks/engines.md"]),
+        (
+            "docs/performance.md",
+            [f"docs/benchmarks/{name}.md" for name in ("estimates", "overhead", "engines")],
+        ),
     ],
 )
 def test_a_page_holds_what_was_measured(script, document, files):

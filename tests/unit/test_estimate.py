@@ -1,21 +1,28 @@
 import json
-import time
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
+from fedbridge.server.fusions import FUSIONS, Fused, Fusion
 from rich.console import Console
 
-from fedbridge.data import DATASETS, load_dataset
+from fedbridge import estimate as module
+from fedbridge import sampling
+from fedbridge.client import LEARNERS, Learner
+from fedbridge.client.client import Client
+from fedbridge.data import DATASETS
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.methods.files import parse_config
-from fedbridge.pace import LargePace, Pace, pace_of, pace_of_head, pace_of_large, seconds_of
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
+from fedbridge.sampling import Size, reduced, sampled_steps
+from fedbridge.server.warm import distilled, warm_start
 from fedbridge.setup import plan, prepare, used_items
+from fedbridge.wire import Step
 from tiny_transformers import save_vit
 
 TREE = {
@@ -43,6 +50,58 @@ def cache(tmp_path_factory):
         yield
 
 
+class Clock:
+    """A clock that only those move who work."""
+
+    def __init__(self):
+        self.now = 0.0
+
+    def __call__(self):
+        return self.now
+
+    def spend(self, seconds):
+        self.now += seconds
+
+
+@pytest.fixture
+def clock():
+    return Clock()
+
+
+@pytest.fixture(autouse=True)
+def patience(monkeypatch):
+    monkeypatch.setattr(module, "PATIENCE", 1e9)
+
+
+ALONE = {"large": {"head": "none"}, "fusion": {"name": "none"}, "learner": {"name": "finetune"}}
+"""Of which nothing takes time but what a test lets work."""
+
+
+@pytest.fixture
+def learner(monkeypatch, clock):
+    """Put a learner into the place of finetune that takes as long as two functions say."""
+
+    def put(learn, close=lambda lesson: 0.0):
+        working = Learner(
+            lambda lesson, options: clock.spend(learn(lesson)),
+            close=lambda lesson, options: clock.spend(close(lesson)),
+        )
+        monkeypatch.setitem(LEARNERS, "finetune", working)
+
+    return put
+
+
+def batches_of(lesson):
+    return sum(1 for _ in lesson.batches())
+
+
+def all_batches(config):
+    """Return how many batches all clients train on in a run."""
+    tasks = [task for client in plan(config)[1].clients for task in client.tasks]
+    one = sum(-(-len(task.train) // config.training.batch) for task in tasks)
+    return one * config.training.rounds * config.training.epochs
+
+
 @pytest.fixture
 def run(tmp_path):
     """Run an experiment and return its summary."""
@@ -67,6 +126,8 @@ def run(tmp_path):
         {"large": {"head": "none"}, "data": {"public": "none", "public_items": 30}},
         {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
         {"large": {"absorb": 0.3}},
+        {"scenario": {"tasks": 5}},
+        {"training": {"rounds": 5}},
         {"scenario": UNEQUAL},
         {"scenario": UNEQUAL, "small": {"warm_epochs": 1}},
         {"scenario": UNEQUAL, "large": {"head": "probe"}},
@@ -86,11 +147,13 @@ def run(tmp_path):
     ],
     ids=str,
 )
-def test_bytes_are_those_of_the_run(run, changes):
+def test_bytes_are_those_of_the_run(run, monkeypatch, changes):
+    monkeypatch.setattr(sampling, "SIZES", sampling.SIZES[:1])  # the others tell of seconds alone
     config = settings(**changes)
     expected, summary = estimate(config), run(config)
-    assert expected.bytes_up == pytest.approx(summary["bytes_up"], rel=1e-4)
-    assert expected.bytes_down == pytest.approx(summary["bytes_down"], rel=1e-4)
+    # of tasks that were not tried the classes seen are guessed, a few characters
+    assert expected.bytes_up == pytest.approx(summary["bytes_up"], rel=1e-5)
+    assert expected.bytes_down == pytest.approx(summary["bytes_down"], rel=1e-5)
 
 
 def test_counts_are_those_of_the_plan():
@@ -115,157 +178,6 @@ def test_items_are_encoded_at_most_once_and_counted_as_long_as_they_are_not(monk
     prepare(config)
     third = estimate(config)
     assert (third.to_encode, third.seconds["encode"]) == (0, 0.0)
-
-
-def test_time_and_memory_grow_with_the_work():
-    once = estimate(settings())
-    longer = estimate(settings(training={"epochs": 40}))
-    assert set(once.seconds) == {"encode", "learn", "fuse", "evaluate", "warm up"}
-    assert longer.seconds["learn"] > 4 * once.seconds["learn"] > 0.0
-    assert once.seconds["fuse"] > 0.0 and once.seconds["evaluate"] > 0.0
-    assert once.seconds["warm up"] > 0.0
-    assert "warm up" not in estimate(settings(small={"warm_epochs": 0})).seconds
-    two = estimate(settings(engine={"workers": 2}))
-    assert once.memory_mib > 100 and two.memory_mib > 2.5 * once.memory_mib
-
-
-def test_clients_cost_what_they_take_part_in():
-    full = estimate(settings())
-    unequal = {"joins": [1, 1, 3], "leaves": [3, 1, 3], "effort": [2, 2, 1]}
-    # of 18 messages there remain 6, 2 and 1; of 9 uploads of sums 3, 1 and 1
-    less = estimate(settings(scenario=unequal))
-    assert 9 / 18 * full.bytes_up < less.bytes_up < 5 / 9 * full.bytes_up
-    assert less.bytes_down < 0.55 * full.bytes_down
-    blurred = estimate(settings(scenario={"blur": 0.2}))
-    assert blurred.bytes_up >= full.bytes_up  # earlier seen classes are named earlier
-    assert blurred.bytes_up == pytest.approx(full.bytes_up, rel=0.001)
-
-
-def test_no_fusion_costs_next_to_nothing():
-    with_it, without = estimate(settings()), estimate(settings(fusion={"name": "none"}))
-    assert without.seconds["fuse"] < 0.5 * with_it.seconds["fuse"]
-
-
-def test_the_probes_training_is_counted(monkeypatch):
-    monkeypatch.setattr("fedbridge.estimate.pace_of_large", lambda *_: LargePace(1.0, 0.0))
-    config = settings(large={"head": "probe", "probe_epochs": 3})
-    _, streams = plan(config)
-    items = sum(len(task.train) for client in streams.clients for task in client.tasks)
-    found, without = estimate(config).seconds["learn"], estimate(settings()).seconds["learn"]
-    # 2 rounds of 3 epochs, a second per item, and little else
-    assert without < 5.0 and 0.0 <= found - 2 * 3 * items < 5.0
-
-
-def test_what_a_tuned_fm_encodes_is_counted(monkeypatch):
-    monkeypatch.setattr("fedbridge.estimate.pace_of_large", lambda *_: LargePace(0.0, 1.0))
-    config = settings(learner={"memory": 0})
-    _, streams = plan(config)
-    tasks = [task for client in streams.clients for task in client.tasks]
-    found = estimate(config).seconds
-    learning = 2 * sum(len(task.train) + len(streams.public) for task in tasks)
-    assert 0.0 <= found["learn"] - learning < 5.0
-    rehearsing = estimate(settings(learner={"memory": 1})).seconds["learn"]
-    # an exemplar for each of six classes, in two rounds of the second and of the third task
-    assert rehearsing - learning == pytest.approx(3 * 2 * 2 * 6, abs=5.0)
-    measured = sum(
-        sum(len(task.test) for task in client.tasks[: after + 1])
-        + sum(len(task.validation) for task in client.tasks[:after])
-        for client in streams.clients
-        for after in (1, 2, 3)
-    ) + sum(len(task.test) for task in tasks)
-    assert 0.0 <= found["evaluate"] - measured < 5.0
-
-
-def test_the_fusion_of_prompts_is_counted(monkeypatch, tmp_path):
-    monkeypatch.setattr("fedbridge.estimate.pace_of_large", lambda *_: LargePace(2.0, 1.0))
-    large = {"model": save_vit(tmp_path), "size": 16, "head": "tail-anchors", "probe_epochs": 3}
-    config = settings(large={**large, "tuning": "pool", "tuning_size": 2, "pool": 4, "picks": 2})
-    public = len(plan(config)[1].public)
-    found = estimate(config).seconds["fuse"]
-    # in six rounds two of three clients' prompts are read with, and one's trained for 3 epochs
-    assert 0.0 <= found - 6 * public * (2 * 1.0 + 3 * 2.0) < 5.0
-    assert estimate(settings(large=large)).seconds["fuse"] < 5.0
-
-
-def test_what_ewc_looks_at_after_each_task_is_counted(monkeypatch):
-    slow = Pace(parameters=1, learn=0.0, read=0.0, fuse=0.0, close=1.0)
-    monkeypatch.setattr("fedbridge.estimate.pace_of", lambda *_: slow)
-    for name, items in (("ewc", 3 * 3 * 7), ("finetune", 0)):
-        most = {"fisher_items": 7} if name == "ewc" else {}
-        config = settings(learner={"name": name, **most}, large={"head": "none"})
-        assert estimate(config).seconds["learn"] == pytest.approx(items)
-
-
-def test_fisher_information_takes_time_and_other_learners_close_at_once():
-    stream = plan(settings())[1].clients[0]
-    paces = {}
-    for name in ("ewc", "finetune"):
-        commons = prepare(settings(learner={"name": name})).commons
-        paces[name] = pace_of(commons, load_dataset("digits"), stream, "mlp")
-    assert paces["finetune"].close < paces["ewc"].close < 1.0
-
-
-def test_teachers_that_a_method_does_not_have_are_not_asked(monkeypatch):
-    slow = Pace(parameters=1, learn=0.0, read=1.0, fuse=0.0, close=0.0)
-    monkeypatch.setattr("fedbridge.estimate.pace_of", lambda *_: slow)
-
-    def read(learner, fusion):
-        alone = {"head": "none"}
-        config = settings(learner={"name": learner}, fusion={"name": fusion}, large=alone)
-        seconds = estimate(config).seconds
-        return round(seconds["learn"]), round(seconds["fuse"])
-
-    _, streams = plan(settings())
-    public = len(streams.public)
-    for learner in ("finetune", "replay", "ewc"):
-        assert read(learner, "none") == (0, 0)
-    # LwF asks its former self in the second and third task, once each
-    later = [task for client in streams.clients for task in client.tasks[1:]]
-    assert read("lwf", "none") == (sum(len(task.train) + public for task in later), 0)
-    # every upload of 3 clients in 6 rounds is asked about U
-    assert read("finetune", "fedmd") == (0, 3 * 6 * public)
-    # what is accepted is weighed in 5 shares, in each of 2 rounds
-    held_back = sum(
-        (3 - number) * len(task.validation)
-        for client in streams.clients
-        for number, task in enumerate(client.tasks)
-    )
-    assert read("finetune", "obod") == (2 * 5 * held_back, 3 * 6 * public)
-    # prototypes are means over the task's items, in every round
-    own = sum(len(task.own) for client in streams.clients for task in client.tasks)
-    assert read("finetune", "fedproto") == (2 * own, 0)
-
-
-@pytest.mark.parametrize("fusion", ["fedmd", "feddf", "fedet", "target"])
-def test_every_fusion_that_trains_takes_time(fusion):
-    made = {"groups": True, "items": 20, "synthesis": 10} if fusion == "target" else {}
-    learner = {"name": "target" if fusion == "target" else "finetune"}
-    less = estimate(settings(fusion={"name": "fedavg", "groups": True}, learner=learner))
-    more = estimate(settings(fusion={"name": fusion, **made}, learner=learner))
-    assert less.seconds["fuse"] == 0.0 < more.seconds["fuse"]
-
-
-def test_an_average_is_distilled_once_for_each_architecture(monkeypatch):
-    flat = Pace(parameters=1, learn=0.0, read=0.0, fuse=1.0, close=0.0)
-    monkeypatch.setattr("fedbridge.estimate.pace_of", lambda *_: flat)
-    public = len(plan(settings())[1].public)
-    for fusion, courses in (("fedmd", 3), ("feddf", 2)):
-        found = estimate(settings(fusion={"name": fusion})).seconds["fuse"]
-        assert found == pytest.approx(courses * 6 * public, abs=1.0)
-
-
-def test_a_tuned_fm_is_tried(tmp_path, monkeypatch):
-    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "cache"))
-    large = {"model": save_vit(tmp_path), "size": 16, "head": "probe"}
-    dataset, streams = plan(settings(large=large))
-    paces = {}
-    for tuning in ("none", "prompt"):
-        config = settings(large={**large, "tuning": tuning})
-        paces[tuning] = pace_of_large(prepare(config).commons, dataset, streams.clients[0])
-    assert paces["none"].read == 0.0 < paces["prompt"].read
-    assert paces["none"].train > 0.0 and paces["prompt"].train > 0.0
-    nothing = pace_of_large(prepare(settings()).commons, dataset, streams.clients[0])
-    assert nothing == LargePace(0.0, 0.0)
 
 
 def test_the_part_of_an_fm_that_is_tuned_travels(tmp_path):
@@ -370,30 +282,216 @@ def test_table_says_what_is_exact_and_what_is_not():
     assert len(fields(Estimate)) == 10
 
 
-# -- pace
+def test_memory_is_that_of_all_processes():
+    once, two = estimate(settings()), estimate(settings(engine={"workers": 2}))
+    assert once.memory_mib > 100 and two.memory_mib == pytest.approx(3 * once.memory_mib, rel=0.2)
+    assert set(once.seconds) == {"encode", "learn", "fuse", "evaluate", "warm up"}
 
 
-def test_pace_of_every_architecture_is_positive():
-    config = settings()
+# -- bytes
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["to the end", "not in the last task"])
+def test_what_a_strangers_fusion_sends_is_counted_to_the_byte(run, monkeypatch, last):
+    def big(round_, commons, options, spread):
+        needed = last or round_.step.task < commons.config.scenario.slots
+        shared = {"big": torch.zeros(10_000 * len(round_.students))} if needed else {}
+        return Fused({student.name: student.state for student in round_.students}, [], shared)
+
+    monkeypatch.setitem(FUSIONS, "none", Fusion(big, asks=False))
+    config = settings(**ALONE, scenario={"tasks": 4, "joins": [1, 2, 1]})
+    expected, summary = estimate(config), run(config)
+    assert (expected.bytes_up, expected.bytes_down) == (summary["bytes_up"], summary["bytes_down"])
+    # 24 messages less the two of the second client, who comes later, less the first ones
+    assert expected.bytes_down > (24 - 2 - 2) * 4 * 20_000
+
+
+# -- seconds
+
+
+@pytest.mark.parametrize("epochs", [1, 4])
+def test_a_strangers_learner_takes_as_long_as_it_takes(learner, clock, epochs):
+    learner(batches_of)
+    config = settings(
+        **ALONE, training={"epochs": epochs, "batch": 8}, scenario={"train_per_class": 60}
+    )
+    found = estimate(config, clock=clock).seconds
+    assert found["learn"] == pytest.approx(all_batches(config), rel=0.02)
+    assert (found["fuse"], found["evaluate"], found["encode"]) == (0.0, 0.0, 0.0)
+    assert clock.now < all_batches(config)  # in which everything was tried
+
+
+def test_what_ends_a_task_is_counted_once_a_task(learner, clock):
+    learner(lambda lesson: 0.0, close=lambda lesson: 5.0)
+    found = estimate(settings(**ALONE), clock=clock).seconds["learn"]
+    assert found == pytest.approx(3 * 3 * 5.0, rel=0.02)
+
+
+def test_what_only_later_tasks_need_is_not_counted_in_the_first(learner, clock):
+    learner(lambda lesson: 7.0 * (lesson.number > 1))
+    found = estimate(settings(**ALONE, scenario={"tasks": 5}), clock=clock).seconds["learn"]
+    assert found == pytest.approx(3 * 2 * 4 * 7.0, rel=0.02)
+
+
+def test_what_grows_with_the_tasks_behind_a_client_is_counted(learner, clock):
+    learner(lambda lesson: 1.0 * len(lesson.notes), close=remember)
+    config = settings(**ALONE, scenario={"tasks": 5})
+    # in each of 2 rounds of each of 3 clients 0 + 1 + 2 + 3 + 4 notes are read
+    assert estimate(config, clock=clock).seconds["learn"] == pytest.approx(2 * 3 * 10, rel=0.1)
+
+
+def remember(lesson):
+    lesson.notes[f"task-{lesson.number}"] = torch.zeros(1)
+    return 0.0
+
+
+def test_architectures_take_their_own_time(learner, clock):
+    learner(lambda lesson: 1.0 if lesson.client == "client-2" else 0.0)
+    config = settings(**ALONE, small={"models": ["mlp", "cnn", "mlp"]})
+    assert estimate(config, clock=clock).seconds["learn"] == pytest.approx(6.0, rel=0.02)
+
+
+def test_clients_that_come_late_and_do_less_cost_less(learner, clock):
+    learner(lambda lesson: 1.0)
+    unequal = {"joins": [1, 1, 3], "leaves": [3, 1, 3], "effort": [2, 2, 1]}
+    found = estimate(settings(**ALONE, scenario=unequal), clock=clock).seconds["learn"]
+    assert found == pytest.approx(6 + 2 + 1, rel=0.02)
+
+
+@pytest.mark.parametrize("always", [True, False])
+def test_a_strangers_fusion_takes_as_long_as_it_takes(monkeypatch, clock, always):
+    def slow(round_, commons, options, spread):
+        if round_.step.round == 2 and (always or round_.step.task < 4):
+            spread(
+                lambda commons, student: clock.spend(len(commons.public_inputs)), round_.students
+            )
+        return Fused({student.name: student.state for student in round_.students}, [])
+
+    monkeypatch.setitem(FUSIONS, "none", Fusion(slow, asks=False))
+    config = settings(
+        **ALONE, scenario={"tasks": 4, "public": 0.3, "classes_per_task": 2}, training={"batch": 8}
+    )
+    found = estimate(config, clock=clock).seconds
+    public = len(plan(config)[1].public)
+    assert found["fuse"] == pytest.approx((4 if always else 3) * 3 * public, rel=0.05)
+    assert found["learn"] == 0.0
+
+
+def test_what_workers_do_side_by_side_takes_its_time_once(monkeypatch, learner, clock):
+    learner(lambda lesson: 1.0)
+    monkeypatch.setattr(sampling.os, "cpu_count", lambda: 8)
+    found = estimate(settings(**ALONE, engine={"workers": 2}), clock=clock).seconds["learn"]
+    assert found == pytest.approx(6 * 2, rel=0.02)  # 3 clients, of which one worker has 2
+    monkeypatch.setattr(sampling.os, "cpu_count", lambda: 1)
+    crowded = estimate(settings(**ALONE, engine={"workers": 2}), clock=clock).seconds["learn"]
+    assert crowded == pytest.approx(2 * found)
+
+
+def test_measuring_is_counted_after_every_task_and_before_the_first(monkeypatch, clock):
+    evaluate = Client.evaluate
+    slow = lambda self, broadcast: (clock.spend(1.0), evaluate(self, broadcast))[1]  # noqa: E731
+    monkeypatch.setattr(Client, "evaluate", slow)
+    found = estimate(settings(**ALONE), clock=clock).seconds
+    assert found["evaluate"] == pytest.approx(3 * 4, rel=0.05)
+
+
+def test_the_warm_start_is_counted_unless_it_is_kept(monkeypatch, clock, tmp_path):
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
+
+    def slow(commons, model):
+        clock.spend(commons.config.small.warm_epochs * len(commons.public_inputs))
+        return distilled(commons, model)
+
+    monkeypatch.setattr(module, "distilled", slow)
+    config = settings(small={"warm_epochs": 7})
     site = prepare(config)
-    dataset = load_dataset("digits")
-    for model in ("mlp", "mixer"):
-        pace = pace_of(site.commons, dataset, site.streams.clients[0], model)
-        small = site.commons.small_model(model, "any")
-        assert pace.parameters == sum(p.numel() for p in small.parameters())
-        assert 0.0 < pace.read < pace.learn < 5.0
-        assert 0.0 < pace.fuse < pace.learn
+    expected = 2 * 7 * len(site.commons.public_inputs)
+    assert estimate(config, clock=clock).seconds["warm up"] == pytest.approx(expected)
+    assert not (tmp_path / "warm").exists()  # what was tried is of no use to anybody
+    for model in ("mlp", "cnn"):
+        warm_start(site.commons, model)
+    assert estimate(config, clock=clock).seconds["warm up"] == 0.0
+    assert "warm up" not in estimate(settings(small={"warm_epochs": 0})).seconds
 
 
-def test_head_takes_longer_for_more_features():
-    small = prepare(settings(large={"projection": 32})).commons
-    large = prepare(settings(large={"projection": 600})).commons
-    assert pace_of_head(large).sum_up > pace_of_head(small).sum_up > 0.0
-    assert pace_of_head(large).solve > pace_of_head(small).solve > 0.0
+def test_items_to_be_encoded_take_what_a_few_of_them_take(monkeypatch, clock, tmp_path):
+    monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
+    encode = module.embed_dataset
+
+    def slow(fm, dataset, rows, *others):
+        clock.spend(2.0 * len(rows))
+        return encode(fm, dataset, rows, *others)
+
+    monkeypatch.setattr(module, "embed_dataset", slow)
+    found = estimate(settings(), clock=clock)
+    assert found.seconds["encode"] == pytest.approx(2.0 * found.to_encode)
 
 
-def test_seconds_are_those_of_the_fastest_try():
-    waits = iter([0.03, 0.0, 0.03])
-    assert seconds_of(lambda: time.sleep(next(waits))) < 0.02
-    assert next(waits, None) is None
-    assert np.isfinite(seconds_of(lambda: None, 1))
+def test_patience_ends_and_there_is_an_estimate_all_the_same(monkeypatch, learner, clock):
+    monkeypatch.setattr(module, "PATIENCE", 20.0)
+    learner(lambda lesson: 1000.0)
+    found = estimate(settings(**ALONE, scenario={"tasks": 3}), clock=clock)
+    # a step of three clients, twice, since the first time does not count
+    assert clock.now == 2 * 3 * 1000.0
+    assert found.seconds["learn"] > 1000.0 and found.bytes_up > 0
+
+
+def test_what_a_method_refuses_is_refused(learner):
+    def refuse(lesson):
+        raise UserError("learner.name: there is nothing to learn here")
+
+    learner(refuse)
+    with pytest.raises(UserError, match="nothing to learn here"):
+        estimate(settings(**ALONE))
+
+
+def test_no_method_has_a_name_here():
+    for file in (module, sampling):
+        text = Path(file.__file__).read_text(encoding="utf-8")
+        assert not re.search(r"isinstance\(|getattr\(config", text.replace("isinstance(items", ""))
+        named = {f'"{name}"' for name in (*LEARNERS, *FUSIONS)} - {'"none"'}
+        assert not [name for name in named if name in text]
+
+
+# -- a run in small
+
+
+def test_a_reduced_run_has_the_same_clients_tasks_and_classes():
+    config = settings(training={"batch": 8}, scenario={"train_per_class": 60})
+    site = prepare(config)
+    for more in (0, 2):
+        small = reduced(site, Size(task=more, public=more, epochs=1))
+        assert list(small.models.items()) == list(site.models.items())
+        assert len(small.commons.public_inputs) % 8 == len(site.commons.public_inputs) % 8
+        for whole, cut in zip(site.streams.clients, small.streams.clients, strict=True):
+            for task, few in zip(whole.tasks, cut.tasks, strict=True):
+                assert (few.classes, few.met) == (task.classes, task.met)
+                assert set(few.train) <= set(task.train) and set(few.test) <= set(task.test)
+                assert set(site.dataset.labels[few.train]) == set(task.classes)
+                # only whole batches are left out, so that the last one is as large as ever
+                assert len(few.train) % 8 == len(task.train) % 8
+                assert len(few.train) <= len(task.train)
+                assert len(few.train) < 8 * (more + 2) or len(few.train) == len(task.train)
+
+
+def test_nothing_is_left_out_of_a_run_that_is_small_anyway():
+    site = prepare(settings(scenario={"train_per_class": 4}, training={"batch": 64}))
+    small = reduced(site, Size())
+    tasks = [task for client in site.streams.clients for task in client.tasks]
+    few = [task for client in small.streams.clients for task in client.tasks]
+    assert [len(task.train) for task in few] == [len(task.train) for task in tasks]
+
+
+@pytest.mark.parametrize(
+    ("scenario", "rounds", "late", "expected"),
+    [
+        ({"tasks": 6}, 5, True, [(t, r) for t in (1, 2, 6) for r in (1, 2, 3, 5)]),
+        ({"tasks": 6}, 5, False, [(t, r) for t in (1, 2) for r in (1, 2, 3, 5)]),
+        ({"tasks": 1}, 1, True, [(1, 1)]),
+        ({"tasks": 6, "joins": [1, 4], "leaves": [3, 6]}, 1, False, [(t, 1) for t in (1, 2, 4, 5)]),
+    ],
+)
+def test_first_and_last_rounds_of_first_and_last_tasks_are_tried(scenario, rounds, late, expected):
+    few = {"classes_per_task": 1, **scenario}
+    site = prepare(settings(scenario=few, training={"rounds": rounds}, large={"head": "none"}))
+    assert sampled_steps(site, late) == [Step(*place) for place in expected]

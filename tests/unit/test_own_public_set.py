@@ -8,9 +8,8 @@ import pytest
 from fedbridge.agreement import agreement, doubts
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
-from fedbridge.experiment import prepare
 from fedbridge.methods.files import parse_config
-from fedbridge.setup import plan
+from fedbridge.setup import plan, prepare
 from fedbridge.site import site_client
 from fedbridge.wire import encode
 from sites import common, rows, site_file, write_csv

@@ -91,7 +91,7 @@ class Hosts:
     def peak_memory_mib(self) -> float:
         """Return the sum of all processes' largest resident sizes."""
         peaks: list[float] = [result(host.submit(_peak)) for host in self._hosts]
-        return sum(peaks) + (_resident_mib() if self.workers else 0.0)
+        return sum(peaks) + (resident_mib() if self.workers else 0.0)
 
     def __enter__(self) -> Self:
         try:
@@ -224,10 +224,10 @@ def _apply(crew: Crew, function: Callable[[SharedContext, J], R], job: J) -> R:
 
 
 def _peak(crew: Crew) -> float:
-    return _resident_mib()
+    return resident_mib()
 
 
-def _resident_mib() -> float:
+def resident_mib() -> float:
     """Return the largest size that this process has had."""
     unit = 2**20 if sys.platform == "darwin" else 2**10
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit

@@ -4,6 +4,7 @@ import math
 from typing import Any
 
 from fedbridge.legible import legible
+
 UNKNOWN = "–"
 ORDINARY = ("round", "taught", "accepted", "data", "joined")
 """Kinds of events that are no fault."""

@@ -2,6 +2,7 @@
 
 import inspect
 import sys
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -11,7 +12,7 @@ from torch.optim.lr_scheduler import OneCycleLR
 from fedbridge.losses import DivergedError, distance, require_finite
 from fedbridge.methods.context import SharedContext
 from fedbridge.models.optimiser import adamw
-from fedbridge.models.space import SmallModel, as_input
+from fedbridge.models.space import as_input
 from fedbridge.rng import seed_for
 from fedbridge.server import warmed
 from fedbridge.wire import State
@@ -27,14 +28,16 @@ def warm_start(commons: SharedContext, model: str) -> State:
     kept in the cache: it is the same for all methods and clients. Raises DivergedError if it does
     not stay finite.
     """
-    student = commons.small_model(model, model)
-    source = inspect.getsource(sys.modules[__name__])
-    place = warmed.place_of(commons, model, student, source)
-    state = warmed.read(place, student)
+    state = kept(commons, model)
     if state is None:
-        state = _distilled(commons, model, student)
-        warmed.keep(place, state)
+        state = distilled(commons, model)
+        warmed.keep(_place(commons, model), state)
     return state
+
+
+def kept(commons: SharedContext, model: str) -> State | None:
+    """Return what the cache holds of an architecture's warm start, None if there is nothing."""
+    return warmed.read(_place(commons, model), commons.small_model(model, model))
 
 
 def tried_warm_start(commons: SharedContext, model: str) -> tuple[State, int]:
@@ -45,8 +48,9 @@ def tried_warm_start(commons: SharedContext, model: str) -> tuple[State, int]:
         return {}, error.step
 
 
-def _distilled(commons: SharedContext, model: str, student: SmallModel) -> State:
-    settings = commons.config
+def distilled(commons: SharedContext, model: str) -> State:
+    """Carry a warm start out, whatever the cache holds; raises DivergedError as ``warm_start``."""
+    settings, student = commons.config, commons.small_model(model, model)
     targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
     optimiser = adamw(student.parameters(), settings.small.warm_rate, DECAY)
     steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
@@ -69,6 +73,11 @@ def _distilled(commons: SharedContext, model: str, student: SmallModel) -> State
     if commons.fault(student):
         raise DivergedError(step)
     return {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
+
+
+def _place(commons: SharedContext, model: str) -> Path:
+    source = inspect.getsource(sys.modules[__name__])
+    return warmed.place_of(commons, model, commons.small_model(model, model), source)
 
 
 def _principal(features: np.ndarray, dimension: int) -> torch.Tensor:

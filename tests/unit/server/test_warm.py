@@ -99,7 +99,7 @@ def test_a_last_batch_of_one_public_item_is_no_trouble():
 def test_what_was_distilled_once_is_read_from_the_cache(monkeypatch: pytest.MonkeyPatch):
     world = warm_world(2)
     first = warm_start(world.commons, "mlp")
-    monkeypatch.setattr(warm, "_distilled", None)  # whoever calls it fails
+    monkeypatch.setattr(warm, "distilled", None)  # whoever calls it fails
 
     assert same_state(warm_start(world.commons, "mlp"), first)
     with pytest.raises(TypeError):
@@ -113,7 +113,7 @@ def test_what_was_distilled_once_is_read_from_the_cache(monkeypatch: pytest.Monk
 def test_an_architecture_that_was_changed_learns_anew(monkeypatch: pytest.MonkeyPatch):
     world = warm_world(2)
     warm_start(world.commons, "mlp")
-    monkeypatch.setattr(warm, "_distilled", None)
+    monkeypatch.setattr(warm, "distilled", None)
     monkeypatch.setattr(torch.nn.ReLU, "forward", lambda self, x: x.tanh())
     with pytest.raises(TypeError):
         warm_start(world.commons, "mlp")
