@@ -138,7 +138,7 @@ def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[di
         grid = FakeGrid(flower_app.client_app_of(place), tuple(site.models), clock)
         grid.fate = misfortunes(seed, 2)
         # a new process knows nothing of the old one's clients
-        grid.restarted = lambda name: flower_app._resident.cache_clear()
+        grid.restarted = lambda name: flower_app.resident.cache_clear()
         return FlowerTransport(grid, run, config.engine, flower_app.server_hosts(site), clock)
 
     for _ in Experiment(run, connect=connect).conduct():
@@ -172,13 +172,13 @@ def test_a_client_predicts_as_it_would_after_a_local_run(tmp_path, cache):
 def test_the_server_gets_the_uploads_of_the_local_engine_and_nothing_beside_them(
     cache, tmp_path, monkeypatch
 ):
-    replies, reply = [], FakeGrid._reply
+    replies, reply = [], FakeGrid.reply
 
     def aloud(grid, message, delay):
         replies.append(message)
         reply(grid, message, delay)
 
-    monkeypatch.setattr(FakeGrid, "_reply", aloud)
+    monkeypatch.setattr(FakeGrid, "reply", aloud)
     conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=1)
     heard = {"evaluation": set(), "upload": set(), WHO: set()}
     for content in (message.content for message in replies if message.has_content()):

@@ -432,7 +432,7 @@ def test_full_disk_while_a_table_is_written_keeps_the_old_one(run, monkeypatch):
 
 
 def test_full_disk_while_an_event_is_written(run, monkeypatch):
-    monkeypatch.setattr("fedbridge.events._end_torn_line", no_space)
+    monkeypatch.setattr(Path, "open", no_space)
     with pytest.raises(UserError, match=r"events.jsonl: cannot be written: disk full"):
         run.event("round")
 
