@@ -10,6 +10,16 @@ from worlds import Played, World, make_world, play, tiny_config
 settings.register_profile("fedbridge", deadline=None)
 settings.load_profile("fedbridge")
 
+SLOW = {"browser", "golden", "integration"}
+"""Folders of tests that carry out whole runs or drive a browser."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only the full suite needs."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+
 
 @pytest.fixture(scope="session")
 def world() -> World:
