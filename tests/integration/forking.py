@@ -3,6 +3,7 @@
 For every message Flower starts ``flwr-clientapp``, which loads Python, torch and fedbridge for
 seconds and works for less than one. In a folder that comes first on the path of a SuperNode, a
 command of the same name hands its arguments, environment and outputs to a process that waits here.
+Whoever kills the command kills the program.
 """
 
 import array
@@ -12,8 +13,9 @@ import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +29,7 @@ with socket.socket(socket.AF_UNIX) as line:
     line.connect({address!r})
     outputs = array.array("i", [1, 2])
     line.sendmsg([b"!"], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, outputs)])
-    line.sendall(json.dumps(said).encode())
-    line.shutdown(socket.SHUT_WR)
+    line.sendall(json.dumps(said).encode() + b"\\n")
     sys.exit(int(line.recv(16) or b"1"))
 """
 
@@ -78,7 +79,8 @@ def _work(line: socket.socket) -> None:
         for number, output in enumerate(outputs, start=1):
             os.dup2(output, number)
         with line.makefile("rb") as file:
-            _become(json.loads(file.read()))
+            _become(json.loads(file.readline()))
+        threading.Thread(target=_die_with, args=(line,), daemon=True).start()
         from flwr.supernode.cli import flwr_clientapp
 
         flwr_clientapp()
@@ -89,6 +91,12 @@ def _work(line: socket.socket) -> None:
         os._exit(code)
 
 
+def _die_with(line: socket.socket) -> None:
+    """Wait until the command is gone, which says nothing more, and go with it."""
+    line.recv(1)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
 def _become(said: dict[str, Any]) -> None:
     os.chdir(said["cwd"])
     os.umask(said["umask"])
@@ -96,6 +104,9 @@ def _become(said: dict[str, Any]) -> None:
     os.environ.update(said["environ"])
     sys.argv[:] = said["argv"]
     sys.path[:0] = filter(None, said["environ"].get("PYTHONPATH", "").split(os.pathsep))
+    sys.modules.pop("sitecustomize", None)
+    with suppress(ModuleNotFoundError):  # as Python does when it starts
+        import sitecustomize  # noqa: F401
 
 
 if __name__ == "__main__":

@@ -11,7 +11,6 @@ import hostile_site
 import pytest
 from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from forking import forking
-from servers import environment
 from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.config import Config
@@ -167,7 +166,7 @@ def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
     deployment.configure(config)
     deployment.only("client-1", "client-3")
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
-    soon_missed = _with_own_start(tmp_path, deployment)
+    soon_missed = _with_customs(tmp_path, deployment)
     deployment.start_clients("client-2", **soon_missed)
     before = deployment.processes["client-2"].said.count(TRAIN)
     run = deployment.start_run("killed")
@@ -200,7 +199,7 @@ def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
     deployment.configure(config)
     deployment.only("client-1", "client-3")
     shutil.copy(hostile_site.__file__, tmp_path / "sitecustomize.py")
-    hostile = _with_own_start(tmp_path, deployment)
+    hostile = _with_customs(tmp_path, deployment)
     deployment.start_clients("client-2", **hostile)
     run = deployment.start_run("hostile")
     deployment.wait_for_end(run)
@@ -221,10 +220,9 @@ def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
     assert "?]0;pwned?" in said
 
 
-def _with_own_start(folder: Path, deployment: Deployment) -> dict[str, str]:
-    """Return the environment of a site whose programs start as usual, with a ``sitecustomize``."""
-    path = f"{folder}{os.pathsep}{deployment.more['PYTHONPATH']}"
-    return {"PYTHONPATH": path, "PATH": environment()["PATH"]}
+def _with_customs(folder: Path, deployment: Deployment) -> dict[str, str]:
+    """Return the environment of a site in which the ``sitecustomize`` of a folder is loaded."""
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{deployment.more['PYTHONPATH']}"}
 
 
 def _as_if_away(message: Message) -> bytes:

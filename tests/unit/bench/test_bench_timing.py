@@ -53,6 +53,7 @@ def test_the_time_left(bench, monkeypatch):
     known = Durations(KNOWN)
     assert known.left(Standing(jobs), 3) == pytest.approx(100.0)
     assert known.left(Standing(jobs[:1]), 3) == pytest.approx(40.0)
+    assert known.left(Standing([jobs[0], jobs[-1]]), 3) == pytest.approx(60.0)  # the longer one
     running = {jobs[0].name: (jobs[0], 70.0)}
     assert known.left(Standing(jobs[1:2], running), 1) == pytest.approx(50.0)
     assert Durations().left(Standing(jobs), 1) is None
