@@ -49,6 +49,16 @@ def test_who_agrees_is_there_and_is_asked_once():
     assert door.refused == []
 
 
+def test_of_two_nodes_of_one_name_the_first_is_the_client_as_long_as_it_is_there():
+    door = Door()
+    door.here()
+    first, second = door.roll.call()["b"], door.grid.join("b")
+    door.here()
+    assert door.roll.call()["b"] == first
+    del door.grid.nodes[first]
+    assert door.roll.call()["b"] == second
+
+
 @pytest.mark.parametrize(
     "said, reason",
     [
