@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload(["fedbridge.api", "fedbridge.experiment", "fedbridge.report"])
-SECONDS = 300.0
+SECONDS = 900.0
 
 
 class Done(NamedTuple):
@@ -24,7 +24,7 @@ class Done(NamedTuple):
 
 
 def carried_out(script: Path, **environment: str) -> Done:
-    """Run a Python script in its folder, with more in its environment; it has five minutes."""
+    """Run a Python script in its folder, with more in its environment; a machine may be busy."""
     said = [script.with_suffix(end) for end in (".stdout", ".stderr")]
     process = FORKS.Process(target=_run, args=(script, environment, said))
     process.start()

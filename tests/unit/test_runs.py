@@ -391,6 +391,12 @@ def test_what_a_killed_process_left_is_no_checkpoint(run):
 # -- a full disk
 
 
+def test_a_step_that_is_written_again_leaves_none_of_another_past(run):
+    keep(run, 1, 2, 3)
+    keep(run, 2)
+    assert names(run.folder / "checkpoints") == ["step-0002"]
+
+
 def no_space(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
