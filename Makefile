@@ -10,7 +10,7 @@ PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt sc
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
-	@echo "make quick        the tests without those that take long, in a minute or two"
+	@echo "make quick        the tests without those that take long, in a few minutes"
 	@echo "make lint         formatting, types, import contracts"
 	@echo "make fuzz         a million messages that nobody should send; INPUTS and SEED"
 	@echo "make docs         the site, in build/site; a warning is an error"
