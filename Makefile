@@ -4,12 +4,13 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help quickstart torture fuzz test environment lint docs docs-check reference results-page package clean
+.PHONY: help quickstart torture fuzz test quick environment lint docs docs-check reference results-page package clean
 
-PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh
+PINS := pyproject.toml requirements/constraints.txt requirements/compared.txt scripts/environment.sh scripts/indexes.py
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
+	@echo "make quick        the tests without those that take long, in a few minutes"
 	@echo "make lint         formatting, types, import contracts"
 	@echo "make fuzz         a million messages that nobody should send; INPUTS and SEED"
 	@echo "make docs         the site, in build/site; a warning is an error"
@@ -26,6 +27,9 @@ quickstart: .venv/run.stamp
 # tests run in as many processes as there are cores: one thread each
 test: environment
 	OMP_NUM_THREADS=1 .venv/bin/python -m pytest
+
+quick: environment
+	OMP_NUM_THREADS=1 .venv/bin/python -m pytest -m "not slow"
 
 environment: .venv/test.stamp
 

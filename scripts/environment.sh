@@ -39,8 +39,23 @@ explain() {
     fail "pip could not install the packages; its message is above, all of it in $log."
 }
 
+with_pip() {
+    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@"
+}
+
+# uv takes seconds where pip takes minutes; it does not read pip's settings, so it is told them
+with_uv() {
+    .venv/bin/python -m uv --version >/dev/null 2>&1 ||
+        with_pip --constraint requirements/constraints.txt uv || return 1
+    options=$(.venv/bin/python scripts/indexes.py) || return 1
+    # shellcheck disable=SC2086  # one option is one word
+    .venv/bin/python -m uv pip install --quiet --python .venv/bin/python \
+        --index-strategy unsafe-best-match $options "$@"
+}
+
+# what uv cannot do, pip may; and its messages are those that are explained
 install() {
-    .venv/bin/python -m pip install --quiet --disable-pip-version-check "$@" >"$log" 2>&1 || {
+    with_uv "$@" >"$log" 2>&1 || with_pip "$@" >"$log" 2>&1 || {
         tail -n 8 "$log" >&2
         explain
     }
@@ -63,7 +78,7 @@ fi
 if ! .venv/bin/python -m pip --version >/dev/null 2>&1; then
     fail ".venv has no pip; remove it (make clean) and try again."
 fi
-echo "installing fedbridge[$extras] with pinned versions; the first time this takes minutes"
+echo "installing fedbridge[$extras] with pinned versions; the first time this takes a while"
 install --constraint requirements/constraints.txt --editable ".[$extras]"
 case ",$extras," in
 *,dev,*) install --no-deps --requirement requirements/compared.txt ;;

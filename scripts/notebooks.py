@@ -1,9 +1,12 @@
 """Execute the notebooks of docs/notebooks and keep them, with their results, for the site.
 
+A cell that fails or complains, and a notebook that shows nothing, is an error.
+
 python scripts/notebooks.py [--out build/notebooks] [NAME ...]
 """
 
 import argparse
+import sys
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -12,6 +15,8 @@ from nbclient import NotebookClient
 
 ROOT = Path(__file__).resolve().parent.parent
 SECONDS = 300  # for a cell, on a machine that is busy
+LEAST = 3
+PICTURES = {"image/svg+xml", "text/markdown"}
 
 
 def main() -> None:
@@ -23,7 +28,10 @@ def main() -> None:
     chosen.out.mkdir(parents=True, exist_ok=True)
     for path in sorted((ROOT / "docs" / "notebooks").glob("*.ipynb")):
         if not chosen.names or path.stem in chosen.names:
-            nbformat.write(executed(path), chosen.out / path.name)
+            notebook = executed(path)
+            if wrong := faults(notebook):
+                sys.exit("\n".join(f"{path}: {fault}" for fault in wrong))
+            nbformat.write(notebook, chosen.out / path.name)
             print(chosen.out / path.name)
 
 
@@ -43,6 +51,18 @@ def executed(path: Path) -> nbformat.NotebookNode:
         )
         client.execute()
     return notebook
+
+
+def faults(notebook: nbformat.NotebookNode) -> list[str]:
+    """Return what is wrong with the results of a notebook that was executed."""
+    shown = [output for cell in notebook.cells for output in cell.get("outputs", ())]
+    kinds = {kind for output in shown for kind in output.get("data", ())}
+    complaints = [output["text"] for output in shown if output.get("name") == "stderr"]
+    return [
+        *(f"must not complain, found {text!r}" for text in complaints),
+        *([] if len(shown) >= LEAST else [f"must show {LEAST} results, found {len(shown)}"]),
+        *([] if kinds & PICTURES else ["must show a picture or a table, found none"]),
+    ]
 
 
 if __name__ == "__main__":

@@ -10,6 +10,28 @@ from worlds import Played, World, make_world, play, tiny_config
 settings.register_profile("fedbridge", deadline=None)
 settings.load_profile("fedbridge")
 
+SLOW = {"browser", "golden", "integration"}
+"""Folders of tests that carry out whole runs or drive a browser."""
+FIRST = (
+    "test_deployed_run",
+    "test_flower_engine",
+    "test_snippets",
+    "test_resume",
+    "test_bench",
+    "test_deployment",
+    "test_estimate",
+)
+"""Files that take longest: begun last, one of them would keep a single process busy at the end."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark what only the full suite needs, and begin with what takes longest."""
+    for item in items:
+        if item.path.parent.name in SLOW:
+            item.add_marker(pytest.mark.slow)
+    places = {name: place for place, name in enumerate(FIRST)}
+    items.sort(key=lambda item: places.get(item.path.stem, len(FIRST)))
+
 
 @pytest.fixture(scope="session")
 def world() -> World:

@@ -94,16 +94,16 @@ class FakeGrid:
         node = message.metadata.dst_node_id
         if message.metadata.message_type != "train":
             busy = max(0.0, self._busy.get(node, 0.0) - self.clock.now)
-            self._reply(self._work(name, message), busy + 0.1)
+            self.reply(self._work(name, message), busy + 0.1)
             return number
         self.sent.append((name, message))
         fate = self.fate(name, message)
         if fate.works:
             self._busy[node] = self.clock.now + min(fate.replies, default=0.0)
             for delay in fate.replies:
-                self._reply(self._work(name, message), delay)
+                self.reply(self._work(name, message), delay)
         if fate.error is not None:
-            self._reply(Message(Error(fate.error, "as it was to be"), reply_to=message), 0.1)
+            self.reply(Message(Error(fate.error, "as it was to be"), reply_to=message), 0.1)
         if fate.restarts:
             self.leave(name)
             self.restarted(name)
@@ -117,7 +117,7 @@ class FakeGrid:
         context = Context(1, node, {"client": name}, RecordDict(), {})
         return self.app(message, context)
 
-    def _reply(self, reply: Message, delay: float) -> None:
+    def reply(self, reply: Message, delay: float) -> None:
         heapq.heappush(self._due, (self.clock.now + delay, next(self._ids), reply))
 
 

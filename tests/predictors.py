@@ -23,8 +23,12 @@ ABOUT: dict[str, Any] = {
 }
 
 
-def classifier(model: str = "mlp", shape: tuple[int, ...] = (1, SIDE, SIDE)) -> Classifier:
-    small = Classifier(model, shape, CLASSES, dimension=8, temperature=16.0)
+def classifier(
+    model: str = "mlp",
+    shape: tuple[int, ...] = (1, SIDE, SIDE),
+    classes: tuple[str, ...] = CLASSES,
+) -> Classifier:
+    small = Classifier(model, shape, classes, dimension=8, temperature=16.0)
     rows = torch.randn(len(CLASSES), 8, generator=torch.Generator().manual_seed(1))
     small.anchors.copy_(torch.nn.functional.normalize(rows))
     return small.eval()
@@ -46,10 +50,12 @@ def predictor(large: bool = True, model: str = "mlp") -> Predictor:
     return Predictor(small, reading, Mixture(1.0, 0.5), 2.0, side, dict(ABOUT))
 
 
-def text_predictor(model: str = "bag") -> Predictor:
+def text_predictor(model: str = "bag", classes: tuple[str, ...] = CLASSES) -> Predictor:
     """Return a predictor of texts without a large side."""
     reading = Reading("text", (LENGTH,))
-    return Predictor(classifier(model, (LENGTH,)), reading, Mixture(), 1.0, None, dict(ABOUT))
+    return Predictor(
+        classifier(model, (LENGTH,), classes), reading, Mixture(), 1.0, None, dict(ABOUT)
+    )
 
 
 def pictures(count: int = 5) -> np.ndarray:

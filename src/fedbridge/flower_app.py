@@ -107,7 +107,25 @@ def server_hosts(setup: Setup) -> Hosts:
     return Hosts(build, tuple(setup.models), workers, setup.config.engine.threads)
 
 
-def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
+@functools.cache
+def resident(place: Place) -> Resident:
+    """Return the client of this process; what it needs is built when it is first asked."""
+    config = _common(place)
+    use_threads(config.engine.threads)
+    hold_memory()
+
+    def build() -> Client:
+        if place.deployed or place.site is not None:
+            return site_client(config, place.client, place.site)
+        return crew_of(_setup(place.config), (place.client,)).clients[place.client]
+
+    keep = config.engine.checkpoints + 1
+    return Resident(place.client, build, place.folder, keep, place.config)
+
+
+def client_app_of(
+    place_of: Callable[[Context], Place], resident_of: Callable[[Place], Resident] = resident
+) -> ClientApp:
     """Return the app of a client; ``place_of`` gives its name and its folder."""
     app = ClientApp()
 
@@ -131,7 +149,7 @@ def client_app_of(place_of: Callable[[Context], Place]) -> ClientApp:
         request = to_request(message.content)
         try:
             with _discreetly(place):
-                answer = _resident(place).answer(request)
+                answer = resident_of(place).answer(request)
         except UserError as error:  # it would come again; anything else may be worth a try
             answer = Answer(place.client, request.number, refusal=_told(place, error))
         return Message(to_record(answer), reply_to=message)
@@ -150,22 +168,6 @@ def deployed(context: Context) -> Place:
     own = Path(_setting(context.node_config, "site", "node config")) if site is not None else None
     config = _setting(context.run_config, "config", "run config")
     return Place(client, folder, config, own, deployed=True)
-
-
-@functools.cache
-def _resident(place: Place) -> Resident:
-    """Return the client of this process; what it needs is built when it is first asked."""
-    config = _common(place)
-    use_threads(config.engine.threads)
-    hold_memory()
-
-    def build() -> Client:
-        if place.deployed or place.site is not None:
-            return site_client(config, place.client, place.site)
-        return crew_of(_setup(place.config), (place.client,)).clients[place.client]
-
-    keep = config.engine.checkpoints + 1
-    return Resident(place.client, build, place.folder, keep, place.config)
 
 
 def _told(place: Place, error: Exception) -> str:

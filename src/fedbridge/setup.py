@@ -39,6 +39,9 @@ from fedbridge.models.tuning import require_tunable, tunable
 from fedbridge.own_metrics import own_metrics
 from fedbridge.wire import Step
 
+Embed = Callable[[FoundationModel, Dataset, Indices, Path, int], EmbeddingStore]
+"""Gives the embeddings of some items of a data set, as ``embed_dataset`` does."""
+
 
 @dataclass(frozen=True)
 class Setup:
@@ -59,10 +62,6 @@ class Setup:
         """Say whether a client takes part in a step; all are there before the first one."""
         (stream,) = (s for s in self.streams.clients if s.name == client)
         return step.task == 0 or stream.takes_part(*step, self.config.training.rounds)
-
-
-Embed = Callable[[FoundationModel, Dataset, Indices, Path, int], EmbeddingStore]
-"""Gives the embeddings of some items of a data set, as ``embed_dataset`` does."""
 
 
 def workers_of(config: Settings, device: torch.device) -> int:

@@ -59,6 +59,24 @@ def test_the_environment_of_the_tests_has_every_extra():
     assert set(installed.split(",")) == set(EXTRAS) - set(UNPINNED)
 
 
+def test_what_pip_is_told_of_indexes_uv_is_told_too():
+    listed = [
+        ":env:.find-links='/wheels'",
+        "global.cert='/etc/ssl/cert.pem'",
+        "global.extra-index-url='\\nhttps://one.example/simple\\nhttps://two.example/simple'",
+        "global.find-links='/other'",
+        "global.index-url='https://pypi.example/simple?a=b'",
+        "install.index-url='https://mirror.example/simple'",
+        "download.index-url='https://elsewhere.example/simple'",
+    ]
+    assert script("indexes").as_options(listed) == [
+        "--default-index=https://mirror.example/simple",
+        "--index=https://one.example/simple",
+        "--index=https://two.example/simple",
+        "--find-links=/wheels",
+    ]
+
+
 def test_what_a_wheel_must_and_must_not_hold_is_told():
     package = script("package")
     sources = package.sources()

@@ -1,15 +1,13 @@
 """Every snippet does what it says: Python runs, TOML is a config, commands exist."""
 
-import os
 import shlex
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import typer.main
 from documents import ROOT, Snippet, documents, snippets
+from forked import Done, carried_out
 
 from fedbridge.cli import app
 from fedbridge.config import load_site
@@ -25,6 +23,7 @@ def test_there_are_snippets_of_every_kind():
     assert len(snippets("bash")) >= 8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("snippet", [s for found in PYTHON.values() for s in found], ids=str)
 def test_python_snippet_runs(snippet, tmp_path):
     for other in [*PYTHON[snippet.document], *snippets("toml", snippet.document)]:
@@ -36,6 +35,7 @@ def test_python_snippet_runs(snippet, tmp_path):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_the_readmes_own_experiment_writes_a_run(tmp_path):
     for snippet in [*OWN, *snippets("toml", "README.md")]:
         (tmp_path / snippet.name).write_text(snippet.text, encoding="utf-8")
@@ -100,14 +100,5 @@ def check_fedbridge(snippet: Snippet, words: list[str]) -> None:
         load_config(ROOT / config, context.params.get("overrides"))
 
 
-def in_new_process(path: Path, folder: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "FEDBRIDGE_CACHE": str(folder / "cache"), "OMP_NUM_THREADS": "1"}
-    return subprocess.run(
-        [sys.executable, str(path)],
-        cwd=folder,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+def in_new_process(path: Path, folder: Path) -> Done:
+    return carried_out(path, FEDBRIDGE_CACHE=str(folder / "cache"), OMP_NUM_THREADS="1")

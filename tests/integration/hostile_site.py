@@ -6,8 +6,6 @@ Put on a site's path as ``sitecustomize``, this changes what its SuperNode's pro
 import json
 import sys
 from dataclasses import replace
-from importlib.abc import MetaPathFinder
-from importlib.util import find_spec
 
 TERMINAL = "\x1b]0;pwned\x07\u202e\u200b"
 MOST_ITEMS = 2**24
@@ -95,25 +93,12 @@ def instead(answer):
     return answer._replace(**changed)
 
 
-class Spoiler(MetaPathFinder):
-    """Waits for the client's program to be imported, and gets between it and its answers."""
-
-    def find_spec(self, name, path=None, target=None):
-        """Let the module be found as it is, and change it once it is there."""
-        if name != "fedbridge.flower_app":
-            return None
-        sys.meta_path.remove(self)
-        spec = find_spec(name)
-        load = spec.loader.exec_module
-
-        def exec_module(module):
-            load(module)
-            honest = module.to_record
-            module.to_record = lambda answer: honest(instead(answer))
-
-        spec.loader.exec_module = exec_module
-        return spec
+def get_between():
+    """Get between the client's program, which is loaded, and its answers."""
+    module = sys.modules["fedbridge.flower_app"]
+    honest = module.to_record
+    module.to_record = lambda answer: honest(instead(answer))
 
 
-if __name__ == "sitecustomize":
-    sys.meta_path.insert(0, Spoiler())
+if __name__ == "sitecustomize" and "fedbridge.flower_app" in sys.modules:
+    get_between()

@@ -1,6 +1,7 @@
 """Real Flower processes on loopback: started with a time limit, ended by their ids."""
 
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -14,6 +15,8 @@ QUIET = {
     "FLWR_DISABLE_UPDATE_CHECK": "1",
     "FLWR_DISABLE_RUNTIME_DEPENDENCY_INSTALLATION": "1",
 }
+PORTS = range(10_000, 32_000)
+"""Below those from which systems draw for connections: between two looks none is taken."""
 
 
 def environment(**more: str) -> dict[str, str]:
@@ -23,11 +26,12 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def free_ports(count: int) -> list[int]:
-    """Return ports of loopback on which nobody listens."""
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [one.getsockname()[1] for one in sockets]
-    for one in sockets:
-        one.close()
+    """Return ports of loopback on which nobody listens, and that no system gives away itself."""
+    ports: list[int] = []
+    while len(ports) < count:
+        port = secrets.choice(PORTS)
+        if port not in ports and not is_open(port):
+            ports.append(port)
     return ports
 
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import hostile_site
 import pytest
 from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
+from forking import forking
 from tiny_runs import TREE, conduct, table, tiny
 
 from fedbridge.engine import local
@@ -31,7 +32,11 @@ ONE_ROUND = {**TASKS, "training": {**TREE["training"], "rounds": 1}}
 def deployment(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server for all runs here; who is there changes."""
     base = tmp_path_factory.mktemp("deployed")
-    with deployed(base, tiny(), PYTHONPATH=_installed(base / "by-4", 4)) as deployment:
+    path = _installed(base / "by-4", 4)
+    with (
+        forking(base / "forking.log") as programs,
+        deployed(base, tiny(), PYTHONPATH=path, PATH=programs) as deployment,
+    ):
         yield deployment
 
 
@@ -161,7 +166,7 @@ def test_a_supernode_and_the_superlink_are_killed_and_the_table_stays(
     deployment.configure(config)
     deployment.only("client-1", "client-3")
     (tmp_path / "sitecustomize.py").write_text(IMPATIENT, encoding="utf-8")
-    soon_missed = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{deployment.more['PYTHONPATH']}"}
+    soon_missed = _with_customs(tmp_path, deployment)
     deployment.start_clients("client-2", **soon_missed)
     before = deployment.processes["client-2"].said.count(TRAIN)
     run = deployment.start_run("killed")
@@ -194,7 +199,7 @@ def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
     deployment.configure(config)
     deployment.only("client-1", "client-3")
     shutil.copy(hostile_site.__file__, tmp_path / "sitecustomize.py")
-    hostile = {"PYTHONPATH": f"{tmp_path}{os.pathsep}{deployment.more['PYTHONPATH']}"}
+    hostile = _with_customs(tmp_path, deployment)
     deployment.start_clients("client-2", **hostile)
     run = deployment.start_run("hostile")
     deployment.wait_for_end(run)
@@ -213,6 +218,11 @@ def test_a_client_that_tries_every_exchange_changes_nothing_for_the_others(
     shown = said + write_page(run).read_text(encoding="utf-8")
     assert not set("\x07\u202e\u200b") & set(shown) and "\x1b]" not in shown
     assert "?]0;pwned?" in said
+
+
+def _with_customs(folder: Path, deployment: Deployment) -> dict[str, str]:
+    """Return the environment of a site in which the ``sitecustomize`` of a folder is loaded."""
+    return {"PYTHONPATH": f"{folder}{os.pathsep}{deployment.more['PYTHONPATH']}"}
 
 
 def _as_if_away(message: Message) -> bytes:

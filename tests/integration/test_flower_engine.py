@@ -9,12 +9,13 @@ import sys
 import tempfile
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import psutil
 import pytest
 from eavesdropping import listen, uploads_of
+from flwr.app import Message
 from tiny_runs import conduct, table, tiny
 
 from fedbridge import flower_app
@@ -31,17 +32,9 @@ from grids import Clock, FakeGrid, misfortunes
 
 
 @pytest.fixture(scope="module")
-def local_run(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Carry out a run with the local engine."""
-    folder = tmp_path_factory.mktemp("local") / "run"
-    conduct(folder, tiny())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def alike(local_run: Path) -> bytes:
+def alike(whole: Path) -> bytes:
     """Return the table of the local engine."""
-    return table(local_run)
+    return table(whole)
 
 
 def chosen(events: list[dict[str, Any]]) -> list[tuple[int, ...]]:
@@ -139,7 +132,7 @@ def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[di
         grid = FakeGrid(flower_app.client_app_of(place), tuple(site.models), clock)
         grid.fate = misfortunes(seed, 2)
         # a new process knows nothing of the old one's clients
-        grid.restarted = lambda name: flower_app._resident.cache_clear()
+        grid.restarted = lambda name: flower_app.resident.cache_clear()
         return FlowerTransport(grid, run, config.engine, flower_app.server_hosts(site), clock)
 
     for _ in Experiment(run, connect=connect).conduct():
@@ -147,42 +140,53 @@ def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[di
     return run.events()
 
 
-@pytest.mark.parametrize("seed", [1, 2])
-def test_clients_that_restart_and_messages_that_are_lost_change_no_number(
-    tmp_path, local_run, alike, seed
-):
-    events = conduct_amid_misfortunes(tmp_path / "run", tiny(), seed)
-    assert table(tmp_path / "run") == alike
-    told = chosen(Run.open(local_run).events())
-    assert len(told) == 9 and chosen(events) == told
+class Amid(NamedTuple):
+    """A run amid misfortunes, and all that its clients answered."""
+
+    folder: Path
+    events: list[dict[str, Any]]
+    replies: list[Message]
+
+
+@pytest.fixture(scope="module")
+def amid(cache: Path, tmp_path_factory: pytest.TempPathFactory) -> Amid:
+    folder, replies, reply = tmp_path_factory.mktemp("amid") / "run", [], FakeGrid.reply
+
+    def aloud(grid: FakeGrid, message: Message, delay: float) -> None:
+        replies.append(message)
+        reply(grid, message, delay)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(FakeGrid, "reply", aloud)
+        return Amid(folder, conduct_amid_misfortunes(folder, tiny(), seed=1), replies)
+
+
+def test_clients_that_restart_and_messages_that_are_lost_change_no_number(amid, whole, alike):
+    assert table(amid.folder) == alike
+    told = chosen(Run.open(whole).events())
+    assert len(told) == 9 and chosen(amid.events) == told
     # embeddings of single items stay where the items are
-    assert (local_run / "embeddings.json").is_file()
-    assert not (tmp_path / "run" / "embeddings.json").exists()
+    assert (whole / "embeddings.json").is_file()
+    assert not (amid.folder / "embeddings.json").exists()
+    assert {e["kind"] for e in amid.events} > {"round", "failed"}
+
+
+def test_other_misfortunes_change_no_number_either(tmp_path, alike):
+    events = conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=2)
+    assert table(tmp_path / "run") == alike
     assert {e["kind"] for e in events} > {"round", "failed"}
 
 
-def test_a_client_predicts_as_it_would_after_a_local_run(tmp_path, cache):
-    conduct(tmp_path / "local", tiny())
-    conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=1)
+def test_a_client_predicts_as_it_would_after_a_local_run(amid, whole):
     x = np.random.default_rng(0).integers(0, 256, (20, 1, 16, 16)).astype(np.uint8)
-    one, other = (predictor_of_run(tmp_path / name, "client-2") for name in ("local", "run"))
+    one, other = (predictor_of_run(folder, "client-2") for folder in (whole, amid.folder))
     for using in one.usable:
         assert np.array_equal(one.predict_proba(x, using), other.predict_proba(x, using))
 
 
-def test_the_server_gets_the_uploads_of_the_local_engine_and_nothing_beside_them(
-    cache, tmp_path, monkeypatch
-):
-    replies, reply = [], FakeGrid._reply
-
-    def aloud(grid, message, delay):
-        replies.append(message)
-        reply(grid, message, delay)
-
-    monkeypatch.setattr(FakeGrid, "_reply", aloud)
-    conduct_amid_misfortunes(tmp_path / "run", tiny(), seed=1)
+def test_the_server_gets_the_uploads_of_the_local_engine_and_nothing_beside_them(amid, tmp_path):
     heard = {"evaluation": set(), "upload": set(), WHO: set()}
-    for content in (message.content for message in replies if message.has_content()):
+    for content in (message.content for message in amid.replies if message.has_content()):
         assert set(content) in ({HEAD, BODY}, {WHO}, set())  # who is idle says nothing
         if WHO in content:
             heard[WHO].add(tuple(sorted(content[WHO].items())))

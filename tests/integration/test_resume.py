@@ -92,7 +92,7 @@ def status(pid: int) -> tuple[str, int]:
     return state, int(parent)
 
 
-def gone(pids: list[int], patience: float = 15.0) -> bool:
+def gone(pids: list[int], patience: float = 60.0) -> bool:
     """Say whether all these processes end within some seconds."""
     deadline = time.monotonic() + patience
     while left := [pid for pid in pids if status(pid)[0] not in ("gone", "Z")]:

@@ -6,6 +6,7 @@ import sys
 
 import datasets
 import pytest
+from fedbridge.experiment import Experiment
 
 from fedbridge import cli, runs, tracking
 from fedbridge.client import client
@@ -406,7 +407,7 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
     call, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(cli, "_conduct", interrupted)
+        patch.setattr(Experiment, "conduct", interrupted)
         assert call("run", "tiny.toml", "--out", "r")[0] == 130
     left = sorted(p.name for p in (tmp_path / "r").iterdir())
     assert left == [".lock", "config.toml", "environment.json"]

@@ -23,6 +23,9 @@ AWKWARD = [
     "CON",
     "nul.txt",
     "com1",
+    "lpt9",
+    "conin",
+    "prn.csv",
     "a.",
     "a ",
     "~",
@@ -84,6 +87,8 @@ def test_a_missing_a_large_and_a_marked_file(tmp_path, monkeypatch):
     with pytest.raises(UserError, match=r"f\.json: cannot read this thing: No such file"):
         read_json(tmp_path / "f.json", "thing")
     (tmp_path / "f.json").write_bytes(b"\xef\xbb\xbf" + json.dumps({"a": [1]}).encode())
+    assert read_json(tmp_path / "f.json", "thing") == {"a": [1]}
+    monkeypatch.setattr("fedbridge.files.read_words.__defaults__", (13,))
     assert read_json(tmp_path / "f.json", "thing") == {"a": [1]}
     monkeypatch.setattr("fedbridge.files.read_words.__defaults__", (4,))
     with pytest.raises(UserError, match=r"must have at most 4 bytes, found 13"):

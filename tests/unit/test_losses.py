@@ -80,6 +80,10 @@ def test_sureness_is_nothing_where_all_classes_are_alike(classes, value):
     assert sureness(torch.full((1, classes), value)).item() == pytest.approx(0.0, abs=1e-5)
 
 
+def test_sureness_is_never_below_nothing_by_rounding():
+    assert all(sureness(torch.zeros(1, classes)).item() >= 0.0 for classes in range(2, 200))
+
+
 @given(tables, st.randoms())
 def test_sureness_knows_no_order_of_classes(table, random):
     order = random.sample(range(table.shape[1]), table.shape[1])

@@ -173,6 +173,12 @@ def test_matrices_of_one_run_are_aligned_and_as_large_as_their_clients_tasks_are
     assert sum(np.isfinite(matrix).sum() for matrix in matrices) == 1
 
 
+def test_a_task_that_was_learnt_counts_though_nothing_was_measured_on_it():
+    rows = [AccuracyRow("a", 2, 1, "small", "task-aware", 1, 2)]
+    (matrix,) = matrices_from_rows(rows, "small", "task-aware")
+    np.testing.assert_array_equal(matrix, [[NAN, NAN], [NAN, NAN], [0.5, NAN]])
+
+
 def test_measurement_listed_twice_is_refused():
     rows = rows_of(BOTH)
     with pytest.raises(UserError, match="every row must be there once, found again AccuracyRow"):

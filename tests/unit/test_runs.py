@@ -401,6 +401,12 @@ def test_what_a_killed_process_left_is_no_checkpoint(run):
 # -- a full disk
 
 
+def test_a_step_that_is_written_again_leaves_none_of_another_past(run):
+    keep(run, 1, 2, 3)
+    keep(run, 2)
+    assert names(run.folder / "checkpoints") == ["step-0002"]
+
+
 def no_space(*_, **__):
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -442,7 +448,7 @@ def test_full_disk_while_a_table_is_written_keeps_the_old_one(run, monkeypatch):
 
 
 def test_full_disk_while_an_event_is_written(run, monkeypatch):
-    monkeypatch.setattr("fedbridge.events._end_torn_line", no_space)
+    monkeypatch.setattr(Path, "open", no_space)
     with pytest.raises(UserError, match=r"events.jsonl: cannot be written: disk full"):
         run.event("round")
 

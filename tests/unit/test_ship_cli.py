@@ -54,6 +54,14 @@ def test_a_table_names_every_item(call):
     assert predictor().predict(pictures(1), "small")[0] in out
 
 
+def test_names_are_shown_as_they_are_whatever_they_would_mean_to_who_draws_tables(call, tmp_path):
+    text_predictor(classes=("[/u]", "[red]", "[bold]")).save(tmp_path / "odd")
+    (tmp_path / "[b].txt").write_text("one\n")
+    code, out, _ = call("predict", "odd", "[b].txt", "--top", "3", "--format", "table")
+    assert code == 0
+    assert all(name in out for name in ("[b].txt:1", "[/u]", "[red]", "[bold]"))
+
+
 def test_texts_are_lines_of_files_and_of_stdin(call, tmp_path, monkeypatch):
     (tmp_path / "a.txt").write_text("one\n\ntwo words\n")
     monkeypatch.setattr(sys, "stdin", io.StringIO("three\n"))

@@ -1,5 +1,6 @@
 import struct
 from pathlib import Path
+from unittest.mock import Mock
 
 import mlflow
 import pytest
@@ -190,7 +191,10 @@ def test_wandb_goes_out_only_with_a_login(environment, netrc, mode, monkeypatch,
         monkeypatch.setenv(name, value)
     (tmp_path / ".netrc").write_text(netrc)
     (tmp_path / ".netrc").chmod(0o600)
-    assert module._wandb_mode() == mode
+    begun = []
+    monkeypatch.setattr(wandb, "init", lambda **options: begun.append(options["mode"]) or Mock())
+    carried_out(make(tmp_path, "wandb"))
+    assert begun == [mode]
 
 
 # -- what must not happen

@@ -142,7 +142,8 @@ def test_what_a_client_tells_of_its_evaluation_is_exactly_this():
 )  # fmt: skip
 def test_what_a_client_says_it_took_is_five_counts_that_fit_each_other(found: Any):
     scalars = {"kind": "Evaluation", "client": "a", "after_task": 1, "rows": []}
-    assert decode(packed(scalars | {"accepted": [1, 50, 3, 4, 4]}), "Evaluation")
+    for percent in (0, 50, 100):
+        assert decode(packed(scalars | {"accepted": [1, percent, 3, 4, 4]}), "Evaluation")
     assert decode(packed(scalars | {"accepted": []}), "Evaluation")
     with pytest.raises(UserError, match="accepted"):
         decode(packed(scalars | {"accepted": found}), "Evaluation")

@@ -17,9 +17,13 @@ FAILS = "import sys; print('a\\nerror: no luck', file=sys.stderr); sys.exit(2)"
 SILENT = "raise SystemExit(3)"
 KILLED = "import os; os.kill(os.getpid(), 9)"
 SLEEPS = "import time; time.sleep(600)"
-DEAF = (
-    "import signal, time; signal.signal(15, signal.SIG_IGN); print(1, flush=True); time.sleep(600)"
-)
+DEAF = """
+import signal, sys, time
+from pathlib import Path
+signal.signal(15, signal.SIG_IGN)
+Path(sys.argv[1] + ".deaf").touch()
+time.sleep(600)
+"""
 
 
 def last(jobs, slots=2):
@@ -123,10 +127,12 @@ def test_closing_ends_all_processes(bench, act, monkeypatch):
     monkeypatch.setattr(slot, "process_for", noted)
     standings = carry_out(jobs, 2)
     assert len(next(standings).running) == 2
-    time.sleep(0.3)
+    deaf = jobs[1].folder.with_name(f"{jobs[1].folder.name}.deaf")
+    while not deaf.exists():
+        assert processes[1].poll() is None
+        time.sleep(0.02)
     standings.close()
-    assert processes[0].returncode == -signal.SIGTERM
-    assert processes[1].returncode in (-signal.SIGKILL, -signal.SIGTERM)
+    assert [one.returncode for one in processes] == [-signal.SIGTERM, -signal.SIGKILL]
     assert all(job.state() == "begun" for job in jobs[:2])
 
 

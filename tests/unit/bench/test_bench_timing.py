@@ -1,10 +1,11 @@
 """How long jobs should take."""
 
-import time
+from types import SimpleNamespace
 
 import pytest
 from suites import SUITE, finish, method, write
 
+from fedbridge.bench import timing
 from fedbridge.bench.pages import TABLE
 from fedbridge.bench.pool import Standing
 from fedbridge.bench.tables import write_table
@@ -46,12 +47,14 @@ def test_a_table_of_another_kind_says_nothing(bench, tmp_path, text):
     assert Durations.read(tmp_path / "absent.csv").expected(job) is None
 
 
-def test_the_time_left(bench):
+def test_the_time_left(bench, monkeypatch):
+    monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: 100.0))
     jobs = bench().jobs()  # three of 40 seconds, three of 60
     known = Durations(KNOWN)
     assert known.left(Standing(jobs), 3) == pytest.approx(100.0)
     assert known.left(Standing(jobs[:1]), 3) == pytest.approx(40.0)
-    running = {jobs[0].name: (jobs[0], time.monotonic() - 30.0)}
-    assert known.left(Standing(jobs[1:2], running), 1) == pytest.approx(50.0, abs=0.5)
+    assert known.left(Standing([jobs[0], jobs[-1]]), 3) == pytest.approx(60.0)  # the longer one
+    running = {jobs[0].name: (jobs[0], 70.0)}
+    assert known.left(Standing(jobs[1:2], running), 1) == pytest.approx(50.0)
     assert Durations().left(Standing(jobs), 1) is None
     assert known.left(Standing([]), 1) is None

@@ -125,9 +125,9 @@ def test_links_are_never_unpacked(registry, workspace):
 
 @pytest.mark.parametrize("member", ["../escaped", "a/../../escaped", "/escaped"])
 def test_a_wheel_member_that_climbs_out_is_refused(registry, tmp_path, workspace, member):
-    archive = registry.add_wheel("x", "1.0", {member: b"x"})
-    with pytest.raises(Exception, match=r"would land outside the folder"):
-        packages._unpack(archive, workspace, everything)
+    registry.add_wheel("x", "1.0", {member: b"x"})
+    with pytest.raises(UserError, match=r"pip x==1.0: .* would land outside the folder"):
+        fetch(Package("pip", "x", 1.0, "1.0"), workspace, everything)
     assert not list(tmp_path.rglob("escaped"))
 
 

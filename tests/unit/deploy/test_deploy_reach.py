@@ -1,6 +1,7 @@
+import datetime as dt
 import socket
 import threading
-import time
+from email.utils import format_datetime
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -91,32 +92,44 @@ def test_what_speaks_no_tls_is_told(original: Path):
         thread.join(10)
 
 
-def clock_that_is(seconds: float, original: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Check a clock that is so many seconds ahead of the server's."""
-    server = original / "server"
-    with backend(server, GATE) as up:
-        here = SimpleNamespace(time=lambda: time.time() + seconds)
-        monkeypatch.setattr(reach, "time", here)
-        return reach.clock("127.0.0.1", up.port, server / "ca.crt")
+def clock_that_is(seconds: float, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Check a clock that is so many seconds ahead of the server's, half a second after 10:00:00."""
+    told = dt.datetime(2026, 11, 30, 10, tzinfo=dt.UTC)
+    answer = SimpleNamespace(getheader={"Date": format_datetime(told, usegmt=True)}.get)
+    here = SimpleNamespace(time=lambda: told.timestamp() + 0.5 + seconds)
+    monkeypatch.setattr(reach, "called", lambda *_: answer)
+    monkeypatch.setattr(reach, "time", here)
+    return reach.clock("127.0.0.1", 8000, Path("ca.crt"))
 
 
 @pytest.mark.parametrize(
-    "seconds, words", [(0.0, "agrees with the server's"), (-200.0, "behind the server's")]
+    "seconds, words",
+    [
+        (1.0, "agrees with the server's"),
+        (2.0, "2 s ahead of the server's"),
+        (-200.0, "200 s behind the server's"),
+        (reach.AHEAD - 1.0, f"{reach.AHEAD - 1} s ahead of the server's"),
+        (1.0 - reach.BEHIND, f"{reach.BEHIND - 1} s behind the server's"),
+    ],
 )
 def test_a_clock_that_flower_bears_is_right(
-    original: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+    monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
 ):
-    assert clock_that_is(seconds, original, monkeypatch).endswith(words)
+    assert clock_that_is(seconds, monkeypatch) == words
 
 
 @pytest.mark.parametrize(
-    "seconds, words", [(60.0, r"found (59|60|61) s ahead of"), (-3600.0, "s behind the server's")]
+    "seconds, words",
+    [
+        (float(reach.AHEAD), f"found {reach.AHEAD} s ahead of the server's"),
+        (-float(reach.BEHIND), f"found {reach.BEHIND} s behind the server's"),
+    ],
 )
 def test_a_clock_that_no_supernode_gets_in_with_is_told(
-    original: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
+    monkeypatch: pytest.MonkeyPatch, seconds: float, words: str
 ):
     with pytest.raises(UserError, match=words):
-        clock_that_is(seconds, original, monkeypatch)
+        clock_that_is(seconds, monkeypatch)
 
 
 def test_limits_of_clocks_are_those_of_flower():

@@ -37,11 +37,8 @@ def test_a_certificate_that_ends_soon_is_told(deployment: Path):
     assert "19 days left; renew it: fedbridge deploy renew" in checked_server(deployment)
 
 
-@pytest.mark.parametrize(
-    ("days", "words"),
-    [(366, "must not have expired, found 20"), (-1, "valid from 20.*is the clock right")],
-)
-def test_dates_are_checked(original: Path, monkeypatch: pytest.MonkeyPatch, days: int, words: str):
+def after(days: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let so many days pass."""
     shifted = dt.datetime.now(dt.UTC) + dt.timedelta(days=days)
 
     class Clock(dt.datetime):
@@ -50,6 +47,24 @@ def test_dates_are_checked(original: Path, monkeypatch: pytest.MonkeyPatch, days
             return shifted
 
     monkeypatch.setattr(trust.dt, "datetime", Clock)
+
+
+@pytest.mark.parametrize(
+    ("days", "left"), [(334, "30 days left, for"), (335, "29 days left; renew")]
+)
+def test_a_month_before_its_end_a_certificate_is_still_in_order(
+    original: Path, monkeypatch: pytest.MonkeyPatch, days: int, left: str
+):
+    after(days, monkeypatch)
+    assert checked_server(original).startswith(left)
+
+
+@pytest.mark.parametrize(
+    ("days", "words"),
+    [(366, "must not have expired, found 20"), (-1, "valid from 20.*is the clock right")],
+)
+def test_dates_are_checked(original: Path, monkeypatch: pytest.MonkeyPatch, days: int, words: str):
+    after(days, monkeypatch)
     with pytest.raises(UserError, match=words):
         checked_server(original)
 

@@ -33,7 +33,8 @@ class World:
         for name in names:
             self.restart(name)
         app = flower_app.client_app_of(
-            lambda context: flower_app.Place(str(context.node_config["client"]), folder, "")
+            lambda context: flower_app.Place(str(context.node_config["client"]), folder, ""),
+            lambda place: self.residents[place.client],
         )
         self.grid = FakeGrid(app, names, self.clock, restarted=self.restart)
         if fate:
@@ -54,7 +55,7 @@ class World:
 
 
 @pytest.fixture
-def world(tmp_path, monkeypatch):
+def world(tmp_path):
     """Return what makes a world."""
     worlds = []
 
@@ -62,7 +63,6 @@ def world(tmp_path, monkeypatch):
         worlds.append(World(tmp_path / f"world-{len(worlds)}", **changes))
         return worlds[-1]
 
-    monkeypatch.setattr(flower_app, "_resident", lambda place: worlds[-1].residents[place.client])
     return make
 
 
@@ -114,9 +114,8 @@ def test_nothing_goes_wrong_and_all_is_as_locally(world):
 @settings(max_examples=60, deadline=None)
 @given(st.integers(0, 10**9), st.integers(1, 2))
 def test_whatever_is_lost_doubled_or_delayed_all_is_as_locally(seed, most):
-    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+    with tempfile.TemporaryDirectory() as folder:
         here = World(Path(folder), fate=misfortunes(seed, most))
-        patch.setattr(flower_app, "_resident", lambda place: here.residents[place.client])
         with here.transport as transport:
             assert follow(transport) == locally()
 

@@ -8,7 +8,7 @@ from crews import build, build_nothing, join, send
 from fedbridge.engine import hosts, local
 from fedbridge.engine.local import LocalTransport
 from fedbridge.errors import UserError
-from fedbridge.wire import encode
+from fedbridge.wire import Upload, encode
 
 NAMES = ("a", "b", "c")
 
@@ -149,7 +149,10 @@ def test_worker_that_dies_is_told_from_then_on():
 
 
 def test_upload_that_is_no_upload_is_refused(monkeypatch):
-    monkeypatch.setattr(local, "_learn", lambda crew, name, data: b"not a message")
+    def spoilt(message):
+        return b"not a message" if isinstance(message, Upload) else encode(message)
+
+    monkeypatch.setattr(local, "encode", spoilt)
     with (
         LocalTransport(build, NAMES, 0, 1) as transport,
         pytest.raises(UserError, match="message: not a readable Upload"),

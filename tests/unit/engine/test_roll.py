@@ -49,6 +49,16 @@ def test_who_agrees_is_there_and_is_asked_once():
     assert door.refused == []
 
 
+def test_of_two_nodes_of_one_name_the_first_is_the_client_as_long_as_it_is_there():
+    door = Door()
+    door.here()
+    first, second = door.roll.call()["b"], door.grid.join("b")
+    door.here()
+    assert door.roll.call()["b"] == first
+    del door.grid.nodes[first]
+    assert door.roll.call()["b"] == second
+
+
 @pytest.mark.parametrize(
     "said, reason",
     [
@@ -107,17 +117,17 @@ def test_who_was_away_says_anew_who_it_is_and_at_once():
 
 def test_who_was_killed_over_the_question_is_asked_again():
     door, answered = Door(), []
-    door.grid._reply = lambda reply, delay: answered.append(reply)  # and the answer gets lost
+    door.grid.reply = lambda reply, delay: answered.append(reply)  # and the answer gets lost
     assert door.here() == []
-    del door.grid._reply
+    del door.grid.reply
     assert door.here(LOST) == []
     assert door.here() == ["a", "b"]
     assert door.asked == ["a", "b"] * 2 and len(answered) == 2
 
 
 def test_a_late_answer_counts_though_the_question_was_asked_again():
-    door, reply = Door(), FakeGrid._reply
-    door.grid._reply = lambda message, delay: reply(door.grid, message, 1.5 * LOST)
+    door, reply = Door(), FakeGrid.reply
+    door.grid.reply = lambda message, delay: reply(door.grid, message, 1.5 * LOST)
     assert door.here(LOST) == door.here(LOST / 4) == []
     assert door.here(LOST / 4) == ["a", "b"]
     assert door.asked == ["a", "b"] * 2 and door.refused == []
@@ -193,10 +203,10 @@ def test_what_is_wrong_with_the_common_config_is_told(tmp_path, caplog):
 
 
 def test_the_words_of_an_unexpected_error_stay_at_the_site(tmp_path, monkeypatch, caplog):
-    def fails(place):
+    def fails(*_):
         raise KeyError("a label in /srv/site/pictures")
 
-    monkeypatch.setattr(flower_app, "_presented", fails)
+    monkeypatch.setattr(flower_app, "site_of", fails)
     door = deployed(tmp_path, data={"name": "digits"})
     with pytest.raises(RuntimeError) as told:
         door.here()

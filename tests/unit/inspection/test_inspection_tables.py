@@ -6,7 +6,6 @@ from rich.console import Console
 from fedbridge.inspection import show
 from fedbridge.inspection.page import Inspection
 from fedbridge.inspection.result import Doubt, TaskFacts
-from fedbridge.ship_cli import _print_table
 
 
 def test_brackets_in_names_are_no_markup():
@@ -18,9 +17,3 @@ def test_brackets_in_names_are_no_markup():
     show(found, console)
     text = console.export_text()
     assert all(name in text for name in ("[/x]", "[/b]", "[bold]", "[/u]", "[red]", "[/i]", "[/y]"))
-
-
-def test_so_it_is_with_what_is_predicted(capsys):
-    _print_table([("[/a].png", [("[/u]", 0.9), ("[red]", 0.1)])], "small")
-    out = capsys.readouterr().out
-    assert "[/a].png" in out and "[/u]" in out and "[red]" in out

@@ -54,14 +54,15 @@ def test_a_slow_phase_speaks_by_tenths_and_a_quick_one_not_more_than_every_so_of
 
 
 def test_steps_are_told_with_accuracy_and_times():
-    standing = Standing(parse_config({"scenario": {"tasks": 2}, "training": {"rounds": 1}}, "t"))
-    standing._began, standing.clock = 100.0, Clock()
+    config = parse_config({"scenario": {"tasks": 2}, "training": {"rounds": 1}}, "t")
+    clock = Clock()
+    standing = Standing(config, clock)
     said = []
     rows = [AccuracyRow("a", 1, 1, p, "class-incremental", 8, 10) for p in PREDICTORS]
     with spoken(standing, said.append) as step:
         for done, found in ((1, []), (2, rows)):
             standing.learn(Step(done, 1), ["a"])
-            standing.clock.now += 20.0
+            clock.now += 20.0
             progress = Progress(Step(done, 1), done, 2, found)
             standing.advance(progress)
             step(progress)

@@ -161,12 +161,12 @@ def test_a_killed_run_goes_on_where_its_last_save_was(
 def test_rows_without_the_word_that_they_are_done_do_not_count(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def die(path: Path, array: object) -> None:
+    def die(draft: Path, place: Path) -> None:
         raise KeyboardInterrupt
 
     embed_dataset(Counting(), pictures(), np.array([0]), tmp_path, 4)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(embeddings, "_replace", die)
+        patch.setattr(Path, "replace", die)
         embed_dataset(Counting(), pictures(), np.arange(8), tmp_path, 4)
     fm = Counting()
     embed_dataset(fm, pictures(), np.arange(8), tmp_path, 4)

@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from fedbridge.errors import UserError
-from predictors import CLASSES, large_side, pictures, predictor, text_predictor
+from fedbridge.predictor import foundation
+from predictors import CLASSES, SIDE, large_side, pictures, predictor, text_predictor
 
 
 def test_each_side_answers_by_its_own_scores():
@@ -41,10 +42,19 @@ def test_score_is_the_share_of_right_answers():
     assert one.score(pictures(4), [wrong, *right[1:]]) == 0.75
 
 
-def test_items_are_encoded_in_any_number_of_batches():
-    side = large_side()
+def test_items_are_encoded_in_any_number_of_batches(monkeypatch):
+    side, sizes = large_side(), []
+    fm = foundation("patches", SIDE, torch.device("cpu"), "float32")
+    encode = type(fm).encode
+
+    def noted(fm, items):
+        sizes.append(len(items))
+        return encode(fm, items)
+
+    monkeypatch.setattr(type(fm), "encode", noted)
     x = pictures(9)[:, None]
     whole = side.scores(x, torch.device("cpu"))
+    assert sizes == [4, 4, 1]  # large.batch is 4
     parts = torch.cat([side.scores(x[:3], torch.device("cpu")), side.scores(x[3:], whole.device)])
     torch.testing.assert_close(whole, parts)
 

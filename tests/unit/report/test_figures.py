@@ -70,6 +70,7 @@ def test_traffic_names_both_ways_and_their_sums() -> None:
     assert "4.0 KiB up and 2.0 KiB down" in svg
 
 
+@pytest.mark.filterwarnings("error")  # of an axis without any length
 def test_nothing_sent_is_drawn_too() -> None:
     assert "0 B up" in traffic("f", [Round(task=1, round=1, bytes_up=0, bytes_down=0)])
 

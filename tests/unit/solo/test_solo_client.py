@@ -75,6 +75,27 @@ def test_only_what_is_needed_again_is_kept(tmp_path):
     assert validation == 4 * 3
 
 
+def test_what_it_predicts_is_from_all_that_it_has_learnt_by_then():
+    one = taught(client(), (0, 1))
+    x, _ = items(2, test=True)
+    assert set(one.predict(x)) <= {"0", "1"}
+    taught(one, (2, 3))
+    assert one.predict(x) == ["2"] * len(x)
+
+
+def test_of_every_class_an_item_is_left_to_learn_from():
+    one = client(scenario={"validation": 0.9})
+    x, y = items(0, 1, 2)
+    chosen = [
+        place for c, most in ((0, 1), (1, 3), (2, 20)) for place in np.flatnonzero(y == c)[:most]
+    ]
+    one.learn(x[chosen], y[chosen])
+    (task,) = one.parts()[1].known
+    labels = y[chosen]  # 90 % of 1, 3 and 20 items are 1, 3 and 18
+    assert np.bincount(labels[task.train]).tolist() == [1, 1, 2]
+    assert np.bincount(labels[task.validation], minlength=3).tolist() == [0, 2, 18]
+
+
 def test_another_seed_gives_another_model():
     x, _ = items(0, 1, test=True)
     found = [taught(client(seed=seed), (0, 1)).predict_proba(x) for seed in (0, 1)]
