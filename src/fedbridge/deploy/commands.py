@@ -120,7 +120,7 @@ def ready(
 
 @app.command()
 def gate(folder: Annotated[Path, typer.Argument(help="The server's folder.")]) -> None:
-    """Forward registered clients to the SuperLink, and refuse all others."""
+    """Forward clients to the SuperLink, and refuse all else."""
     from fedbridge.deploy.gate import main
 
     main(folder)
