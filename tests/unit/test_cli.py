@@ -6,7 +6,6 @@ import sys
 
 import datasets
 import pytest
-from fedbridge.experiment import Experiment
 
 from fedbridge import cli, runs, tracking
 from fedbridge.client import client
@@ -16,6 +15,7 @@ from fedbridge.listing import listing
 from fedbridge.live.standing import Standing
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
+from fedbridge.runner import Experiment
 from fedbridge.runs import Run, alone
 
 TINY = """
