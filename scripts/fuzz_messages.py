@@ -32,12 +32,13 @@ from fedbridge.errors import UserError
 from fedbridge.handshake import differences
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.shares import Load, share_of
-from fedbridge.methods.sums import sum_faults
+from fedbridge.methods.sums import SUMS, sum_faults
 from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements
 from fedbridge.wire import (
     KINDS,
+    PROTOCOL,
     Broadcast,
     Evaluation,
     Hello,
@@ -73,7 +74,7 @@ def valid() -> dict[str, Message]:
         "Broadcast": Broadcast(1, 1, state, dict(sums), {"prototypes": torch.ones(3, 2)}),
         "Upload": Upload("a", 1, 1, state, (0, 2), *sums.values(), items=5, own=1),
         "Evaluation": Evaluation("a", 1, tuple(rows), (1, 50, 3, 4, 4)),
-        "Hello": Hello(**{**words, "protocol": 3}),
+        "Hello": Hello(**{**words, "protocol": PROTOCOL}),
     }
 
 
@@ -84,7 +85,7 @@ assert isinstance(UPLOAD, Upload)
 EXPECTED = Expected(
     {"a": UPLOAD.state},
     CLASSES,
-    {name: getattr(UPLOAD, name) for name in ("gram", "cross", "counts", "prototypes")},
+    {name: getattr(UPLOAD, name) for name in SUMS},
     {},
     complete=True,
     of_head=lambda upload, whole: sum_faults(upload, whole, Large()),
@@ -223,7 +224,7 @@ DTYPES = (
 )
 NAMES = (
     *("", "/", "state", "state/", "/state", "state//", "state/weight", "adapter/head", "shared/x"),
-    *("gram", "cross", "counts", "prototypes", "scalars", "__metadata__", "kind", "client", "seen"),
+    *("gram", "cross", "counts", "extra", "scalars", "__metadata__", "kind", "client", "seen"),
     *("\x1b[31m", "\u202e", "\u200b", "a" * 10_000, "\x00", "é", "../x", "state/../../etc"),
 )
 WORDS = (

@@ -34,7 +34,8 @@ TOPICS: dict[str, str] = {
     "the-hugging-face-hub": r"[hH]ub (cannot be reached|does not give)",
     "columns-of-a-hub-data-set": r"data\.hub|save_to_disk",
     "a-setting-is-refused": (
-        r"unknown key|belongs to large|Input should|Field required|must have the form a\.b="
+        r"unknown key|is now called|belongs to large|Input should|Field required"
+        r"|must have the form a\.b="
         r"|(learner|fusion)\.name|run config|must be below 1|must be given"
         r"|data\.\w+ is only for data\.name = 'site'"
     ),

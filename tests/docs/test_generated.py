@@ -19,8 +19,8 @@ def test_reference_names_every_setting_with_its_default():
     settings = read("docs/reference/config.md")
     for row in (
         "| `training.epochs` | integer at least 1 | `2` |",
-        '| `large.head` | `"analytic"`, `"nearest-mean"`, `"probe"`, `"prototypes"`, '
-        '`"tail-anchors"`, `"none"` |',
+        '| `large.tuning` | `"none"`, `"lora"` | `"none"` |',  # of prototypes
+        '| `large.tuning` | `"none"`, `"pool"` | `"none"` |',  # of tail anchors
         "| `data.path` | text | required |",
         "| `data.hub.side` | integer at least 32 | `96` |",
     ):
@@ -30,7 +30,7 @@ def test_reference_names_every_setting_with_its_default():
 def test_reference_says_of_every_setting_what_it_is():
     rows = [line for line in read("docs/reference/config.md").splitlines() if "`" in line[:4]]
     bare = [row for row in rows if row.endswith("|  |")]
-    named = re.compile(r"\| `(learner\.name|fusion\.name|data\.kind)` ")
+    named = re.compile(r"\| `(learner\.name|fusion\.name|large\.head|data\.kind)` ")
     assert len(rows) > 100 and all(named.match(row) for row in bare)
 
 

@@ -1,6 +1,7 @@
 """Every page that an error leads to is there, and every topic is one that some error leads to."""
 
 import ast
+import re
 
 import pytest
 from documents import ROOT, headings
@@ -10,6 +11,8 @@ from fedbridge.guidance import PAGE, TOPICS, page_for
 from fedbridge.methods.files import load_config
 from fedbridge.methods.smcf import SMCF
 
+RULE = re.compile(r"[a-z]+\.[a-z_]+: must ")
+"""How a method says that another setting does not suit it."""
 RAISED = ("UserError", "UnavailableError", "ValueError")
 PAGES = PAGE.format(page="troubleshooting")
 
@@ -19,7 +22,11 @@ def messages() -> list[str]:
     trees = [ast.parse(p.read_text("utf-8")) for p in (ROOT / "src" / "fedbridge").rglob("*.py")]
     calls = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Call)]
     raised = [call for call in calls if getattr(call.func, "id", "") in RAISED and call.args]
-    return [as_text(call.args[0]) for call in raised]
+    rules = [
+        node.value for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Return)
+    ]
+    returned = [as_text(value) for value in rules if isinstance(value, ast.JoinedStr)]
+    return [as_text(call.args[0]) for call in raised] + [t for t in returned if RULE.match(t)]
 
 
 def as_text(node: ast.expr) -> str:

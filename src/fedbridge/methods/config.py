@@ -34,7 +34,8 @@ def options_of(part: str, tree: Any) -> Any:
     stated = dict(tree) if isinstance(tree, Section) else tree
     if not isinstance(stated, dict):
         raise ValueError("must be a table of settings")
-    name = stated.get(key) or DEFAULT_NAMES[part]
+    unnamed = isinstance(tree, Section) and not stated.get(key)
+    name = DEFAULT_NAMES[part] if unnamed else stated.get(key, DEFAULT_NAMES[part])
     if not isinstance(name, str) or (name not in METHODS[part] and not is_own(name)):
         raise ValueError(_unknown(part, name))
     try:

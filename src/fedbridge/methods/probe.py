@@ -62,7 +62,7 @@ class LinearProbe:
         return {"head": self.weights}
 
 
-Training = Callable[[SharedContext, Any, Tensor, Tensor, Step], TrainableHead]
+MakeTrainable = Callable[[SharedContext, Any, Tensor, Tensor, Step], TrainableHead]
 """Makes what is trained of shared context, options, the head ``(M, C)``, seen classes and step."""
 
 
@@ -72,7 +72,9 @@ class ReceivedHead:
     settled = True
     behind = False
 
-    def __init__(self, shared: SharedContext, options: TrainedLarge, training: Training) -> None:
+    def __init__(
+        self, shared: SharedContext, options: TrainedLarge, training: MakeTrainable
+    ) -> None:
         self.shared, self.options, self.training = shared, options, training
         size = shared.lift.dimension, len(shared.classes)
         self.weights = torch.zeros(size, device=shared.device)
