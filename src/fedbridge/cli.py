@@ -130,7 +130,7 @@ def list_entries(
         ),
     ],
 ) -> None:
-    """List what a config can name, or say what something of your own is."""
+    """List what a config can name, or describe what is your own."""
     from rich.console import Console
 
     from fedbridge.listing import listing

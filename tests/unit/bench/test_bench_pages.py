@@ -10,6 +10,7 @@ from suites import SUITE, climbing, finish, method
 
 from fedbridge.bench.pages import write_results
 from fedbridge.errors import UserError
+from strangers import with_metric
 
 METHODS = (
     method("bridge", "ours")
@@ -243,3 +244,17 @@ def test_an_undefined_metric_is_empty(bench):
     undefined = {line["temporal_retention"] for line in lines if "class-" in line["protocol"]}
     assert undefined == {""}
     assert row(text, "bridge (1 of 3)", 1)[-2:] == ["–", "–"]
+
+
+def test_a_metric_of_ones_own_is_a_column_whose_better_end_is_bold(made):
+    for job in made.jobs():
+        value = 0.2 if job.method.name == "bridge" else 0.3
+        with_metric(job.folder, "nowhere:OWN", value, better="lower")
+    text = page(made)
+    assert row(text, "bridge", table=1)[-1] == "**20.0 ± 0.0**"
+    assert row(text, r"plain\|b &lt;i>", table=1)[-1] == "30.0 ± 0.0"
+    assert row(text, "head", table=1)[-1] == "(30.0 ± 0.0)"  # it is no method of small models
+    with (made.results / "table.csv").open(newline="") as file:
+        lines = list(csv.DictReader(file))
+    main = {line["nowhere:OWN"] for line in lines if line["protocol"] == "class-incremental"}
+    assert main == {"0.2", "0.3", ""}

@@ -6,8 +6,10 @@ from rich.console import Console, RenderableType
 
 from fedbridge.errors import UserError
 from fedbridge.report.comparison import mean_and_deviation
+from fedbridge.report.page import write_page
 from fedbridge.report.tables import Comparison, compare_markdown, result_table
 from fedbridge.runs import Run, read_accuracy
+from strangers import with_metric
 
 MakeRun = Callable[..., Path]
 
@@ -231,3 +233,15 @@ def test_a_hostile_name_does_nothing_to_the_terminal(make_run: MakeRun) -> None:
     for text in shown:
         assert "?[2J?]0;title??gnp.exe" in text
         assert not {"\x1b", "\x07", "\u202e"} & set(text)
+
+
+def test_a_metric_of_ones_own_is_shown_without_its_module(make_run: MakeRun) -> None:
+    one, other = (make_run(f"run-{n}", settings={"seed": n}) for n in (1, 2))
+    with_metric(one, "nowhere:OWN", -0.25, signed=True)
+    with_metric(other, "nowhere:OWN", 0.75, signed=True)
+    assert "own: small −25.0 %" in printed(result_table(one))
+    header, _, *lines = compare_markdown([one, other]).splitlines()[2:]
+    assert header.endswith("| small own |")
+    assert [line.split(" | ")[-1] for line in lines] == ["−25.0 |", "+75.0 |", "**+25.0 ± 70.7** |"]
+    page = write_page(other).read_text(encoding="utf-8")
+    assert "what it means" in page and "+75.0" in page
