@@ -23,7 +23,7 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from fedbridge import experiment
+from fedbridge import runner
 from fedbridge.data.store import cache_folder
 from fedbridge.engine import local
 from fedbridge.estimate import estimate
@@ -53,11 +53,11 @@ def carried_out(path: Path) -> dict[str, Any]:
     clock = SimpleNamespace(monotonic=time.process_time)
     with (
         tempfile.TemporaryDirectory() as folder,
-        mock.patch.object(experiment, "time", clock),
+        mock.patch.object(runner, "time", clock),
         mock.patch.object(local, "time", clock),
     ):
         run = Run.create(Path(folder) / "run", load_config(path, ["engine.workers=0"]))
-        for _ in experiment.Experiment(run).conduct():
+        for _ in runner.Experiment(run).conduct():
             pass
         summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
     return {

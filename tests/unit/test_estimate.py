@@ -5,18 +5,18 @@ from pathlib import Path
 
 import pytest
 import torch
-from fedbridge.server.fusions import FUSIONS, Fused, Fusion
 from rich.console import Console
 
 from fedbridge import estimate as module
 from fedbridge import sampling
-from fedbridge.client import LEARNERS, Learner
 from fedbridge.client.client import Client
 from fedbridge.data import DATASETS
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
 from fedbridge.estimate import Estimate, estimate
 from fedbridge.methods.files import parse_config
+from fedbridge.methods.registry import FUSIONS, LEARNERS
+from fedbridge.methods.rounds import FusionResult
 from fedbridge.runner import Experiment
 from fedbridge.runs import Run
 from fedbridge.sampling import Size, reduced, sampled_steps
@@ -82,9 +82,10 @@ def learner(monkeypatch, clock):
     """Put a learner into the place of finetune that takes as long as two functions say."""
 
     def put(learn, close=lambda lesson: 0.0):
-        working = Learner(
-            lambda lesson, options: clock.spend(learn(lesson)),
-            close=lambda lesson, options: clock.spend(close(lesson)),
+        working = replace(
+            LEARNERS["finetune"],
+            learn=lambda lesson, options: clock.spend(learn(lesson)),
+            end_task=lambda lesson, options: clock.spend(close(lesson)),
         )
         monkeypatch.setitem(LEARNERS, "finetune", working)
 
@@ -296,9 +297,11 @@ def test_what_a_strangers_fusion_sends_is_counted_to_the_byte(run, monkeypatch, 
     def big(round_, commons, options, spread):
         needed = last or round_.step.task < commons.config.scenario.slots
         shared = {"big": torch.zeros(10_000 * len(round_.students))} if needed else {}
-        return Fused({student.name: student.state for student in round_.students}, [], shared)
+        return FusionResult(
+            {student.name: student.state for student in round_.students}, [], shared
+        )
 
-    monkeypatch.setitem(FUSIONS, "none", Fusion(big, asks=False))
+    monkeypatch.setitem(FUSIONS, "none", replace(FUSIONS["none"], fuse=big))
     config = settings(**ALONE, scenario={"tasks": 4, "joins": [1, 2, 1]})
     expected, summary = estimate(config), run(config)
     assert (expected.bytes_up, expected.bytes_down) == (summary["bytes_up"], summary["bytes_down"])
@@ -365,9 +368,9 @@ def test_a_strangers_fusion_takes_as_long_as_it_takes(monkeypatch, clock, always
             spread(
                 lambda commons, student: clock.spend(len(commons.public_inputs)), round_.students
             )
-        return Fused({student.name: student.state for student in round_.students}, [])
+        return FusionResult({student.name: student.state for student in round_.students}, [])
 
-    monkeypatch.setitem(FUSIONS, "none", Fusion(slow, asks=False))
+    monkeypatch.setitem(FUSIONS, "none", replace(FUSIONS["none"], fuse=slow))
     config = settings(
         **ALONE, scenario={"tasks": 4, "public": 0.3, "classes_per_task": 2}, training={"batch": 8}
     )
