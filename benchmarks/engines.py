@@ -60,7 +60,7 @@ def measure(config: Config, folder: Path) -> dict[str, Any]:
     """Carry out a run; return its seconds, the megabytes of a round, and its table."""
     run = Run.create(folder, config)
     start = time.monotonic()
-    for _ in Experiment(run, connect=engine_of(run.config)(run)).conduct():
+    for _ in Experiment(run, connect=engine_of(run.config)(run)).run_steps():
         pass
     return found_in(run, time.monotonic() - start)
 

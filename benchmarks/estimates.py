@@ -57,7 +57,7 @@ def carried_out(path: Path) -> dict[str, Any]:
         mock.patch.object(local, "time", clock),
     ):
         run = Run.create(Path(folder) / "run", load_config(path, ["engine.workers=0"]))
-        for _ in runner.Experiment(run).conduct():
+        for _ in runner.Experiment(run).run_steps():
             pass
         summary = json.loads((run.folder / "summary.json").read_text(encoding="utf-8"))
     return {

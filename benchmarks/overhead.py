@@ -29,7 +29,7 @@ from fedbridge.methods.files import parse_config
 from fedbridge.models.space import as_input, stored
 from fedbridge.rng import seed_for
 from fedbridge.server.server import Server
-from fedbridge.setup import Setup, build_crew, prepare
+from fedbridge.setup import Setup, build_worker_state, prepare
 
 TREE = {
     "name": "overhead",
@@ -51,9 +51,9 @@ Sides = tuple[Callable[[], None], Callable[[], States]]
 def engine(setup: Setup) -> Sides:
     """Return what carries the federation out, and what then tells the models it ends with."""
     config, names = setup.config, tuple(setup.models)
-    build = partial(build_crew, config, setup.store)
+    build = partial(build_worker_state, config, setup.store)
     transport = LocalTransport(build, names, 0, config.engine.threads).__enter__()
-    server = Server(setup.commons, setup.models, transport.spread)
+    server = Server(setup.shared, setup.models, transport.map_jobs)
 
     def train() -> None:
         for _ in federate(server, transport, steps(config)):
@@ -64,9 +64,9 @@ def engine(setup: Setup) -> Sides:
 
 def bare(setup: Setup) -> Sides:
     """Return the loop that anybody would write, and what then tells the models it ends with."""
-    config, commons = setup.config, setup.commons
+    config, shared = setup.config, setup.shared
     settings = config.training
-    models = {name: commons.small_model(kind, name) for name, kind in setup.models.items()}
+    models = {name: shared.small_model(kind, name) for name, kind in setup.models.items()}
     data = {}
     for client in setup.streams.clients:
         for number, task in enumerate(client.tasks, start=1):
@@ -80,12 +80,12 @@ def bare(setup: Setup) -> Sides:
                 model = models[client.name].train()
                 seen = sorted(c for t in client.tasks[:task] for c in t.classes)
                 classes = torch.tensor(seen)
-                anchors = commons.anchors[classes].T * config.small.temperature
+                anchors = shared.anchors[classes].T * config.small.temperature
                 inputs, labels = data[client.name, task]
                 targets = torch.searchsorted(classes, labels)
                 optimiser = torch.optim.AdamW(
                     model.parameters(),
-                    lr=settings.rate,
+                    lr=settings.lr,
                     weight_decay=settings.weight_decay,
                     fused=True,
                 )

@@ -33,7 +33,7 @@ from fedbridge.handshake import differences
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.shares import Load, share_of
 from fedbridge.methods.sums import SUMS, sum_faults
-from fedbridge.models.head import Sums, UnsolvableError, packed, unpacked
+from fedbridge.models.head import SufficientStatistics, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements
 from fedbridge.wire import (
@@ -61,7 +61,7 @@ def valid() -> dict[str, Message]:
     """Return a message of every kind that is as it must be."""
     labels = np.array([0, 2, 2, 0, 2])
     z = np.arange(20.0, dtype=np.float32).reshape(5, WIDTH) / 7
-    sums = packed(Sums.of(z, np.eye(CLASSES)[labels]))
+    sums = packed(SufficientStatistics.of(z, np.eye(CLASSES)[labels]))
     state = {
         "weight": torch.arange(6.0).reshape(2, 3),
         "norm.running_var": torch.ones(2),
@@ -72,7 +72,7 @@ def valid() -> dict[str, Message]:
     words: dict[str, Any] = dict.fromkeys(Hello.__dataclass_fields__, "x")
     return {
         "Broadcast": Broadcast(1, 1, state, dict(sums), {"prototypes": torch.ones(3, 2)}),
-        "Upload": Upload("a", 1, 1, state, (0, 2), *sums.values(), items=5, own=1),
+        "Upload": Upload("a", 1, 1, state, (0, 2), *sums.values(), num_examples=5, own=1),
         "Evaluation": Evaluation("a", 1, tuple(rows), (1, 50, 3, 4, 4)),
         "Hello": Hello(**{**words, "protocol": PROTOCOL}),
     }

@@ -9,8 +9,8 @@ from fedbridge.data.reading import Reading
 from fedbridge.data.tokens import LENGTH
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
-from fedbridge.models.head import Lift
-from fedbridge.predictor import LargeSide, Predictor, foundation
+from fedbridge.models.head import FeatureMap
+from fedbridge.predictor import LargePredictor, Predictor, foundation
 from fedbridge.predictor.large import FoundationSettings
 
 CLASSES = ("ant", "bee", "cat")
@@ -34,12 +34,14 @@ def classifier(
     return small.eval()
 
 
-def large_side() -> LargeSide:
+def large_side() -> LargePredictor:
     settings = FoundationSettings(model="patches", size=SIDE, batch=4)
     fm = foundation("patches", SIDE, torch.device("cpu"), "float32")
     head = torch.randn(fm.dimension, len(CLASSES), generator=torch.Generator().manual_seed(2))
     zeros, ones = np.zeros(fm.dimension, np.float32), np.ones(fm.dimension, np.float32)
-    return LargeSide(settings, "float32", 0, fm.fingerprint, Lift(zeros, ones, None), head, {})
+    return LargePredictor(
+        settings, "float32", 0, fm.fingerprint, FeatureMap(zeros, ones, None), head, {}
+    )
 
 
 def predictor(large: bool = True, model: str = "mlp") -> Predictor:

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.private import Private
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import Streams, build_scenario
@@ -19,7 +19,7 @@ from fedbridge.methods.config import Config
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import sharpness_of
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.space import SmallModel, anchors, stored
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Evaluation, Step, Upload, decode, encode
@@ -33,7 +33,7 @@ SMCF: Tree = {
     "previous": 1.0,
     "large": 1.0,
     "guide": "large",
-    "ahead": False,
+    "teach_unseen": False,
     "on": "public",
     "sharpness": 8.0,
     "public_batch": 16,
@@ -52,7 +52,7 @@ OBOD: Tree = {
     "anchor": 1.0,
     "epochs": 1,
     "batch": 16,
-    "rate": 0.0005,
+    "lr": 0.0005,
     "ablation": {
         "order": "best-last",
         "form": "one-by-one",
@@ -81,11 +81,11 @@ TREE: Tree = {
         "scope": "federation",
         "projection": 0,
         "regularisation": [0.01, 0.1, 1.0],
-        "own": [0.0, 1.0, 10.0],
-        "absorb": 0.0,
+        "personal_weights": [0.0, 1.0, 10.0],
+        "student_weight": 0.0,
     },
     "small": {"models": ["mlp"], "dimension": 32, "temperature": 16.0, "warm_epochs": 0},
-    "training": {"rounds": 2, "epochs": 2, "batch": 16, "rate": 0.005, "weight_decay": 0.001},
+    "training": {"rounds": 2, "epochs": 2, "batch": 16, "lr": 0.005, "weight_decay": 0.001},
     "learner": SMCF,
     "fusion": OBOD,
     "engine": {"workers": 0, "device": "cpu"},
@@ -147,41 +147,41 @@ class World:
 
     dataset: Dataset
     streams: Streams
-    commons: SharedContext
+    shared: SharedContext
 
     @property
     def models(self) -> dict[str, str]:
-        known = self.commons.config.small.models
+        known = self.shared.config.small.models
         names = [stream.name for stream in self.streams.clients]
         return {name: known[k % len(known)] for k, name in enumerate(names)}
 
     def private(self, k: int = 0) -> Private:
         def features_of(rows: NDArray[np.int64]) -> NDArray[np.float32]:
-            return self.commons.lift(brightness(self.dataset.inputs[rows]))
+            return self.shared.lift(brightness(self.dataset.inputs[rows]))
 
         def inputs_of(rows: NDArray[np.int64]) -> Tensor:
             return stored(self.dataset.inputs[rows])
 
         return Private(self.streams.clients[k], inputs_of, features_of, self.dataset.labels)
 
-    def client(self, k: int = 0, private: Private | None = None) -> Client:
+    def client(self, k: int = 0, private: Private | None = None) -> FederatedClient:
         private = private or self.private(k)
-        return Client(private, self.commons, self.models[private.stream.name])
+        return FederatedClient(private, self.shared, self.models[private.stream.name])
 
-    def clients(self) -> dict[str, Client]:
+    def clients(self) -> dict[str, FederatedClient]:
         return {name: self.client(k) for k, name in enumerate(self.models)}
 
     def server(self) -> Server:
-        return Server(self.commons, self.models, self.spread, self.present)
+        return Server(self.shared, self.models, self.map_jobs, self.present)
 
     def present(self, client: str, step: Step) -> bool:
         """Say whether a client takes part in a step; all are there before and after the run."""
         (stream,) = (s for s in self.streams.clients if s.name == client)
-        slots, rounds = self.commons.config.scenario.slots, self.commons.config.training.rounds
+        slots, rounds = self.shared.config.scenario.slots, self.shared.config.training.rounds
         return not 1 <= step.task <= slots or stream.takes_part(*step, rounds)
 
-    def spread(self, function: Callable[[SharedContext, Any], Any], jobs: list[Any]) -> list[Any]:
-        return [function(self.commons, job) for job in jobs]
+    def map_jobs(self, function: Callable[[SharedContext, Any], Any], jobs: list[Any]) -> list[Any]:
+        return [function(self.shared, job) for job in jobs]
 
     def items(self, part: str, k: int = 0) -> NDArray[np.int64]:
         """Return all items of a client's ``train``, ``validation`` or ``test``."""
@@ -190,8 +190,8 @@ class World:
     def with_config(self, **changes: Any) -> "World":
         """Return the same data under other settings of training, learner, fusion or large."""
         config = tiny_config(**changes)
-        commons = replace(self.commons, config=config, sharpness=sharpness_of(config))
-        return replace(self, commons=commons)
+        shared = replace(self.shared, config=config, sharpness=sharpness_of(config))
+        return replace(self, shared=shared)
 
 
 def make_world(config: Config | None = None, dataset: Dataset | None = None) -> World:
@@ -199,8 +199,8 @@ def make_world(config: Config | None = None, dataset: Dataset | None = None) -> 
     config, dataset = config or tiny_config(), dataset or blocks()
     streams = build_scenario(dataset, config.scenario, config.seed)
     public = brightness(dataset.inputs[streams.public])
-    lift = Lift.fit(public, config.large.projection, config.seed)
-    commons = SharedContext(
+    lift = FeatureMap.fit(public, config.large.projection, config.seed)
+    shared = SharedContext(
         config=config,
         sharpness=sharpness_of(config),
         classes=dataset.classes,
@@ -211,14 +211,14 @@ def make_world(config: Config | None = None, dataset: Dataset | None = None) -> 
         lift=lift,
         device=torch.device("cpu"),
     )
-    return World(dataset, streams, commons)
+    return World(dataset, streams, shared)
 
 
 @dataclass
 class Direct:
     """A transport that calls the clients, through the wire."""
 
-    clients: dict[str, Client]
+    clients: dict[str, FederatedClient]
     uploads: list[Upload] = field(default_factory=list)
 
     def exchange(self, broadcasts: dict[str, Broadcast]) -> Iterator[Upload]:
@@ -242,7 +242,7 @@ class Played:
     transport: Direct
 
     @property
-    def clients(self) -> dict[str, Client]:
+    def clients(self) -> dict[str, FederatedClient]:
         return self.transport.clients
 
     def broadcasts(self, task: int, round_: int = 1) -> dict[str, Broadcast]:
@@ -252,7 +252,7 @@ class Played:
 def play(world: World, todo: Iterable[Step] | None = None) -> Played:
     """Run a federation from its start through the steps ``todo``, all of them by default."""
     played = Played(world, world.server(), Direct(world.clients()))
-    todo = steps(world.commons.config) if todo is None else todo
+    todo = steps(world.shared.config) if todo is None else todo
     for _ in federate(played.server, played.transport, todo):
         pass
     return played
@@ -289,8 +289,8 @@ def linear_model(weights: list[list[float]]) -> SmallModel:
     return model
 
 
-def bare_commons(config: Config, classes: int, public: Tensor, features: Tensor) -> SharedContext:
-    """Return commons in which anchor c is the c-th axis: logits are ``tau`` times an embedding."""
+def bare_context(config: Config, classes: int, public: Tensor, features: Tensor) -> SharedContext:
+    """Return one in which anchor c is the c-th axis: logits are ``tau`` times an embedding."""
     table = features.numpy().astype(np.float32)
     ones = np.ones(table.shape[1], np.float32)
     return SharedContext(
@@ -301,6 +301,6 @@ def bare_commons(config: Config, classes: int, public: Tensor, features: Tensor)
         anchors=torch.eye(classes),
         public_inputs=public,
         public_features=table,
-        lift=Lift(0 * ones, ones, None),
+        lift=FeatureMap(0 * ones, ones, None),
         device=torch.device("cpu"),
     )

@@ -9,7 +9,7 @@ from fedbridge.errors import UserError
 from fedbridge.handshake import differences, hello
 from fedbridge.methods.config import Config
 from fedbridge.models.foundation import foundation_of
-from fedbridge.setup import commons_of, plan
+from fedbridge.setup import context_of, plan
 from fedbridge.wire import Hello, decode
 
 
@@ -23,9 +23,9 @@ def agreement(config: Config) -> tuple[Hello, tuple[str, ...]]:
     dataset, streams = plan(config)
     public = public_set(config.data, dataset, streams, config.seed)
     nothing = np.zeros((len(public.rows), 1), np.float32)
-    commons = commons_of(config, dataset, public, nothing)
+    shared = context_of(config, dataset, public, nothing)
     names = tuple(stream.name for stream in streams.clients)
-    return hello("", commons, foundation_fingerprint(config)), names
+    return hello("", shared, foundation_fingerprint(config)), names
 
 
 def foundation_fingerprint(config: Config) -> str:
@@ -33,7 +33,7 @@ def foundation_fingerprint(config: Config) -> str:
     return foundation_of(config).fingerprint if config.large.embeds else ""
 
 
-def doubts(config: Config, theirs: bytes) -> list[str]:
+def doubts_about_client(config: Config, theirs: bytes) -> list[str]:
     """Return in words what speaks against a client that presents itself with these bytes."""
     try:
         message = decode(theirs, "Hello")

@@ -22,10 +22,10 @@ from fedbridge.report.folder import read_run
 from fedbridge.report.reached import Reached, reached
 from fedbridge.runner import Experiment
 from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
-from fedbridge.saved import kind_of
+from fedbridge.saved import saved_kind
 from fedbridge.solo import KIND as CLIENT
 from fedbridge.solo import Client
-from fedbridge.starting import resuming, starting
+from fedbridge.starting import launch, resuming
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -109,7 +109,7 @@ def run(
     found = config_of(config, settings)
     name = Path(config).stem if isinstance(config, str | Path) else file_name(found.name)
     folder = Path(out) if out is not None else Path("runs") / name
-    with starting(folder, found) as experiment:
+    with launch(folder, found) as experiment:
         return _conducted(experiment, tell)
 
 
@@ -128,7 +128,7 @@ def load(folder: str | Path, trust: Collection[str] = ()) -> Result | Predictor 
     if it is none of these, damaged, or names a function that is not trusted.
     """
     path = Path(folder)
-    kind = kind_of(path)
+    kind = saved_kind(path)
     if kind == CLIENT:
         return Client.load(path, trust)
     if kind == PREDICTOR:
@@ -179,7 +179,7 @@ def config_of(config: Settings, settings: dict[str, Any]) -> Config:
 
 def _conducted(experiment: Experiment, tell: Tell | None) -> Result:
     with told(experiment, log.info) as say:
-        for progress in experiment.conduct():
+        for progress in experiment.run_steps():
             say(progress)
             if tell is not None:
                 tell(progress)

@@ -73,12 +73,12 @@ def run(
 ) -> None:
     """Run an experiment from a config file."""
     from fedbridge.methods.files import load_config
-    from fedbridge.starting import starting
+    from fedbridge.starting import launch
 
     chosen = [f"engine.kind={engine}"] if engine else []
     chosen += [f"track.to={json.dumps(track)}"] if track else []
     settings = load_config(config, (overrides or []) + chosen)
-    with starting(out or Path("runs") / config.stem, settings) as experiment:
+    with launch(out or Path("runs") / config.stem, settings) as experiment:
         _conduct(experiment, quiet)
 
 
@@ -238,7 +238,7 @@ def _conduct(experiment: "Experiment", quiet: bool) -> None:
             tracking(experiment.run) as track,
             display(experiment, console) as show,
         ):
-            for progress in experiment.conduct():
+            for progress in experiment.run_steps():
                 show(progress)
                 track(progress)
     except KeyboardInterrupt:

@@ -122,8 +122,8 @@ def estimate(config: Config, download: bool = False, clock: Clock = time.perf_co
     with _left_alone(config.engine.threads):
         seconds, states = _warm_up(setup, clock)
         parts = sampled(setup, states, clock, clock() + PATIENCE)
-        memory = (1 + workers_of(config, setup.commons.device)) * resident_mib()
-    same, public = config.data.public == "same", len(setup.commons.public_inputs)
+        memory = (1 + workers_of(config, setup.shared.device)) * resident_mib()
+    same, public = config.data.public == "same", len(setup.shared.public_inputs)
     plan = Plan(setup, steps(config))
     up, down = traffic(plan, parts)
     return Estimate(
@@ -133,7 +133,7 @@ def estimate(config: Config, download: bool = False, clock: Clock = time.perf_co
         items=len(used_items(setup.streams, same)) + (0 if same else public),
         to_encode=encoder.missing,
         parameters={
-            model: sum(p.numel() for p in setup.commons.small_model(model, model).parameters())
+            model: sum(p.numel() for p in setup.shared.small_model(model, model).parameters())
             for model in setup.models.values()
         },
         bytes_up=up,
@@ -205,17 +205,17 @@ def _warming(setup: Setup, model: str, clock: Clock) -> tuple[float, State]:
 
     They are extrapolated from two of few epochs on few items; so is the state of little use.
     """
-    if known := kept(setup.commons, model):
+    if known := kept(setup.shared, model):
         return 0.0, known
-    few, times, state = reduced(setup, SIZES[-1]).commons, [], {}
+    few, times, state = reduced(setup, SIZES[-1]).shared, [], {}
     for epochs in (1, 1, 3):  # the first one is slow
         small = few.config.small.model_copy(update={"warm_epochs": epochs})
-        commons = replace(few, config=few.config.model_copy(update={"small": small}))
+        shared = replace(few, config=few.config.model_copy(update={"small": small}))
         start = clock()
-        state = distilled(commons, model)
+        state = distilled(shared, model)
         times.append(clock() - start)
     per_item = max(0.0, times[2] - times[1]) / 2 / len(few.public_inputs)
-    return per_item * setup.config.small.warm_epochs * len(setup.commons.public_inputs), state
+    return per_item * setup.config.small.warm_epochs * len(setup.shared.public_inputs), state
 
 
 def extrapolated(plan: Plan, parts: list[Part]) -> dict[str, float]:

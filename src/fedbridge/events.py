@@ -12,7 +12,7 @@ Event = dict[str, Any]
 LONGEST = 1e9  # seconds, which are thirty years: a later event has no time but a damaged one
 
 
-class Events(NamedTuple):
+class EventFile(NamedTuple):
     """What a file of events holds."""
 
     known: list[Event]
@@ -21,13 +21,13 @@ class Events(NamedTuple):
     """Lines that can be read as no event."""
 
 
-def read_events(path: Path) -> Events:
+def read_events(path: Path) -> EventFile:
     """Return all events; a last line torn by a kill is left out, others that are none counted."""
     lines = path.read_bytes().split(b"\n") if path.exists() else [b""]
     torn = b"\0" in lines.pop()  # a kill leaves the beginning of a line, a power cut anything
     found = [_event(line) for line in lines]
     known = [event for event in found if event is not None]
-    return Events(known, len(found) - len(known) + torn)
+    return EventFile(known, len(found) - len(known) + torn)
 
 
 def unread(count: int) -> str:

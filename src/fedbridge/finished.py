@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fedbridge.checkpoints import taking_up
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.disk import measured_in, newest_state
 from fedbridge.client.measuring import mixture_of
 from fedbridge.config import SITE, Settings, load_site, title_of
@@ -24,12 +24,12 @@ from fedbridge.methods.registry import head_of, learner_of, sharpness_of
 from fedbridge.metrics import AccuracyRow
 from fedbridge.models.classifier import Classifier
 from fedbridge.models.device import precision_of
-from fedbridge.predictor import KIND, LargeSide, Predictor, foundation, load_predictor
+from fedbridge.predictor import KIND, LargePredictor, Predictor, foundation, load_predictor
 from fedbridge.predictor.large import FoundationSettings
 from fedbridge.runs import CLIENTS, CONFIG, Run, environment, read_accuracy
-from fedbridge.saved import kind_of
+from fedbridge.saved import saved_kind
 from fedbridge.server.server import Server
-from fedbridge.setup import Setup, crew_of, prepare
+from fedbridge.setup import Setup, prepare, worker_state_of
 from fedbridge.site import site_client, small_at_site
 from fedbridge.wire import Broadcast
 
@@ -43,7 +43,7 @@ def predictor_at(folder: Path, client: str | None = None, trust: Collection[str]
     site are one's own. Raises UserError as ``load_predictor``, ``predictor_of_run`` and
     ``predictor_of_site`` do.
     """
-    kind = kind_of(folder)
+    kind = saved_kind(folder)
     if kind == KIND:
         predictor = load_predictor(folder, trust=trust)
     elif kind is not None:
@@ -111,7 +111,7 @@ def predictor_of_run(folder: Path, client: str | None = None) -> Predictor:
     _require_one_model(run.config, folder)
     setup = prepare(run.config)
     name = _chosen(client, tuple(setup.models))
-    learner = crew_of(setup, (name,)).clients[name]
+    learner = worker_state_of(setup, (name,)).clients[name]
     _restore(learner, setup, run, checkpoint)
     rows = [row for row in read_accuracy(checkpoint) if row.client == name]
     reading = _reading(learner, run.config.data.levels)
@@ -134,7 +134,7 @@ def _require_one_model(config: Config, folder: Path) -> None:
 
 
 def _predictor(
-    learner: Client,
+    learner: FederatedClient,
     model: str,
     rows: list[AccuracyRow],
     folder: Path,
@@ -142,7 +142,7 @@ def _predictor(
     licences: Texts = (),
 ) -> Predictor:
     """Return what a client predicts with as it stands, and where that comes from."""
-    config, name = learner.commons.config, learner.name
+    config, name = learner.shared.config, learner.name
     if not learner.task:
         raise UserError(f"{folder}: client {name!r} has met no class yet")
     about = {
@@ -164,31 +164,33 @@ def _without_folders(config: Settings) -> dict[str, Any]:
     return tree
 
 
-def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, Any]) -> Predictor:
+def predictor_of(
+    client: FederatedClient, model: str, reading: Reading, about: dict[str, Any]
+) -> Predictor:
     """Return what a client predicts with as it stands; ``model`` is its entry of SMALL_MODELS."""
-    commons, config = client.commons, client.commons.config
+    shared, config = client.shared, client.shared.config
     seen = client.private.seen(client.task)
     small = Classifier(
         model,
-        commons.input_shape,
-        tuple(commons.classes[label] for label in seen.tolist()),
+        shared.input_shape,
+        tuple(shared.classes[label] for label in seen.tolist()),
         config.small.dimension,
         config.small.temperature,
-    ).to(commons.device)
+    ).to(shared.device)
     small.embedder.load_state_dict(client.model.state_dict())
-    small.anchors.copy_(commons.anchors[seen])
+    small.anchors.copy_(shared.anchors[seen])
     large = None
     if config.large.embeds:
         weights = client.head.weights
         assert weights is not None  # of a linear head
         precision = precision_of(config)
-        where = config.large.model, config.large.size, commons.device, precision
-        large = LargeSide(
+        where = config.large.model, config.large.size, shared.device, precision
+        large = LargePredictor(
             settings=FoundationSettings.model_validate(config.large.model_dump()),
             precision=precision,
             seed=config.seed,
             fingerprint=foundation(*where).fingerprint,
-            lift=commons.lift,
+            lift=shared.lift,
             head=weights[:, seen].clone(),
             part=dict(client.large.part),
         )
@@ -199,7 +201,7 @@ def predictor_of(client: Client, model: str, reading: Reading, about: dict[str, 
         sharpness=sharpness_of(config),
         large=large,
         about=about,
-        device=commons.device,
+        device=shared.device,
     )
 
 
@@ -225,7 +227,7 @@ def _chosen(client: str | None, names: tuple[str, ...]) -> str:
     return client
 
 
-def _restore(client: Client, setup: Setup, run: Run, checkpoint: Path) -> None:
+def _restore(client: FederatedClient, setup: Setup, run: Run, checkpoint: Path) -> None:
     """Bring a client to where it stood at a checkpoint, and let it take what the server then had.
 
     A head that is trained by gradient comes with every message.
@@ -233,7 +235,7 @@ def _restore(client: Client, setup: Setup, run: Run, checkpoint: Path) -> None:
     kept = checkpoint
     if not (checkpoint / f"{file_name(client.name)}.json").is_file():
         kept = _newest_state(run, client.name)
-    server = Server(setup.commons, setup.models, lambda function, jobs: [], setup.present)
+    server = Server(setup.shared, setup.models, lambda function, jobs: [], setup.present)
     with taking_up(kept):
         client.load(kept)
     with taking_up(checkpoint):
@@ -256,7 +258,7 @@ def _newest_state(run: Run, name: str) -> Path:
     return found[-1].parent
 
 
-def _reading(client: Client, levels: tuple[float, float] | None) -> Reading:
+def _reading(client: FederatedClient, levels: tuple[float, float] | None) -> Reading:
     """Infer from some of a client's items how they are read; ``levels`` only settings say."""
     private = client.private
     rows = private.task(client.task).own[:SAMPLE]

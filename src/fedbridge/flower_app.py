@@ -13,12 +13,12 @@ from flwr.app import Context, Message, RecordDict, UserConfig
 from flwr.clientapp import ClientApp
 from flwr.serverapp import Grid, ServerApp
 
-from fedbridge.agreement import agreement, doubts
-from fedbridge.client.client import Client
+from fedbridge.agreement import agreement, doubts_about_client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.disk import Resident
 from fedbridge.config.files import parse_toml
 from fedbridge.engine.flower import FlowerTransport
-from fedbridge.engine.hosts import Crew, Hosts, hold_memory, use_threads
+from fedbridge.engine.hosts import WorkerPool, WorkerState, hold_memory, use_threads
 from fedbridge.engine.post import IDLE
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.engine.register import impostor
@@ -30,8 +30,8 @@ from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
 from fedbridge.models.embeddings import EmbeddingStore
 from fedbridge.runner import Experiment
-from fedbridge.runs import CONFIG, Run, alone, is_finished, lock_of
-from fedbridge.setup import Setup, crew_of, prepare, workers_of
+from fedbridge.runs import CONFIG, Run, exclusive_lock, is_finished, lock_of
+from fedbridge.setup import Setup, prepare, worker_state_of, workers_of
 from fedbridge.site import at_site, require_allowed, site_client, site_of, small_at_site
 from fedbridge.tracking import tracking
 from fedbridge.wire import Answer, encode
@@ -65,7 +65,7 @@ def serve(grid: Grid, context: Context) -> None:
     config = _config(_setting(context.run_config, "config", "run config"))
     folder = Path(_setting(context.run_config, "run", "run config"))
     nodes = str(context.run_config.get("nodes") or "")
-    with alone(folder, PATIENCE, lock=(lock := lock_of(folder))):
+    with exclusive_lock(folder, PATIENCE, lock=(lock := lock_of(folder))):
         run = _run_in(folder, config)
         if is_finished(folder):
             print(f"{folder}: this run is finished", flush=True)
@@ -73,7 +73,7 @@ def serve(grid: Grid, context: Context) -> None:
         connect = partial(connect_by, grid, run, Path(nodes) if nodes else None)
         experiment = Experiment(run, connect=connect, lock=lock)
         with tracking(run) as track, told(experiment, partial(print, flush=True)) as say:
-            for progress in experiment.conduct():
+            for progress in experiment.run_steps():
                 say(progress)
                 track(progress)
 
@@ -95,16 +95,16 @@ def connect_by(grid: Grid, run: Run, nodes: Path | None, setup: Setup) -> Flower
 
     def check(node: int, name: str, presented: bytes) -> list[str]:
         foreign = impostor(nodes, node, name) if nodes else []
-        return foreign or doubts(setup.config, presented)
+        return foreign or doubts_about_client(setup.config, presented)
 
-    return FlowerTransport(grid, run, setup.config.engine, server_hosts(setup), doubts=check)
+    return FlowerTransport(grid, run, setup.config.engine, server_worker_pool(setup), doubts=check)
 
 
-def server_hosts(setup: Setup) -> Hosts:
+def server_worker_pool(setup: Setup) -> WorkerPool:
     """Return the processes in which the server fuses."""
-    build = partial(server_crew, setup.config, setup.store)
-    workers = workers_of(setup.config, setup.commons.device)
-    return Hosts(build, tuple(setup.models), workers, setup.config.engine.threads)
+    build = partial(server_worker_state, setup.config, setup.store)
+    workers = workers_of(setup.config, setup.shared.device)
+    return WorkerPool(build, tuple(setup.models), workers, setup.config.engine.threads)
 
 
 @functools.cache
@@ -114,10 +114,10 @@ def resident(place: Place) -> Resident:
     use_threads(config.engine.threads)
     hold_memory()
 
-    def build() -> Client:
+    def build() -> FederatedClient:
         if place.deployed or place.site is not None:
             return site_client(config, place.client, place.site)
-        return crew_of(_setup(place.config), (place.client,)).clients[place.client]
+        return worker_state_of(_setup(place.config), (place.client,)).clients[place.client]
 
     keep = config.engine.checkpoints + 1
     return Resident(place.client, build, place.folder, keep, place.config)
@@ -157,7 +157,7 @@ def client_app_of(
     return app
 
 
-def deployed(context: Context) -> Place:
+def deployed_client(context: Context) -> Place:
     """Return a SuperNode's place, as its own node config says.
 
     That has its ``client`` and its ``state`` folder, and the ``site``'s config if there is one.
@@ -228,11 +228,13 @@ def _setting(settings: UserConfig, key: str, where: str) -> str:
     return value
 
 
-def server_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
-    """Build what the server's processes hold: the commons and no client."""
-    return Crew(prepare(config, store).commons, {})
+def server_worker_state(
+    config: Config, store: EmbeddingStore, names: tuple[str, ...]
+) -> WorkerState:
+    """Build what the server's processes hold: the context and no client."""
+    return WorkerState(prepare(config, store).shared, {})
 
 
 server_app = ServerApp()
 server_app.main()(serve)
-client_app = client_app_of(deployed)
+client_app = client_app_of(deployed_client)

@@ -21,11 +21,11 @@ DIGESTS = {
 HEX = re.compile(r"\b([0-9a-f]{12})[0-9a-f]{52}\b")
 
 
-def hello(client: str, commons: SharedContext, foundation: str) -> Hello:
+def hello(client: str, shared: SharedContext, foundation: str) -> Hello:
     """Return what a side has to say; ``foundation`` is its FM's fingerprint, empty without one."""
-    settings, anchors = commons.config, commons.anchors
-    names = json.dumps(commons.classes, ensure_ascii=False).encode()
-    public = commons.public_inputs
+    settings, anchors = shared.config, shared.anchors
+    names = json.dumps(shared.classes, ensure_ascii=False).encode()
+    public = shared.public_inputs
     return Hello(
         client=client,
         protocol=PROTOCOL,
@@ -35,14 +35,14 @@ def hello(client: str, commons: SharedContext, foundation: str) -> Hello:
         # never its path: that concerns this machine alone
         foundation=settings.large.model.partition(":")[0] if foundation else "",
         fingerprint=foundation,
-        classes=_digest(f"{len(commons.classes)} classes", names),
+        classes=_digest(f"{len(shared.classes)} classes", names),
         anchors=_digest(f"seed {settings.seed}, dimension {anchors.shape[1]}", *_content(anchors)),
         public=_digest(f"{len(public)} items", *_content(public)),
-        config=_digest("settings", binding(settings)),
+        config=_digest("settings", binding_bytes(settings)),
     )
 
 
-def binding(config: Settings) -> bytes:
+def binding_bytes(config: Settings) -> bytes:
     """Return the settings that bind all sides, as bytes to be compared."""
     of_one_side = {"model": True, "batch": True}  # the FM is compared by its fingerprint
     tree = config.model_dump(

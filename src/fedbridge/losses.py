@@ -33,7 +33,7 @@ def distance(teacher: Tensor, student: Tensor) -> Tensor:
     return 1.0 - (teacher * student).sum(1)
 
 
-def sureness(logits: Tensor) -> Tensor:
+def confidence(logits: Tensor) -> Tensor:
     """Return one minus the normalised entropy per item, ``(B,)`` in [0, 1], of logits ``(B, C)``.
 
     A model that knows a single class is never surprised and counts as unsure (0).

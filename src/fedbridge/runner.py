@@ -17,13 +17,13 @@ from fedbridge.metrics import summarise
 from fedbridge.own_metrics import described, own_metrics, with_own
 from fedbridge.plane import drawn
 from fedbridge.progress import Progress
-from fedbridge.runs import Run, alone, lock_of, read_accuracy
+from fedbridge.runs import Run, exclusive_lock, lock_of, read_accuracy
 from fedbridge.server.admission import Refused
 from fedbridge.server.diverging import cold
 from fedbridge.server.measurements import Measurements
 from fedbridge.server.server import Server
 from fedbridge.server.warm import tried_warm_start
-from fedbridge.setup import Setup, build_crew, crew_of, prepare, workers_of
+from fedbridge.setup import Setup, build_worker_state, prepare, worker_state_of, workers_of
 from fedbridge.wire import State, Step
 
 DRAWN = 600
@@ -35,9 +35,13 @@ Connect = Callable[[Setup], AbstractContextManager[Transport]]
 
 def connect_locally(setup: Setup) -> LocalTransport:
     """Host all clients on this machine, as the settings say."""
-    workers = workers_of(setup.config, setup.commons.device)
+    workers = workers_of(setup.config, setup.shared.device)
     # worker processes load the data themselves, which is quicker than to send them
-    build = partial(build_crew, setup.config, setup.store) if workers else partial(crew_of, setup)
+    build = (
+        partial(build_worker_state, setup.config, setup.store)
+        if workers
+        else partial(worker_state_of, setup)
+    )
     return LocalTransport(build, tuple(setup.models), workers, setup.config.engine.threads)
 
 
@@ -66,25 +70,25 @@ class Experiment:
         self._own_metrics = own_metrics(self.config.track.metrics)
         self._mark = self._saved = time.monotonic()
 
-    def conduct(self) -> Generator[Progress]:
+    def run_steps(self) -> Generator[Progress]:
         """Carry the run out; yield after every step, when a checkpoint that was due is written.
 
         Raises UserError if another process is at it.
         """
-        with alone(self.run.folder, lock=self._lock), self.run.noting_failure():
+        with exclusive_lock(self.run.folder, lock=self._lock), self.run.noting_failure():
             self.run.note_unread()
             yield from self._conduct()
 
     def _conduct(self) -> Generator[Progress]:
         setup = prepare(self.config, tell=self.tell)
-        public = setup.commons.public_inputs.cpu().numpy()
+        public = setup.shared.public_inputs.cpu().numpy()
         note_data(self.run, setup.dataset, setup.streams, public)
         self.prepared = True
         self._lap("prepare")
         todo = steps(self.config)
         with self.connect(setup) as transport:
             self._lap("prepare")
-            server = Server(setup.commons, setup.models, transport.spread, setup.present)
+            server = Server(setup.shared, setup.models, transport.map_jobs, setup.present)
             self.measured = Measurements(self.config, setup.models)
             done = self._restore(server, transport)
             if not done:
@@ -106,7 +110,7 @@ class Experiment:
         if not self.config.starts_warm:
             return {}
         models = sorted(set(setup.models.values()))
-        found = dict(zip(models, transport.spread(tried_warm_start, models), strict=True))
+        found = dict(zip(models, transport.map_jobs(tried_warm_start, models), strict=True))
         self._lap("warm")
         gone = [(client, m, found[m][1]) for client, m in setup.models.items() if found[m][1]]
         self._note(Step(0, 0), [cold(self.config, *one) for one in gone])
@@ -129,8 +133,8 @@ class Experiment:
     def _draw(self, setup: Setup, transport: Transport) -> None:
         """Keep a picture of the shared space, where all clients are here anyway."""
         if samples := transport.sample(max(1, DRAWN // len(setup.models))):
-            anchors = setup.commons.anchors.cpu().numpy()
-            if picture := drawn(samples, anchors, setup.commons.classes):
+            anchors = setup.shared.anchors.cpu().numpy()
+            if picture := drawn(samples, anchors, setup.shared.classes):
                 self.run.write_embeddings(picture)
 
     def _log(self, step: Step, server: Server, transport: Transport) -> None:

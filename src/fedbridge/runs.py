@@ -244,7 +244,7 @@ def lock_of(folder: Path) -> Lock:
 
 
 @contextmanager
-def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iterator[None]:
+def exclusive_lock(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iterator[None]:
     """Hold the lock of a run's folder, which is made if it is missing.
 
     Raises UserError if another one is still at work after ``patience`` seconds. ``lock`` is the
@@ -255,7 +255,7 @@ def alone(folder: Path, patience: float = 0.0, lock: Lock | None = None) -> Iter
         yield
 
 
-def is_held(folder: Path) -> bool:
+def is_running(folder: Path) -> bool:
     """Return whether a process is at work in a run's folder; nothing is written."""
     return held(folder / LOCK)
 

@@ -13,7 +13,7 @@ from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.loop import Tell, federate
 from fedbridge.methods.context import SharedContext
 from fedbridge.server.server import Server
-from fedbridge.setup import Setup, crew_of, workers_of
+from fedbridge.setup import Setup, worker_state_of, workers_of
 from fedbridge.wire import Broadcast, State, Step, Upload
 
 J = TypeVar("J")
@@ -61,7 +61,7 @@ class Plan:
     def part(self, phase: str, client: str, step: Step) -> Part:
         """Return a part of a step with its amounts, before it is known what it costs."""
         setup, batch = self.setup, self.setup.config.training.batch
-        rounds, public = setup.config.training.rounds, len(setup.commons.public_inputs) / batch
+        rounds, public = setup.config.training.rounds, len(setup.shared.public_inputs) / batch
         ends, tasks = step.round == rounds, {one.task for one in self.todo}
         past = [task for task in sorted(tasks) if task <= step.task]
         if not client:
@@ -92,26 +92,26 @@ def stream_of(setup: Setup, client: str) -> ClientStream:
 
 def reduced(setup: Setup, size: Size) -> Setup:
     """Return an experiment with the same clients, tasks and classes, and fewer items of each."""
-    config, commons, batch = setup.config, setup.commons, setup.config.training.batch
+    config, shared, batch = setup.config, setup.shared, setup.config.training.batch
     epochs = min(size.epochs, config.training.epochs)
     training = config.training.model_copy(update={"epochs": epochs})
     config = config.model_copy(update={"training": training})
-    every = np.arange(len(commons.public_inputs))
+    every = np.arange(len(shared.public_inputs))
     rows = _spread(every, _left(len(every), batch, batch, size.public))
-    items: Any = commons.public_items
+    items: Any = shared.public_items
     if items is not None:
         items = tuple(items[r] for r in rows) if isinstance(items, tuple) else items[rows]
-    commons = replace(
-        commons,
+    shared = replace(
+        shared,
         config=config,
-        public_inputs=commons.public_inputs[rows],
-        public_features=commons.public_features[rows],
+        public_inputs=shared.public_inputs[rows],
+        public_features=shared.public_features[rows],
         public_items=items,
     )
     cut = partial(_cut, batch=batch, more=size.task)
     clients = tuple(replace(c, tasks=tuple(map(cut, c.tasks))) for c in setup.streams.clients)
     return Setup(
-        config, setup.dataset, replace(setup.streams, clients=clients), setup.store, commons
+        config, setup.dataset, replace(setup.streams, clients=clients), setup.store, shared
     )
 
 
@@ -147,7 +147,7 @@ def sampled_steps(setup: Setup, late: bool) -> list[Step]:
 
 def side_by_side(seconds: Sequence[float], setup: Setup) -> float:
     """Return how long jobs last of which worker w does every one whose number is w mod workers."""
-    workers = workers_of(setup.config, setup.commons.device) or 1
+    workers = workers_of(setup.config, setup.shared.device) or 1
     crowding = max(1.0, workers * setup.config.engine.threads / (os.cpu_count() or 1))
     return crowding * max(sum(seconds[w::workers]) for w in range(workers))
 
@@ -158,7 +158,7 @@ class Meter(LocalTransport):
     def __init__(self, plan: Plan, clock: Clock) -> None:
         setup = plan.setup
         super().__init__(
-            partial(crew_of, setup), tuple(setup.models), 0, setup.config.engine.threads
+            partial(worker_state_of, setup), tuple(setup.models), 0, setup.config.engine.threads
         )
         self.plan, self.clock = plan, clock
         self.parts: list[Part] = []
@@ -186,7 +186,7 @@ class Meter(LocalTransport):
             self.parts.append(due._replace(seconds=self.clock() - start))
         self.take_evaluations()
 
-    def spread(
+    def map_jobs(
         self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a function on every job; what workers do side by side costs its time once."""
@@ -194,7 +194,7 @@ class Meter(LocalTransport):
         seconds: list[float] = []
         for job in jobs:
             start = self.clock()
-            found += super().spread(function, [job], tell)
+            found += super().map_jobs(function, [job], tell)
             seconds.append(self.clock() - start)
         self.apart += sum(seconds) - side_by_side(seconds, self.plan.setup)
         return found
@@ -204,7 +204,7 @@ def carried_out(plan: Plan, states: dict[str, State], clock: Clock, end: float) 
     """Carry a plan out, until the clock has come to ``end``, and return what each part cost."""
     setup, rounds = plan.setup, plan.setup.config.training.rounds
     with Meter(plan, clock) as meter:
-        server = Server(setup.commons, setup.models, meter.spread, setup.present)
+        server = Server(setup.shared, setup.models, meter.map_jobs, setup.present)
         server.states = dict(states)
         meter.evaluate(server.broadcast(Step(0, rounds)))
         start, meter.apart = clock(), 0.0

@@ -32,25 +32,25 @@ def saving(folder: Path, kind: str, about: dict[str, Any]) -> Iterator[Path]:
     Raises UserError if anything else is in the folder, or the system refuses.
     """
     recover(folder)
-    require_free(folder, kind)
+    require_replaceable(folder, kind)
     with writing(folder), written_folder(folder) as draft:
         yield draft
         listed = {"format": FORMAT, "kind": kind, "files": digests(draft), "about": about}
         write_text(draft / MANIFEST, json_text(listed))
 
 
-def require_free(folder: Path, kind: str) -> None:
+def require_replaceable(folder: Path, kind: str) -> None:
     """Raise UserError if a folder holds anything but what was saved as this kind."""
     if not folder.exists() or (folder.is_dir() and not any(folder.iterdir())):
         return
-    if not folder.is_dir() or kind_of(folder) != kind:
+    if not folder.is_dir() or saved_kind(folder) != kind:
         raise UserError(
             f"{folder}: must be a new or empty folder, or one where a {kind} was saved before; "
             f"this one is in use"
         )
 
 
-def kind_of(folder: Path) -> str | None:
+def saved_kind(folder: Path) -> str | None:
     """Return what kind of thing was saved in a folder, None if nothing was."""
     recover(folder)
     try:

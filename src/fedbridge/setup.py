@@ -10,17 +10,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.private import Private
 from fedbridge.config import SITE, Settings
 from fedbridge.data import check_data, load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
 from fedbridge.data.scenario import Elsewhere, Streams, build_scenario, kind_of_scenario
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.data.splits import Indices
 from fedbridge.data.store import cache_folder
-from fedbridge.engine.hosts import Crew
+from fedbridge.engine.hosts import WorkerState
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
@@ -31,7 +31,7 @@ from fedbridge.methods.registry import sharpness_of
 from fedbridge.models.device import device_of
 from fedbridge.models.embeddings import EmbeddingStore, embed_dataset, no_embeddings, try_on
 from fedbridge.models.foundation import FoundationModel, foundation_of
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.proof import FEW
 from fedbridge.models.space import anchors, stored
 from fedbridge.models.trial import check_models
@@ -51,7 +51,7 @@ class Setup:
     dataset: Dataset
     streams: Streams
     store: EmbeddingStore
-    commons: SharedContext
+    shared: SharedContext
 
     @property
     def models(self) -> dict[str, str]:
@@ -96,7 +96,7 @@ def plan(config: Settings) -> tuple[Dataset, Streams]:
     require_pictures(config)
     if config.data.clients is not None:
         clients = tuple(Elsewhere(name, ()) for name in config.data.clients)
-        return Frame.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
+        return InputSpec.of(config).empty(), Streams(np.zeros(0, np.int64), clients)
     dataset = load_data(config.data)
     require_pictures(config, dataset.modality)
     return dataset, build_scenario(dataset, config.scenario, config.seed)
@@ -132,8 +132,8 @@ def prepare(
                 tuned.encode(public.items[:FEW], config.large.batch)
         embed = embed or partial(embed_dataset, progress=tell)
         store = _encoded(config, dataset, streams, public, fm, embed)
-    commons = commons_of(config, dataset, public, store.public)
-    return Setup(config, dataset, streams, store, commons)
+    shared = context_of(config, dataset, public, store.public)
+    return Setup(config, dataset, streams, store, shared)
 
 
 def _encoded(
@@ -163,12 +163,12 @@ def _encoded(
     return replace(store, public=about[public.rows])
 
 
-def commons_of(
+def context_of(
     config: Settings, dataset: Dataset, public: PublicSet, embeddings: NDArray[np.float32]
 ) -> SharedContext:
     """Return what all sides hold in common; ``embeddings (|U|, D)`` are the FM's of U."""
     device = device_of(config.engine.device)
-    lift = Lift.fit(embeddings, config.large.projection, config.seed)
+    lift = FeatureMap.fit(embeddings, config.large.projection, config.seed)
     return SharedContext(
         config=config,
         sharpness=sharpness_of(config),
@@ -191,7 +191,9 @@ def used_items(streams: Streams, public: bool = True) -> Indices:
     return np.unique(np.concatenate([common, *parts]))
 
 
-def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) -> Crew:
+def build_worker_state(
+    config: Config, store: EmbeddingStore, names: tuple[str, ...]
+) -> WorkerState:
     """Build some of the clients with their private data, in any process.
 
     Raises UserError if the data lie at sites, each of which builds its own client.
@@ -200,17 +202,17 @@ def build_crew(config: Config, store: EmbeddingStore, names: tuple[str, ...]) ->
         raise UserError(
             "data.name: must be a data set that is here for the local engine, found 'site'"
         )
-    return crew_of(prepare(config, store), names)
+    return worker_state_of(prepare(config, store), names)
 
 
-def crew_of(setup: Setup, names: tuple[str, ...]) -> Crew:
+def worker_state_of(setup: Setup, names: tuple[str, ...]) -> WorkerState:
     """Build some of the clients of an experiment whose data are all here."""
     clients = {}
     for stream in setup.streams.clients:
         if stream.name in names:
             private = private_of(setup, stream.name)
-            clients[stream.name] = Client(private, setup.commons, setup.models[stream.name])
-    return Crew(setup.commons, clients)
+            clients[stream.name] = FederatedClient(private, setup.shared, setup.models[stream.name])
+    return WorkerState(setup.shared, clients)
 
 
 def private_of(setup: Setup, name: str) -> Private:
@@ -219,7 +221,7 @@ def private_of(setup: Setup, name: str) -> Private:
     return Private(
         stream,
         lambda rows: stored(setup.dataset.inputs[rows]),
-        lambda rows: setup.commons.lift(setup.store[rows]),
+        lambda rows: setup.shared.lift(setup.store[rows]),
         setup.dataset.labels,
         lambda rows: items_at(setup.dataset, rows),
     )

@@ -29,7 +29,7 @@ from flwr.simulation import run_simulation
 from fedbridge.engine.flower import FlowerTransport
 from fedbridge.errors import UserError
 from fedbridge.files import file_name
-from fedbridge.flower_app import Place, client_app_of, server_hosts
+from fedbridge.flower_app import Place, client_app_of, server_worker_pool
 from fedbridge.methods.files import dump_config
 from fedbridge.runs import CLIENTS, Run
 from fedbridge.setup import Setup, workers_of
@@ -48,7 +48,7 @@ def connect_simulated(run: Run, setup: Setup) -> Iterator[FlowerTransport]:
     patient = setup.config.engine.model_copy(update={"deadline": inf, "quorum": "all"})
     with (
         _simulation(client_app_of(place), len(names), _resources(setup)) as grid,
-        FlowerTransport(grid, run, patient, server_hosts(setup)) as transport,
+        FlowerTransport(grid, run, patient, server_worker_pool(setup)) as transport,
     ):
         yield transport
 
@@ -85,8 +85,8 @@ class _Running:
 
 def _resources(setup: Setup) -> tuple[int, float]:
     """Return how many clients may learn at once, and the accelerators that one of them takes."""
-    workers = max(1, workers_of(setup.config, setup.commons.device))
-    return workers, float(setup.commons.device.type == "cuda")
+    workers = max(1, workers_of(setup.config, setup.shared.device))
+    return workers, float(setup.shared.device.type == "cuda")
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""Both ends of a federation of real sites: a client from its own data, the server's commons."""
+"""Both ends of a federation of real sites: a client from its own data, the server's context."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -8,16 +8,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.private import Indices, Private, Stream
 from fedbridge.config import SITE, SiteConfig, is_module, kind_of, load_site
-from fedbridge.config.site import Held
+from fedbridge.config.site import HeldOut
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
 from fedbridge.data.public import public_set, refuse_overlap
 from fedbridge.data.site.arriving import LiveStream, WholeStream
 from fedbridge.data.site.holding import Admit, Holding
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.engine.loop import Tell
 from fedbridge.entries import look_in
 from fedbridge.errors import CommonConfigError, UserError
@@ -34,7 +34,7 @@ from fedbridge.setup import models_of, plan, prepare, private_of
 
 def site_client(
     config: Config, name: str, site: Path | None = None, tell: Tell | None = None
-) -> Client:
+) -> FederatedClient:
     """Build a client from the data that its site config names, or from its share of built-in data.
 
     Raises UserError if the site config, the data or the name do not fit the common config.
@@ -44,17 +44,17 @@ def site_client(
     model = small_at_site(config, name, site)
     common = prepare(config, tell=tell, models=(model,))
     if settings is None:
-        return Client(private_of(common, name), common.commons, model)
-    holding = Holding(settings, Frame.of(config), admission(config))
-    features = Features(holding, common.commons, tell)
+        return FederatedClient(private_of(common, name), common.shared, model)
+    holding = Holding(settings, InputSpec.of(config), admission(config))
+    features = Features(holding, common.shared, tell)
     private = Private(
         _stream(name, holding),
         lambda rows: stored(holding.inputs_of(rows)),
         features,
-        Labels(holding),
+        SiteLabels(holding),
         holding.items_of,
     )
-    return Client(private, common.commons, model)
+    return FederatedClient(private, common.shared, model)
 
 
 def at_site(config: Config, site: Path | None) -> Config:
@@ -145,7 +145,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
     settings = load_site(site) if site is not None else None
     if settings is not None and settings.client != name:
         raise UserError(f"{site}: client: must be {name!r}, found {settings.client!r}")
-    own = settings is not None and isinstance(settings.data, Held)
+    own = settings is not None and isinstance(settings.data, HeldOut)
     if own != (config.data.name == SITE):
         kind = settings.data.kind if settings is not None else "experiment"
         raise UserError(
@@ -180,7 +180,7 @@ def _stream(name: str, holding: Holding) -> Stream:
 
 
 @dataclass(frozen=True)
-class Labels:
+class SiteLabels:
     """The class ids of what a site holds by now."""
 
     holding: Holding
@@ -192,15 +192,15 @@ class Labels:
 class Features:
     """Features of a site's items; a task is encoded once, and kept on the site's own disk."""
 
-    def __init__(self, holding: Holding, commons: SharedContext, tell: Tell | None = None) -> None:
+    def __init__(self, holding: Holding, shared: SharedContext, tell: Tell | None = None) -> None:
         self._holding = holding
-        self._commons = commons
+        self._shared = shared
         self._tell = tell
         self._stores: dict[str, EmbeddingStore] = {}
 
     def __call__(self, rows: Indices) -> NDArray[np.float32]:
         """Return what the head reads ``(n, M)``."""
-        return self._commons.lift(self.embeddings(rows))
+        return self._shared.lift(self.embeddings(rows))
 
     def embeddings(self, rows: Indices) -> NDArray[np.float32]:
         """Return the FM's embeddings ``(n, D)``."""
@@ -214,7 +214,7 @@ class Features:
         return self._stores[dataset.fingerprint]
 
     def _encoded(self, dataset: Dataset) -> EmbeddingStore:
-        large = self._commons.config.large
+        large = self._shared.config.large
         if not large.embeds:
             return no_embeddings(len(dataset))
         every = np.arange(len(dataset))
@@ -225,4 +225,4 @@ class Features:
 
     @cached_property
     def _fm(self) -> FoundationModel:
-        return foundation_of(self._commons.config)
+        return foundation_of(self._shared.config)

@@ -15,7 +15,7 @@ from fedbridge.runs import (
     ENVIRONMENT,
     EVENTS,
     Run,
-    alone,
+    exclusive_lock,
     is_environment,
     lock_of,
     names_in,
@@ -28,7 +28,7 @@ DRAFTS = {ENVIRONMENT + PARTIAL, CONFIG + PARTIAL}
 
 
 @contextmanager
-def starting(folder: Path, config: Config) -> Iterator[Experiment]:
+def launch(folder: Path, config: Config) -> Iterator[Experiment]:
     """Yield a new experiment to run; its folder is removed again if it is refused.
 
     From before anything is written until the end no other process can be at work in the folder.
@@ -40,7 +40,7 @@ def starting(folder: Path, config: Config) -> Iterator[Experiment]:
     connect = engine_of(config)
     require_free(folder, _unstarted(folder))
     made = [path for path in (folder / LOCK, folder, *folder.parents) if not path.exists()]
-    with alone(folder, lock=(lock := lock_of(folder))):
+    with exclusive_lock(folder, lock=(lock := lock_of(folder))):
         experiment = None
         try:
             _clear_unstarted(folder)

@@ -87,16 +87,16 @@ class Upload:
     """What the fusion asks for besides, by name; empty where it asks for nothing."""
     adapter: State = field(default_factory=dict)
     """The part of the large side that this client trained by gradient, where there is one."""
-    items: int = 0
+    num_examples: int = 0
     """Training items of the task, the weight of the model in an average."""
-    own: int = 0
+    client_task: int = 0
     """Number of the client's own task, counted from 1."""
     diverged: int = 0
     """Step of this round at which what was learnt ceased to be finite, and was thrown away; 0: it
     did not."""
 
 
-class Choice(NamedTuple):
+class Acceptance(NamedTuple):
     """How much a client took of a fused model, and what that brought on its validation items."""
 
     task: int

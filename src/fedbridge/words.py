@@ -39,7 +39,7 @@ def word_of(value: Any) -> str:
     ``false``; midnight is its date. Texts are otherwise as they stand: ``007`` stays. Raises
     UserError, which states the rule and the value, if it is missing or no word can be made of it.
     """
-    known = value if type(value) is str else plain(value)
+    known = value if type(value) is str else plain_value(value)
     for kinds, spelled in SPELLINGS:
         if isinstance(known, kinds):
             return spelled(known)
@@ -49,13 +49,13 @@ def word_of(value: Any) -> str:
 
 def is_missing(value: Any, words: Collection[str] = MISSING) -> bool:
     """Return whether a place holds no value: nothing, blanks only, or one of the words for it."""
-    known = value if type(value) is str else plain(value)
+    known = value if type(value) is str else plain_value(value)
     if known is None:
         return True
     return isinstance(known, str) and (not (told := known.strip()) or told in words)
 
 
-def plain(value: Any) -> Any:
+def plain_value(value: Any) -> Any:
     """Return a scalar of NumPy, torch, pandas or pyarrow as Python has it; None if it is missing.
 
     A float of few bits is the number of the fewest digits that it may stand for: 0.1 is 0.1.
@@ -122,11 +122,11 @@ def _unwrapped(value: Any) -> Any:
     if isinstance(value, np.datetime64 | np.timedelta64):
         return _of_moment(value)
     if isinstance(value, np.floating):
-        return plain(float(str(value)))
+        return plain_value(float(str(value)))
     if hasattr(value, "as_py"):  # of Arrow
-        return plain(value.as_py())
+        return plain_value(value.as_py())
     if getattr(value, "shape", None) == () and hasattr(value, "item"):
-        return plain(value[()] if isinstance(value, np.ndarray) else value.item())
+        return plain_value(value[()] if isinstance(value, np.ndarray) else value.item())
     return bytes(value) if isinstance(value, bytearray | memoryview) else value
 
 

@@ -13,7 +13,7 @@ from visiting import Visit
 
 from fedbridge.dashboard.app import build_app
 from fedbridge.dashboard.discovery import name_of
-from fedbridge.runs import alone
+from fedbridge.runs import exclusive_lock
 from fedbridge.web import listening
 from growing_runs import advance, finish, write_run
 
@@ -119,7 +119,7 @@ def test_states_and_lines_differ_in_more_than_colour(served: Served, visit: Visi
 
 def test_a_run_is_followed_without_loading_the_page_again(served: Served, visit: Visit) -> None:
     run = write_run(served.root / "run", tasks=3, done=1)
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         page = visit(served.run(run.folder))
         page.evaluate("window.kept = 'the same page'")
         page.get_by_text("Settings", exact=True).click()  # what is folded out stays so
@@ -154,7 +154,7 @@ def test_runs_appear_change_and_vanish_in_the_table(served: Served, visit: Visit
     expect(page.locator("tbody tr")).to_have_count(2)
     row = page.locator(f"#row-{name_of(run.folder.resolve())}")
     expect(row.locator(".state")).to_have_text("stopped")
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         expect(row.locator(".state")).to_have_text("running")
     advance(run, 2, 2)
     finish(run)

@@ -33,7 +33,7 @@ def real(tmp_path_factory: pytest.TempPathFactory) -> Path:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("FEDBRIDGE_CACHE", str(folder / "cache"))
         run = Run.create(folder / "run", parse_config(DIGITS, "digits"))
-        for _ in Experiment(run).conduct():
+        for _ in Experiment(run).run_steps():
             pass
     return write_page(run.folder)
 

@@ -8,7 +8,7 @@ import pytest
 import tomli_w
 from pydantic import BaseModel
 
-from fedbridge.bench.suite import Method, Scenario, Suite, load_suite
+from fedbridge.bench.suite import Suite, SuiteMethod, SuiteScenario, load_suite
 from fedbridge.config import load_site
 from fedbridge.config.site import KINDS, SiteConfig
 from fedbridge.data.own.arrays import from_arrays
@@ -99,7 +99,7 @@ def test_of_a_suite(tmp_path: Path):
     whole = {"scenario": [{"name": "s", "config": "c.toml"}], "method": [{"name": "m"}]}
     trees: list[dict[str, Any]] = [{}, whole | {"no_such_key": 1}]
     trees += [whole | {name: wrong} for name in Suite.model_fields for wrong in WRONG]
-    for entry, section in (("scenario", Scenario), ("method", Method)):
+    for entry, section in (("scenario", SuiteScenario), ("method", SuiteMethod)):
         for name in [*section.model_fields, "no_such_key"]:
             trees += [whole | {entry: [{**whole[entry][0], name: wrong}]} for wrong in WRONG]
     assert headings(load_suite, tmp_path / "suite.toml", trees) == {"suites"}

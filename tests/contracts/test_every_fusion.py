@@ -152,14 +152,14 @@ def test_uploads_are_left_as_they_were(fusion: str):
 @pytest.mark.parametrize("shade", [0, 255])
 def test_it_stays_finite_on_pictures_without_content(fusion: str, shade: int):
     pictures = torch.full(blocks().inputs.shape, shade, dtype=torch.uint8).numpy()
-    large = {"absorb": 0.5}
+    large = {"student_weight": 0.5}
     config = tiny_config(fusion=options(fusion), scenario=SHARED, large=large)
     assert finite(play(make_world(config, of_pictures(pictures, blocks().labels))))
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
 def test_it_stays_finite_in_extreme_scenarios(fusion: str, scenario: str):
-    large = {"absorb": 0.5}
+    large = {"student_weight": 0.5}
     assert finite(play(fused_world(fusion, scenario=SCENARIOS[scenario], large=large)))
 
 

@@ -10,7 +10,7 @@ from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import HEADS
 
 LONG: dict[str, dict[str, Any]] = {
-    "prototypes": {"probe_epochs": 10, "probe_rate": 0.05},
+    "prototypes": {"probe_epochs": 10, "probe_lr": 0.05},
     "tail-anchors": {"probe_epochs": 30},
 }
 """Options without which a head would not have learnt a task in so few rounds."""

@@ -88,7 +88,7 @@ def test_it_gives_the_same_result_twice(learner: str):
 
 def test_another_seed_gives_another_result(learner: str):
     world = alone(learner)
-    start = world.commons.small_model("mlp", "start").state_dict()
+    start = world.shared.small_model("mlp", "start").state_dict()
     sent = replace(world.server().broadcast(Step(1, 1))["client-1"], state=start)
     other = world.with_config(seed=1, learner={"name": learner})
     # the same start and the same data, so that only the learner's own draws differ
@@ -148,7 +148,7 @@ def test_it_is_pulled_to_the_prototypes_of_a_fusion_that_has_them(learner: str):
         fusion = {"name": "fedproto", "pull": pull}
         world = make_world(tiny_config(learner={"name": learner}, fusion=fusion))
         client, sent = world.client(), world.server().broadcast(Step(1, 1))["client-1"]
-        aim = -world.commons.anchors  # as far from what cross entropy wants as can be
+        aim = -world.shared.anchors  # as far from what cross entropy wants as can be
         client.learn(replace(sent, shared={"prototypes": aim}))
         rows = world.streams.clients[0].tasks[0].train
         reached = embed(client.model, world.private().inputs_of(rows))
@@ -159,13 +159,13 @@ def test_it_is_pulled_to_the_prototypes_of_a_fusion_that_has_them(learner: str):
 
 def test_it_trains_the_model_in_place_and_leaves_its_inputs_alone(learner: str):
     world = alone(learner)
-    before = world.commons.public_inputs.clone()
+    before = world.shared.public_inputs.clone()
     client = world.client()
     model, start = client.model, client.model.projector.weight.detach().clone()
     client.learn(world.server().broadcast(Step(1, 1))["client-1"])
     assert client.model is model
     assert not torch.equal(model.projector.weight, start)
-    assert torch.equal(world.commons.public_inputs, before)
+    assert torch.equal(world.shared.public_inputs, before)
     assert not model.training  # ready to be measured
 
 

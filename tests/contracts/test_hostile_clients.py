@@ -23,7 +23,7 @@ def world_of(fusion: str, head: str) -> World:
     return make_world(
         tiny_config(
             fusion={"name": fusion, **TINY.get(fusion, {})},
-            large={"head": head} | ({"absorb": 0.5} if HEADS[head].sums else {}),
+            large={"head": head} | ({"student_weight": 0.5} if HEADS[head].sums else {}),
             scenario={"clients": 3, "order": "same"},
             training={"rounds": 1, "epochs": 1},
         )
@@ -63,7 +63,7 @@ def attempts(honest: Upload, old: Upload) -> dict[str, Upload]:
         "sums scaled": replace(honest, **large),
         "a class that nobody knows": replace(honest, seen=(*honest.seen, 99)),
         "an old upload again": old,
-        "more items than there can be": replace(honest, items=10**30),
+        "more items than there can be": replace(honest, num_examples=10**30),
         "in another's name": replace(honest, client="client-9"),
         "whole numbers out of range": replace(honest, state=counters(2**62)),
         "numbers in the place of arrays": replace(honest, **dict.fromkeys(sums, torch.tensor(1.0))),

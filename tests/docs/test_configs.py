@@ -71,7 +71,7 @@ def test_baselines_use_nothing_of_the_method():
     for path in BASELINES:
         config = load_config(path)
         assert config.learner.name == "finetune" and config.fusion.name == "none", path
-        assert config.large.absorb == 0.0 and not config.starts_warm, path
+        assert config.large.student_weight == 0.0 and not config.starts_warm, path
 
 
 def test_upper_bounds_train_as_long_as_the_quickstart():

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.losses import sureness
+from fedbridge.losses import confidence
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import FUSIONS, LEARNERS
@@ -63,8 +63,8 @@ SETTINGS: dict[str, Any] = {
         "scope": "federation",
         "projection": 0,
         "regularisation": [0.01, 0.1, 1.0],
-        "own": [0.0, 3.0],
-        "absorb": 0.3,
+        "personal_weights": [0.0, 3.0],
+        "student_weight": 0.3,
     },
     "small": {
         "models": ["mlp"],
@@ -72,7 +72,7 @@ SETTINGS: dict[str, Any] = {
         "temperature": 16.0,
         "warm_epochs": 0,
     },
-    "training": {"rounds": 2, "epochs": 3, "batch": 16, "rate": 0.002, "weight_decay": 0.001},
+    "training": {"rounds": 2, "epochs": 3, "batch": 16, "lr": 0.002, "weight_decay": 0.001},
     "engine": {"workers": 0, "threads": 1, "device": "cpu", "precision": "float32"},
 }
 LEARNER: dict[str, dict[str, Any]] = {
@@ -104,7 +104,7 @@ LEARNER: dict[str, dict[str, Any]] = {
         "previous": 1.0,
         "large": 1.0,
         "guide": "together",
-        "ahead": True,
+        "teach_unseen": True,
         "on": "public",
         "sharpness": 8.0,
         "public_batch": 16,
@@ -119,16 +119,16 @@ LEARNER: dict[str, dict[str, Any]] = {
 }
 FUSION: dict[str, dict[str, Any]] = {
     "fedavg": {"groups": False},
-    "feddf": {"epochs": 1, "batch": 16, "rate": 0.0005},
+    "feddf": {"epochs": 1, "batch": 16, "lr": 0.0005},
     "fedet": {
         "epochs": 1,
         "batch": 16,
-        "rate": 0.0005,
+        "lr": 0.0005,
         "diversity": 0.05,
         "large_epochs": 10,
-        "large_rate": 0.001,
+        "large_lr": 0.001,
     },
-    "fedmd": {"epochs": 1, "batch": 16, "rate": 0.0005},
+    "fedmd": {"epochs": 1, "batch": 16, "lr": 0.0005},
     "fedproto": {"pull": 1.0},
     "fedprox": {"proximal": 1.0, "groups": False},
     "fedweit": {"groups": False},
@@ -142,7 +142,7 @@ FUSION: dict[str, dict[str, Any]] = {
         "anchor": 1.0,
         "epochs": 1,
         "batch": 16,
-        "rate": 0.0005,
+        "lr": 0.0005,
         "ablation": {
             "order": "best-last",
             "form": "one-by-one",
@@ -173,7 +173,7 @@ def config_of(case: str) -> Config:
         "fusion": {"name": fusion, **FUSION.get(fusion, {})},
     }
     if learner == fusion == "fedweit":  # uploads no model that the large side could learn from
-        chosen["large"] = {**SETTINGS["large"], "absorb": 0.0}
+        chosen["large"] = {**SETTINGS["large"], "student_weight": 0.0}
     return parse_config({**SETTINGS, **chosen}, "golden")
 
 
@@ -184,7 +184,7 @@ def measure(case: str, folder: Path) -> Results:
     each client was ``taught`` are smooth, so that they tell what accuracy is too coarse for.
     """
     run = Run.create(folder, config_of(case))
-    for _ in Experiment(run).conduct():
+    for _ in Experiment(run).run_steps():
         pass
     results = json.loads((folder / "summary.json").read_text(encoding="utf-8"))["results"]
     found: Results = {
@@ -200,17 +200,17 @@ def measure(case: str, folder: Path) -> Results:
 
 def surenesses(run: Run) -> dict[str, float]:
     """Return how sure each client's last model is of the public set."""
-    commons = (site := prepare(run.config)).commons
-    server = Server(commons, site.models, lambda function, jobs: [])
+    shared = (site := prepare(run.config)).shared
+    server = Server(shared, site.models, lambda function, jobs: [])
     checkpoint = run.latest_checkpoint()
     assert checkpoint is not None
     server.load(checkpoint)
     found = {}
     for name, state in server.states.items():
-        model = commons.small_model(site.models[name], name)
+        model = shared.small_model(site.models[name], name)
         model.load_state_dict(state)
-        logits = commons.logits(embed(model, commons.public_inputs), torch.arange(10))
-        found[name] = float(sureness(logits).mean())
+        logits = shared.logits(embed(model, shared.public_inputs), torch.arange(10))
+        found[name] = float(confidence(logits).mean())
     return found
 
 

@@ -76,7 +76,7 @@ def _correlation(vectors: Vectors, numbers: Tensor) -> Vectors:
     x = numbers.double().flatten()
     x, length = x - x.mean(), vectors.shape[1]
     totals, squares = (_windows(v, length) for v in (x, x.square()))
-    spread = (squares - totals.square() / length).clamp(min=0).sqrt()
+    map_jobs = (squares - totals.square() / length).clamp(min=0).sqrt()
     v = torch.from_numpy(vectors - vectors.mean(1, keepdims=True))
     v = v / v.norm(dim=1, keepdim=True).clamp(min=1e-12)
     size = 1 << (len(x) + length).bit_length()
@@ -84,8 +84,8 @@ def _correlation(vectors: Vectors, numbers: Tensor) -> Vectors:
     whole, found = torch.fft.rfft(x, size), []
     for part in v.split(16):  # in parts that fit into a processor's cache
         products = torch.fft.irfft(torch.fft.rfft(part, size).conj() * whole, size)
-        strength = products[:, : len(spread)].abs_().div_(spread.clamp(min=level))
-        found.append(strength.mul_(spread > level).amax(1))
+        strength = products[:, : len(map_jobs)].abs_().div_(map_jobs.clamp(min=level))
+        found.append(strength.mul_(map_jobs > level).amax(1))
     result: Vectors = torch.cat(found).numpy()
     return result
 

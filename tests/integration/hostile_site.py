@@ -62,7 +62,7 @@ def spoilt(data: bytes, deed: str) -> bytes:
     if deed == "weight":
         factor = int(MOST_ITEMS // upload.counts.sum())  # of all tasks that were not taken in
         sums = {name: getattr(upload, name) * factor for name in ("gram", "cross", "counts")}
-        return encode(replace(upload, **sums, items=upload.items * factor))
+        return encode(replace(upload, **sums, num_examples=upload.num_examples * factor))
     return encode(replace(upload, gram=no_gram(upload.gram, len(upload.cross))))
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from tiny_runs import conduct, left_over, table
 
 from fedbridge.bench import Job, jobs_of, load_suite, write_results
-from fedbridge.bench import conduct as conduct_all
+from fedbridge.bench import run_suite as conduct_all
 
 SMOKE = Path(__file__).resolve().parents[2] / "configs" / "suites" / "smoke.toml"
 

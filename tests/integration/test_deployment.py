@@ -156,9 +156,9 @@ def test_the_gate_is_found_right_and_the_superlink_would_not_be(
     deployment: Path, settings: ServerSettings
 ):
     authority = deployment / "server" / "ca.crt"
-    assert "answers" in reach.gate("127.0.0.1", settings.port, authority)
+    assert "answers" in reach.check_gate("127.0.0.1", settings.port, authority)
     with pytest.raises(reach.UserError, match="lets everyone who reaches it register keys"):
-        reach.gate("127.0.0.1", settings.superlink_port, authority)
+        reach.check_gate("127.0.0.1", settings.superlink_port, authority)
 
 
 def test_a_client_is_revoked_at_once_and_for_good(deployment: Path, tmp_path: Path):

@@ -112,7 +112,7 @@ def test_a_simulation_that_is_stopped_leaves_nothing_and_goes_on(tmp_path, scrat
 
 UNLIKE = {
     "late, early and rarely": {
-        "scenario": {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 1, 2]}
+        "scenario": {"joins": [1, 2, 1], "leaves": [3, 3, 2], "participation_rounds": [2, 1, 2]}
     },
     "a head trained by gradient": {"large": {"head": "probe"}, "learner": {"memory": 0}},
     "own sums alone": {"large": {"scope": "client"}},
@@ -133,9 +133,9 @@ def conduct_amid_misfortunes(folder: Path, config: Config, seed: int) -> list[di
         grid.fate = misfortunes(seed, 2)
         # a new process knows nothing of the old one's clients
         grid.restarted = lambda name: flower_app.resident.cache_clear()
-        return FlowerTransport(grid, run, config.engine, flower_app.server_hosts(site), clock)
+        return FlowerTransport(grid, run, config.engine, flower_app.server_worker_pool(site), clock)
 
-    for _ in Experiment(run, connect=connect).conduct():
+    for _ in Experiment(run, connect=connect).run_steps():
         pass
     return run.events()
 

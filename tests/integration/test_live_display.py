@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.live.watching import watched
 from fedbridge.methods.files import dump_config
 from fedbridge.runner import Experiment, connect_locally
@@ -98,13 +98,13 @@ def test_without_a_terminal_it_is_lines_as_ever(
 
 def test_watching_changes_no_number_and_sees_every_phase(whole: Path, tmp_path: Path) -> None:
     run = Run.create(tmp_path / "run", tiny())
-    standing = Standing(run.config)
+    standing = RunStatus(run.config)
     phases: list[str] = []
     enter, learn = standing.enter, standing.learn
     standing.enter = lambda phase: (phases.append(phase), enter(phase))[1]  # type: ignore[method-assign]
     standing.learn = lambda *a: (phases.append("learn"), learn(*a))[1]  # type: ignore[method-assign]
     connect = watched(connect_locally, standing)
-    for progress in Experiment(run, connect=connect).conduct():
+    for progress in Experiment(run, connect=connect).run_steps():
         standing.advance(progress, run.events())
         assert {seat.doing for seat in standing.seats.values()} == {"uploaded"}
         assert {seat.task for seat in standing.seats.values()} == {progress.step.task}
@@ -121,12 +121,12 @@ def test_watching_changes_no_number_and_sees_every_phase(whole: Path, tmp_path: 
 def test_taking_up_a_checkpoint_is_a_phase(tmp_path: Path) -> None:
     folder = tmp_path / "run"
     conduct(folder, tiny(), until=1)
-    standing = Standing(tiny())
+    standing = RunStatus(tiny())
     seen: list[str] = []
     enter = standing.enter
     standing.enter = lambda phase: (seen.append(phase), enter(phase))[1]  # type: ignore[method-assign]
     experiment = Experiment(Run.open(folder), connect=watched(connect_locally, standing))
-    steps = experiment.conduct()
+    steps = experiment.run_steps()
     assert next(steps).done == 2
     steps.close()
     assert "take up the checkpoint" in seen

@@ -18,16 +18,21 @@ from fedbridge.methods.config import Config
 from fedbridge.runs import Run
 from fedbridge.setup import prepare
 
-UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 2, 1], "amount": [1.0, 0.5, 0.7]}
+UNEQUAL = {
+    "joins": [1, 2, 1],
+    "leaves": [3, 3, 2],
+    "participation_rounds": [2, 2, 1],
+    "data_fraction": [1.0, 0.5, 0.7],
+}
 CASES: dict[str, dict[str, Any]] = {
     "late": {"joins": [1, 1, 3]},
     "gone": {"leaves": [3, 1, 2]},
-    "others are slow": {"effort": [1, 1, 2]},
-    "all are there": {"effort": [2]},
+    "others are slow": {"participation_rounds": [1, 1, 2]},
+    "all are there": {"participation_rounds": [2]},
     "repeats": {"repeats": 1},
     "blur": {"blur": 0.3},
     "unequal": UNEQUAL,
-    "nobody in first rounds": {"effort": [1]},
+    "nobody in first rounds": {"participation_rounds": [1]},
     "domains": {"kind": "domain-incremental", "classes_per_task": 4, "train_per_class": 8},
     "everything": {"repeats": 1, "blur": 0.2, **UNEQUAL, "leaves": [4, 3, 2]},
 }
@@ -36,7 +41,7 @@ CASES: dict[str, dict[str, Any]] = {
 def settings(case: str, **changes: Any) -> Config:
     base = tiny().scenario.model_dump(exclude_unset=True)
     small = {"models": ["mlp"], "dimension": 32}
-    large = {"regularisation": [0.1, 1.0], "own": [0.0, 3.0]}
+    large = {"regularisation": [0.1, 1.0], "personal_weights": [0.0, 3.0]}
     return tiny(**{"scenario": {**base, **CASES[case]}, "small": small, "large": large, **changes})
 
 
@@ -51,7 +56,7 @@ def three_domains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         items = paint[domains_, np.arange(len(digits))]
         # digits are kept at one size, so that small models and the FM read the same pictures
         assert digits.items is digits.inputs or digits.items.shape == digits.inputs.shape
-        named = replace(digits, items=items, inputs=items, domains=domains_)
+        named = replace(digits, num_examples=items, inputs=items, domains=domains_)
         return replace(
             named, domain_names=("plain", "inverted", "pale"), fingerprint="three-domains"
         )

@@ -48,7 +48,7 @@ class Heard:
         """
         inputs = self.setup.dataset.inputs[rows].reshape(len(rows), -1)
         found = {"input": inputs, "FM embedding": self.embeddings[rows]}
-        features = self.setup.commons.lift(self.embeddings[rows])
+        features = self.setup.shared.lift(self.embeddings[rows])
         return np.asarray((found | {"feature": features})[kind], np.float64)
 
     def own(self, upload: Upload) -> Rows:
@@ -77,10 +77,10 @@ class Heard:
 
 
 def hear(folder: Path, least: int = 1, **changes: object) -> Heard:
-    config = tiny(**{**FEW, "large": LARGE | {"least": least}, **changes})
+    config = tiny(**{**FEW, "large": LARGE | {"min_class_items": least}, **changes})
     messages = listen(folder, config)
     setup = prepare(config)
-    fm = load_foundation("patches", 16, setup.commons.device, "float32")
+    fm = load_foundation("patches", 16, setup.shared.device, "float32")
     every = np.arange(len(setup.dataset))
     embeddings = embed_dataset(fm, setup.dataset, every, folder.parent, 64)
     return Heard(setup, embeddings, messages, uploads_of(messages))
@@ -125,15 +125,15 @@ def test_measurements_hold_counts_alone(heard: Heard):
 
 def test_sizes_do_not_depend_on_the_number_of_items(heard: Heard, tmp_path: Path):
     fewer = hear(tmp_path / "run", scenario={"clients": 2, "tasks": 2, "train_per_class": 9})
-    assert [u.items for u in fewer.uploads] != [u.items for u in heard.uploads]
+    assert [u.num_examples for u in fewer.uploads] != [u.num_examples for u in heard.uploads]
     for one, other in zip(fewer.uploads, heard.uploads, strict=True):
         assert (one.client, one.task, one.round) == (other.client, other.task, other.round)
         shapes = [{k: (v.shape, v.dtype) for k, v in arrays_of(u).items()} for u in (one, other)]
         assert shapes[0] == shapes[1]
-        commons = heard.setup.commons
-        model = commons.small_model(heard.setup.models[one.client], one.client)
+        shared = heard.setup.shared
+        model = shared.small_model(heard.setup.models[one.client], one.client)
         expected = {f"state/{k}": (v.shape, v.dtype) for k, v in model.state_dict().items()}
-        m, c = commons.lift.dimension, len(commons.classes)
+        m, c = shared.lift.dimension, len(shared.classes)
         sizes = {"gram": (m * (m + 1) // 2,), "cross": (m, c), "counts": (c,)}
         first = one.round == 1
         sums = {k: (torch.Size(s if first else (0,)), torch.float32) for k, s in sizes.items()}
@@ -208,5 +208,5 @@ def test_the_sums_of_single_items_leak_them_unless_they_are_held_back(tmp_path: 
         heard = hear(tmp_path / str(least), least, **changes)
         for upload in heard.uploads:
             single = int((upload.counts == 1).sum())
-            assert upload.items and single == (upload.items if least == 1 else 0)
+            assert upload.num_examples and single == (upload.num_examples if least == 1 else 0)
             assert heard.found("feature", upload) == single

@@ -23,7 +23,7 @@ def test_workers_change_no_number(whole, tmp_path):
 
 def test_two_experiments_in_turns_in_one_process_do_not_mix(whole, tmp_path):
     folders = {tmp_path / "same": tiny(), tmp_path / "other": tiny(seed=1)}
-    both = [Experiment(Run.create(folder, c)).conduct() for folder, c in folders.items()]
+    both = [Experiment(Run.create(folder, c)).run_steps() for folder, c in folders.items()]
     for _ in zip_longest(*both):
         pass
     assert table(tmp_path / "same") == table(whole)

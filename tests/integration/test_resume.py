@@ -231,7 +231,7 @@ def test_run_without_a_whole_checkpoint_says_so(tmp_path):
 
 def test_two_processes_cannot_work_on_one_run(tmp_path):
     folder = tmp_path / "run"
-    first = Experiment(Run.create(folder, tiny())).conduct()
+    first = Experiment(Run.create(folder, tiny())).run_steps()
     next(first)
     with pytest.raises(UserError, match="another process is carrying out this run"):
         conduct(folder)

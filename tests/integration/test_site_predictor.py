@@ -62,9 +62,9 @@ def federated(root: Path, live: bool = False, **changes) -> dict[str, Evaluation
     config = common(scenario={"tasks": 2}, **changes)
     homes, common_site = Homes(root, config, live), prepare(config)
     server = Server(
-        common_site.commons,
+        common_site.shared,
         common_site.models,
-        lambda function, jobs: [function(common_site.commons, job) for job in jobs],
+        lambda function, jobs: [function(common_site.shared, job) for job in jobs],
     )
     *_, last = federate(server, homes, steps(config))
     return homes.measured(server.broadcast(last))
@@ -87,7 +87,7 @@ def test_a_sites_own_state_predicts_as_it_was_measured(tmp_path, head, live):
         client.load(sorted((tmp_path / "north" / "state" / RUN).glob("step-*"))[-1])
     right = {}
     for on, own in enumerate(client.private.stream.tasks, start=1):
-        names = [client.commons.classes[label] for label in client.private.labels[own.test]]
+        names = [client.shared.classes[label] for label in client.private.labels[own.test]]
         for using in one.usable:
             right[on, using] = one.score(client.private.items_of(own.test), names, using)
     assert right == wanted(found["north"])

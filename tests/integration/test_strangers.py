@@ -13,7 +13,7 @@ from fedbridge.finished import predictor_of_run
 from fedbridge.methods.files import parse_config
 from fedbridge.report import compare_markdown, write_page
 from fedbridge.runs import Run
-from fedbridge.starting import starting
+from fedbridge.starting import launch
 from strangers import at_home, tree_of
 
 NAME = "module_of_a_stranger"
@@ -76,8 +76,8 @@ def test_pages_show_it_without_its_module(alone, home):
 def test_every_engine_gives_the_same_table(alone, home, engine):
     tree = tree_of(NAME, engine={"device": "cpu"} | engine)
     folder = home / str(engine.get("kind", "workers"))
-    with starting(folder, parse_config(tree, "x")) as experiment:
-        for _ in experiment.conduct():
+    with launch(folder, parse_config(tree, "x")) as experiment:
+        for _ in experiment.run_steps():
             pass
     assert table(folder) == table(alone)
     results = [json.loads((f / "summary.json").read_text())["results"] for f in (folder, alone)]
@@ -107,7 +107,7 @@ def test_check_and_inspect_know_it(home):
 def test_what_is_not_there_is_refused_before_any_work(home, changes, rule):
     config = parse_config(tree_of(NAME, **changes), "x")
     folder = home / "refused"
-    with pytest.raises(UserError, match=rule), starting(folder, config):
+    with pytest.raises(UserError, match=rule), launch(folder, config):
         pass
     assert not folder.exists()
     with pytest.raises(UserError, match=rule):

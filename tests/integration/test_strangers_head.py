@@ -78,7 +78,10 @@ def test_it_keeps_what_every_head_has_to_keep(module: str):
 
 def test_what_it_cannot_be_told_and_what_is_no_head(module: str):
     cases = {
-        f"{module}:HEAD": ({"own": [1.0]}, r"large\.own: belongs to large\.head = 'analytic'"),
+        f"{module}:HEAD": (
+            {"own": [1.0]},
+            r"large\.personal_weights: belongs to large\.head = 'analytic'",
+        ),
         f"{module}:HEED": ({}, r"large\.head: .* has no .*'HEED' \(did you mean 'HEAD'\?\)"),
         f"{module}:NOT_A_HEAD": ({}, "large.head: .* must be a Head, found the class Whitened"),
         f"{module}x:HEAD": ({}, "large.head: .* there is no module"),
@@ -93,17 +96,23 @@ def test_what_it_cannot_be_told_and_what_is_no_head(module: str):
 
 def test_what_only_the_base_could_be_told_is_left_aside(tmp_path: Path):
     base, laid = tmp_path / "base.toml", tmp_path / "laid.toml"
-    base.write_text('[large]\nmodel = "lite0"\nown = [0.0]\nmost = 2.0\nleast = 3\n')
+    base.write_text(
+        '[large]\nmodel = "lite0"\npersonal_weights = [0.0]\nmost = 2.0\nmin_class_items = 3\n'
+    )
     text = 'extends = "base.toml"\n[large]\nhead = '
     for head, kept in (("nearest-mean", {"most": 2.0}), ("none", {}), ("probe", {"pool": 10})):
         laid.write_text(f'{text}"{head}"\n')
         found = load_config(laid).large
-        assert (found.head, found.model, found.least) == (head, "lite0", 3)
+        assert (found.head, found.model, found.min_class_items) == (head, "lite0", 3)
         assert kept.items() <= found.model_dump().items()
         assert "own" not in found.model_dump()
-    laid.write_text(f'{text}"none"\nown = [0.0]\n')
-    with pytest.raises(UserError, match=r"large\.own: belongs to large\.head = 'analytic'$"):
+    laid.write_text(f'{text}"none"\npersonal_weights = [0.0]\n')
+    with pytest.raises(
+        UserError, match=r"large\.personal_weights: belongs to large\.head = 'analytic'$"
+    ):
         load_config(laid)
     laid.write_text(f'{text}"analytic"\n')
     assert load_config(laid).large.model_dump()["own"] == (0.0,)
-    assert np.isclose(load_config(laid, ["large.own=[2.0]"]).large.model_dump()["own"], 2.0)
+    assert np.isclose(
+        load_config(laid, ["large.personal_weights=[2.0]"]).large.model_dump()["own"], 2.0
+    )

@@ -13,10 +13,10 @@ from tiny_runs import conduct, table, tiny
 from fedbridge.errors import UserError
 from fedbridge.models.tuning import tunable
 from fedbridge.runs import Run
-from fedbridge.setup import build_crew, prepare
+from fedbridge.setup import build_worker_state, prepare
 from tiny_transformers import save_bert, save_vit
 
-PROBE = {"head": "probe", "probe_rate": 0.02}
+PROBE = {"head": "probe", "probe_lr": 0.02}
 
 
 @pytest.fixture(scope="module")
@@ -27,7 +27,7 @@ def vit(tmp_path_factory: pytest.TempPathFactory) -> str:
 def tuned(vit: str, tuning: str, **changes):
     """Return a run of two clients and tasks on few items: every item is encoded very often."""
     scenario = {"clients": 2, "tasks": 2, "train_per_class": 16, "public_per_class": 4}
-    large = {**PROBE, "model": vit, "tuning": tuning, "tuning_rate": 0.01, "probe_epochs": 1}
+    large = {**PROBE, "model": vit, "tuning": tuning, "tuning_lr": 0.01, "probe_epochs": 1}
     small = {"models": ["mlp"], "dimension": 16}
     return tiny(**{"scenario": scenario, "large": large, "small": small, **changes})
 
@@ -37,7 +37,7 @@ def large_rows(folder: Path) -> list[str]:
 
 
 def test_matrices_of_earlier_tasks_stay_as_prototypes_are_learnt(tmp_path, vit):
-    large = {**PROBE, "head": "prototypes", "model": vit, "tuning": "lora", "tuning_rate": 0.01}
+    large = {**PROBE, "head": "prototypes", "model": vit, "tuning": "lora", "tuning_lr": 0.01}
     config = tuned(vit, "lora", large={**large, "tuning_size": 6})
     whole = conduct(tmp_path / "whole", config)
     conduct(tmp_path / "parts", config, until=2)
@@ -75,7 +75,7 @@ def test_resumed_run_ends_as_an_uninterrupted_one(tmp_path, vit, tuning):
 
 
 def test_tail_anchors_and_prompts_are_resumed_as_they_were(tmp_path, vit):
-    pool = {"tuning_size": 2, "pool": 3, "picks": 2}
+    pool = {"tuning_size": 2, "pool": 3, "top_k": 2}
     large = {**PROBE, "head": "tail-anchors", "model": vit, "tuning": "pool", **pool}
     config = tuned(vit, "pool", large={**large, "probe_epochs": 1, "anchors": 12})
     whole = conduct(tmp_path / "whole", config)
@@ -118,15 +118,15 @@ def test_a_probe_learns_digits(tmp_path):
 def test_a_client_reads_its_items_with_the_part_it_was_sent(vit):
     config = tuned(vit, "lora")
     site = prepare(config)
-    client = build_crew(config, site.store, ("client-1",)).clients["client-1"]
+    client = build_worker_state(config, site.store, ("client-1",)).clients["client-1"]
     rows = site.streams.clients[0].tasks[0].train[:5]
     before = client.large.features_of(rows)
-    fm = tunable(config.large, site.commons.device, config.seed)
+    fm = tunable(config.large, site.shared.device, config.seed)
     part = {name: tensor + 0.5 for name, tensor in fm.fresh.items()}
     client.large.take(part)
     after = client.large.features_of(rows)
     assert before.shape == after.shape == (5, 16) and not np.allclose(before, after)
-    assert client.large.public().shape == (len(site.commons.public_inputs), 16)
+    assert client.large.public().shape == (len(site.shared.public_inputs), 16)
 
 
 def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
@@ -139,7 +139,9 @@ def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
         words = ("red apple", "green pear", "red pear", "green apple")
         items = tuple(words[label % 4] for label in digits.labels.tolist())
         inputs = np.stack([tokenize(text) for text in items])
-        return replace(digits, modality="text", items=items, inputs=inputs, fingerprint="words")
+        return replace(
+            digits, modality="text", num_examples=items, inputs=inputs, fingerprint="words"
+        )
 
     monkeypatch.setattr(setup, "load_data", colours)
     config = tuned(save_bert(tmp_path_factory.mktemp("bert")), "lora", small={"models": ["bag"]})
@@ -158,15 +160,15 @@ def test_what_cannot_be_tuned_is_refused_before_any_work(tmp_path):
 def test_clients_do_not_notice_what_the_public_set_is_made_of():
     sites = [prepare(tiny(data={"name": "digits", "public": kind})) for kind in ("same", "none")]
     same, none = sites
-    assert len(same.commons.public_inputs) == len(none.commons.public_inputs)
-    assert not np.array_equal(same.commons.public_inputs, none.commons.public_inputs)
-    assert same.commons.public_features.shape == none.commons.public_features.shape
+    assert len(same.shared.public_inputs) == len(none.shared.public_inputs)
+    assert not np.array_equal(same.shared.public_inputs, none.shared.public_inputs)
+    assert same.shared.public_features.shape == none.shared.public_features.shape
     for one, other in zip(same.streams.clients, none.streams.clients, strict=True):
         assert one.name == other.name
         for ours, theirs in zip(one.tasks, other.tasks, strict=True):
             assert all(np.array_equal(vars(ours)[k], vars(theirs)[k]) for k in vars(ours))
     # the head's features are standardised by the public set that there is
-    assert np.abs(none.commons.public_features.mean(0)).max() < 1e-3
+    assert np.abs(none.shared.public_features.mean(0)).max() < 1e-3
 
 
 @pytest.mark.parametrize("head", ["analytic", "none"])

@@ -30,9 +30,9 @@ def diverging(patch: pytest.MonkeyPatch, where: Callable[[TrainContext], bool]) 
     """Let the model of some lessons diverge at the second step."""
     honest = LEARNERS["smcf"]
 
-    def learn(lesson: TrainContext, options: object) -> None:
-        honest.learn(lesson, options)
-        if where(lesson):
+    def learn(context: TrainContext, options: object) -> None:
+        honest.learn(context, options)
+        if where(context):
             raise DivergedError(2)
 
     patch.setitem(LEARNERS, "smcf", replace(honest, learn=learn))
@@ -43,8 +43,8 @@ def test_a_client_that_diverges_once_is_named_and_the_run_goes_on(
 ) -> None:
     seen: list[str] = []
 
-    def first_of_second(lesson: TrainContext) -> bool:
-        seen.append(f"{lesson.client} {lesson.number}")
+    def first_of_second(context: TrainContext) -> bool:
+        seen.append(f"{context.client} {context.number}")
         return seen.count("client-2 2") == 1 and seen[-1] == "client-2 2"
 
     diverging(monkeypatch, first_of_second)
@@ -57,7 +57,7 @@ def test_a_client_that_diverges_once_is_named_and_the_run_goes_on(
     summary = json.loads((tmp_path / "run" / "summary.json").read_text())
     assert summary["results"]["large"]["class-incremental"]["final_accuracy"] > 0.9
     page = write_page(tmp_path / "run").read_text()
-    assert "diverged: 1." in page and "diverged at step 2 with training.rate = 0.004" in page
+    assert "diverged: 1." in page and "diverged at step 2 with training.lr = 0.004" in page
 
 
 MASKED = """
@@ -96,7 +96,7 @@ def test_a_model_with_an_infinite_mask_is_none_that_diverges(
 def test_a_run_in_which_all_diverge_ends_in_words(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    diverging(monkeypatch, lambda lesson: lesson.number == 2)
+    diverging(monkeypatch, lambda context: context.number == 2)
     with pytest.raises(UserError, match="small models of all clients diverged in task 2, round 1"):
         conduct(tmp_path / "run", tiny())
     (event,) = events(tmp_path / "run", "aborted")
@@ -110,7 +110,7 @@ def test_a_client_with_far_too_many_items_is_named(
         if isinstance(message, Upload) and message.client == "client-2" and len(message.cross):
             factor = 1000
             sums = {k: getattr(message, k) * factor for k in ("gram", "cross", "counts")}
-            message = replace(message, **sums, items=message.items * factor)
+            message = replace(message, **sums, num_examples=message.items * factor)
         return encode(message)
 
     monkeypatch.setattr(local, "encode", boastful)

@@ -13,7 +13,7 @@ from tiny_runs import conduct, tiny
 from fedbridge.engine import local
 from fedbridge.engine.local import LocalTransport
 from fedbridge.runs import Run
-from fedbridge.setup import build_crew, prepare
+from fedbridge.setup import build_worker_state, prepare
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Evaluation, Upload
 
 STRETCH = 24  # numbers in a row that would give an item away
@@ -113,7 +113,7 @@ def test_no_private_item_is_in_an_upload(traffic):
         task = stream.tasks[message.task - 1]
         for row in np.concatenate([task.train[:8], task.validation[:4], task.test[:4]]):
             picture, embedding = site.dataset.items[row].ravel(), site.store[np.array([row])][0]
-            lifted = site.commons.lift(embedding[None])[0]
+            lifted = site.shared.lift(embedding[None])[0]
             # the middle of a picture and the start of a vector: nothing that is constant
             middle = slice(len(picture) // 2, len(picture) // 2 + STRETCH)
             traces = [picture[middle], (picture / 255).astype(np.float32)[middle]]
@@ -127,7 +127,7 @@ def test_search_for_private_items_would_find_one(traffic):
     heard, folder = traffic
     site = prepare(Run.open(folder).config)
     row = site.streams.clients[0].tasks[0].train[0]
-    lifted = site.commons.lift(site.store[np.array([row])])[0]
+    lifted = site.shared.lift(site.store[np.array([row])])[0]
     upload = next(u for u in heard.uploads if u.round == 1)
     upload.cross[: len(lifted), 0] = torch.from_numpy(lifted)
     column = upload.cross[:, 0].contiguous()
@@ -143,7 +143,7 @@ def test_checkpoints_hold_private_rows_only_as_exemplars(tmp_path, memory):
     site = prepare(settings)
     model = {name: set() for name in site.models}
     for name in site.models:
-        client = build_crew(settings, site.store, (name,)).clients[name]
+        client = build_worker_state(settings, site.store, (name,)).clients[name]
         model[name] = set(client.model.state_dict())
     checkpoints = sorted((folder / "checkpoints").iterdir())
     assert len(checkpoints) == 6

@@ -47,7 +47,7 @@ def tiny(**changes: Any) -> Config:
 def conduct(folder: Path, config: Config | None = None, until: int | None = None) -> bytes:
     """Start or go on with a run in this process, stop after some steps; return its table."""
     run = Run.create(folder, config) if config else Run.open(folder)
-    progress = Experiment(run).conduct()
+    progress = Experiment(run).run_steps()
     for step in progress:
         if step.done == until:
             progress.close()

@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 
 from fedbridge.config.site import Images
 from fedbridge.data.site.holding import task_of
-from fedbridge.data.site.preparing import Frame, part_of, read_items, sides_of
+from fedbridge.data.site.preparing import InputSpec, part_of, read_items, sides_of
 from fedbridge.data.site.rows import Partition, Row
 from sites import CLASSES, common
 
-FRAME = Frame.of(common("text"))
+FRAME = InputSpec.of(common("text"))
 words = st.sampled_from([f"word {number}" for number in range(40)])
 tables = st.lists(st.tuples(st.sampled_from(CLASSES), words), min_size=1, max_size=60)
 shares = st.builds(

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.dealing import Board, lay_out
+from fedbridge.data.dealing import CellAssignment, lay_out
 from fedbridge.data.plans import plan_clients
 from fedbridge.data.scenario import Streams, build_scenario, check_disjoint
 from fedbridge.errors import UserError
@@ -27,7 +27,7 @@ class Case:
     streams: Streams
 
     @property
-    def board(self) -> Board:
+    def board(self) -> CellAssignment:
         plans = plan_clients(self.data, self.wanted, self.seed)
         return lay_out(self.data, self.wanted, plans)
 
@@ -52,8 +52,8 @@ def scenarios(draw, **fixed):
         "repeats": repeats,
         "joins": (1, *joins[1:]),
         "leaves": draw(st.sampled_from([None, (slots, max(1, slots - 1))][: min(clients, 2)])),
-        "effort": draw(st.sampled_from([None, (1,)])),
-        "amount": draw(st.sampled_from([(1.0,), (0.5,), (0.01,)])),
+        "participation_rounds": draw(st.sampled_from([None, (1,)])),
+        "data_fraction": draw(st.sampled_from([(1.0,), (0.5,), (0.01,)])),
         "classes_per_task": draw(st.integers(1, 2)),
         "private_classes": draw(st.integers(0, 1)),
         "order": draw(st.sampled_from(["own", "own", "same"])),
@@ -98,7 +98,7 @@ def test_no_group_crosses_from_one_part_to_another(case):
         assert all(set(case.data.split[part]) == {0} for part in parts[:-1])
 
 
-WHOLE = {"amount": (1.0,), "train_per_class": None, "public_per_class": 10_000}
+WHOLE = {"data_fraction": (1.0,), "train_per_class": None, "public_per_class": 10_000}
 
 
 @given(cases(**WHOLE))

@@ -12,11 +12,11 @@ from fedbridge.client import client
 from fedbridge.errors import UserError
 from fedbridge.guidance import page_for
 from fedbridge.listing import listing
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
 from fedbridge.runner import Experiment
-from fedbridge.runs import Run, alone
+from fedbridge.runs import Run, exclusive_lock
 
 TINY = """
 name = "tiny"
@@ -156,9 +156,9 @@ def test_override_and_out(call, tmp_path):
 
 def test_encoding_is_part_of_the_progress(call, monkeypatch, tmp_path):
     said = []
-    encode = Standing.encode
+    encode = RunStatus.encode
     monkeypatch.setattr(
-        Standing, "encode", lambda self, *counts: (said.append(counts), encode(self, *counts))[1]
+        RunStatus, "encode", lambda self, *counts: (said.append(counts), encode(self, *counts))[1]
     )
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path / "new-cache"))
     assert call("run", "tiny.toml", "--out", "r")[0] == 0
@@ -412,7 +412,7 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
         assert call("run", "tiny.toml", "--out", "r")[0] == 130
     left = sorted(p.name for p in (tmp_path / "r").iterdir())
     assert left == [".lock", "config.toml", "environment.json"]
-    with alone(tmp_path / "r"):
+    with exclusive_lock(tmp_path / "r"):
         code, _, err = call("run", "tiny.toml", "--out", "r")
         assert code == 2
         assert "another process is carrying out this run" in only_line(err)
@@ -493,12 +493,12 @@ def test_an_extra_that_is_missing_is_named(call, tmp_path, monkeypatch):
 
 
 def test_interrupt_says_how_to_go_on(call, tmp_path, monkeypatch):
-    save = client.Client.save
-    monkeypatch.setattr(client.Client, "save", interrupted)
+    save = client.FederatedClient.save
+    monkeypatch.setattr(client.FederatedClient, "save", interrupted)
     code, out, err = call("run", "tiny.toml", "--out", "r", "--quiet")
     assert (code, out) == (130, "")
     assert err == "stopped; go on with: fedbridge resume r\n"
-    monkeypatch.setattr(client.Client, "save", save)
+    monkeypatch.setattr(client.FederatedClient, "save", save)
     assert call("resume", "r", "--quiet") == (0, "", "")
 
 

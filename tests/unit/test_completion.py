@@ -74,7 +74,10 @@ def test_names_of_registries(key, names):
 
 def test_values_of_settings():
     assert words(overrides("large.head=n")) == ["large.head=nearest-mean", "large.head=none"]
-    assert words(overrides("learner.ahead=")) == ["learner.ahead=true", "learner.ahead=false"]
+    assert words(overrides("learner.teach_unseen=")) == [
+        "learner.teach_unseen=true",
+        "learner.teach_unseen=false",
+    ]
     assert overrides("seed=") == overrides("no.such=") == []
 
 

@@ -9,7 +9,7 @@ from rich.console import Console
 
 from fedbridge import estimate as module
 from fedbridge import sampling
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.data import DATASETS
 from fedbridge.data.store import cache_folder
 from fedbridge.errors import UserError
@@ -33,7 +33,7 @@ TREE = {
     "training": {"rounds": 2, "epochs": 1, "batch": 16},
     "engine": {"workers": 0, "device": "cpu"},
 }
-UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "effort": [2, 2, 1]}
+UNEQUAL = {"joins": [1, 2, 1], "leaves": [3, 3, 2], "participation_rounds": [2, 2, 1]}
 
 
 def settings(**changes):
@@ -109,7 +109,7 @@ def run(tmp_path):
 
     def conducted(config):
         folder = tmp_path / "run"
-        for _ in Experiment(Run.create(folder, config)).conduct():
+        for _ in Experiment(Run.create(folder, config)).run_steps():
             pass
         return json.loads((folder / "summary.json").read_text())
 
@@ -126,7 +126,7 @@ def run(tmp_path):
         {"large": {"head": "probe"}},
         {"large": {"head": "none"}, "data": {"public": "none", "public_items": 30}},
         {"large": {"scope": "client"}, "scenario": {"clients": 11, "tasks": 2}},
-        {"large": {"absorb": 0.3}},
+        {"large": {"student_weight": 0.3}},
         {"scenario": {"tasks": 5}},
         {"training": {"rounds": 5}},
         {"scenario": UNEQUAL},
@@ -140,7 +140,10 @@ def run(tmp_path):
             "fusion": {"name": "fedweit", "groups": True},
         },
         {"scenario": UNEQUAL, "fusion": {"name": "fedavg", "groups": True}},
-        {"scenario": {"effort": [1], "repeats": 1, "blur": 0.2}, "fusion": {"name": "fedproto"}},
+        {
+            "scenario": {"participation_rounds": [1], "repeats": 1, "blur": 0.2},
+            "fusion": {"name": "fedproto"},
+        },
         {
             "learner": {"name": "target"},
             "fusion": {"name": "target", "groups": True, "items": 20, "synthesis": 10, "steps": 1},
@@ -173,8 +176,8 @@ def test_items_are_encoded_at_most_once_and_counted_as_long_as_they_are_not(monk
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
     config = settings(large={"batch": 8})
     first, second = estimate(config), estimate(config)
-    assert first.to_encode == first.items
-    assert first.items - 9 <= second.to_encode <= first.items - 8
+    assert first.to_encode == first.num_examples
+    assert first.num_examples - 9 <= second.to_encode <= first.num_examples - 8
     assert first.seconds["encode"] > 0.0
     prepare(config)
     third = estimate(config)
@@ -294,11 +297,11 @@ def test_memory_is_that_of_all_processes():
 
 @pytest.mark.parametrize("last", [True, False], ids=["to the end", "not in the last task"])
 def test_what_a_strangers_fusion_sends_is_counted_to_the_byte(run, monkeypatch, last):
-    def big(round_, commons, options, spread):
-        needed = last or round_.step.task < commons.config.scenario.slots
-        shared = {"big": torch.zeros(10_000 * len(round_.students))} if needed else {}
+    def big(round_, shared, options, map_jobs):
+        needed = last or round_.step.task < shared.config.scenario.slots
+        extras = {"big": torch.zeros(10_000 * len(round_.students))} if needed else {}
         return FusionResult(
-            {student.name: student.state for student in round_.students}, [], shared
+            {student.name: student.state for student in round_.students}, [], extras
         )
 
     monkeypatch.setitem(FUSIONS, "none", replace(FUSIONS["none"], fuse=big))
@@ -356,17 +359,17 @@ def test_architectures_take_their_own_time(learner, clock):
 
 def test_clients_that_come_late_and_do_less_cost_less(learner, clock):
     learner(lambda lesson: 1.0)
-    unequal = {"joins": [1, 1, 3], "leaves": [3, 1, 3], "effort": [2, 2, 1]}
+    unequal = {"joins": [1, 1, 3], "leaves": [3, 1, 3], "participation_rounds": [2, 2, 1]}
     found = estimate(settings(**ALONE, scenario=unequal), clock=clock).seconds["learn"]
     assert found == pytest.approx(6 + 2 + 1, rel=0.02)
 
 
 @pytest.mark.parametrize("always", [True, False])
 def test_a_strangers_fusion_takes_as_long_as_it_takes(monkeypatch, clock, always):
-    def slow(round_, commons, options, spread):
+    def slow(round_, shared, options, map_jobs):
         if round_.step.round == 2 and (always or round_.step.task < 4):
-            spread(
-                lambda commons, student: clock.spend(len(commons.public_inputs)), round_.students
+            map_jobs(
+                lambda shared, student: clock.spend(len(shared.public_inputs)), round_.students
             )
         return FusionResult({student.name: student.state for student in round_.students}, [])
 
@@ -391,9 +394,9 @@ def test_what_workers_do_side_by_side_takes_its_time_once(monkeypatch, learner, 
 
 
 def test_measuring_is_counted_after_every_task_and_before_the_first(monkeypatch, clock):
-    evaluate = Client.evaluate
+    evaluate = FederatedClient.evaluate
     slow = lambda self, broadcast: (clock.spend(1.0), evaluate(self, broadcast))[1]  # noqa: E731
-    monkeypatch.setattr(Client, "evaluate", slow)
+    monkeypatch.setattr(FederatedClient, "evaluate", slow)
     found = estimate(settings(**ALONE), clock=clock).seconds
     assert found["evaluate"] == pytest.approx(3 * 4, rel=0.05)
 
@@ -401,18 +404,18 @@ def test_measuring_is_counted_after_every_task_and_before_the_first(monkeypatch,
 def test_the_warm_start_is_counted_unless_it_is_kept(monkeypatch, clock, tmp_path):
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
 
-    def slow(commons, model):
-        clock.spend(commons.config.small.warm_epochs * len(commons.public_inputs))
-        return distilled(commons, model)
+    def slow(shared, model):
+        clock.spend(shared.config.small.warm_epochs * len(shared.public_inputs))
+        return distilled(shared, model)
 
     monkeypatch.setattr(module, "distilled", slow)
     config = settings(small={"warm_epochs": 7})
     site = prepare(config)
-    expected = 2 * 7 * len(site.commons.public_inputs)
+    expected = 2 * 7 * len(site.shared.public_inputs)
     assert estimate(config, clock=clock).seconds["warm up"] == pytest.approx(expected)
     assert not (tmp_path / "warm").exists()  # what was tried is of no use to anybody
     for model in ("mlp", "cnn"):
-        warm_start(site.commons, model)
+        warm_start(site.shared, model)
     assert estimate(config, clock=clock).seconds["warm up"] == 0.0
     assert "warm up" not in estimate(settings(small={"warm_epochs": 0})).seconds
 
@@ -465,7 +468,7 @@ def test_a_reduced_run_has_the_same_clients_tasks_and_classes():
     for more in (0, 2):
         small = reduced(site, Size(task=more, public=more, epochs=1))
         assert list(small.models.items()) == list(site.models.items())
-        assert len(small.commons.public_inputs) % 8 == len(site.commons.public_inputs) % 8
+        assert len(small.shared.public_inputs) % 8 == len(site.shared.public_inputs) % 8
         for whole, cut in zip(site.streams.clients, small.streams.clients, strict=True):
             for task, few in zip(whole.tasks, cut.tasks, strict=True):
                 assert (few.classes, few.met) == (task.classes, task.met)

@@ -18,7 +18,7 @@ TO_PREDICT = "there-is-nothing-to-predict-with"
         ("data.name=site", "a-setting-is-refused"),
         ("seed", "a-setting-is-refused"),
         ("data.public=digits", "the-public-set"),
-        ("scenario.effort=[7]", "who-is-there-when"),
+        ("scenario.participation_rounds=[7]", "who-is-there-when"),
         ("fusion.name=fedavg", "models-of-several-architectures"),
     ],
 )

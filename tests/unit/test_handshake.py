@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.handshake import binding, differences, hello
+from fedbridge.handshake import binding_bytes, differences, hello
 from fedbridge.methods.files import parse_config
 from fedbridge.wire import PROTOCOL, Hello, decode, encode
 from worlds import World
@@ -17,11 +17,11 @@ FM = "ab" * 32
 
 @pytest.fixture
 def mine(world: World) -> Hello:
-    return hello("a", world.commons, FM)
+    return hello("a", world.shared, FM)
 
 
 def settled(**tree: Any) -> bytes:
-    return binding(parse_config(tree, "test"))
+    return binding_bytes(parse_config(tree, "test"))
 
 
 def test_a_hello_says_what_is_installed_here(mine: Hello):
@@ -33,7 +33,7 @@ def test_a_hello_says_what_is_installed_here(mine: Hello):
 def test_digests_say_how_much_there_is(mine: Hello, world: World):
     assert mine.classes.startswith("8 classes, sha256 ")
     assert mine.anchors.startswith("seed 0, dimension 32, sha256 ")
-    assert mine.public.startswith(f"{len(world.commons.public_inputs)} items, sha256 ")
+    assert mine.public.startswith(f"{len(world.shared.public_inputs)} items, sha256 ")
 
 
 def test_a_hello_comes_back_as_it_was(mine: Hello):
@@ -41,14 +41,14 @@ def test_a_hello_comes_back_as_it_was(mine: Hello):
 
 
 def test_two_sides_that_hold_the_same_may_begin(world: World):
-    one, other = (hello(name, world.commons, FM) for name in ("a", "b"))
+    one, other = (hello(name, world.shared, FM) for name in ("a", "b"))
     assert differences(one, other) == []
 
 
 def test_without_a_large_side_there_is_no_foundation_model(world: World):
-    said = hello("a", world.commons, "")
+    said = hello("a", world.shared, "")
     assert (said.foundation, said.fingerprint) == ("", "")
-    assert differences(said, hello("b", world.commons, "")) == []
+    assert differences(said, hello("b", world.shared, "")) == []
 
 
 @pytest.mark.parametrize(
@@ -78,7 +78,7 @@ def test_another_protocol_is_all_that_is_said(mine: Hello):
 
 def test_where_a_foundation_model_lies_is_not_told(world: World):
     large = {"model": "onnx:/secret/model.onnx"}
-    said = hello("client-1", world.with_config(large=large).commons, FM)
+    said = hello("client-1", world.with_config(large=large).shared, FM)
     assert said.foundation == "onnx"
 
 
@@ -113,19 +113,19 @@ CHANGES: dict[str, tuple[Callable[[World], World], str]] = {
 def test_another_config_is_noticed(
     world: World, mine: Hello, changed: Callable[[World], World], words: str
 ):
-    theirs = hello("b", changed(world).commons, FM)
+    theirs = hello("b", changed(world).shared, FM)
     assert any(words in line for line in differences(mine, theirs))
 
 
 def test_other_classes_in_another_order_are_noticed(world: World, mine: Hello):
-    turned = replace(world.commons, classes=world.commons.classes[::-1])
+    turned = replace(world.shared, classes=world.shared.classes[::-1])
     assert any("the classes differ" in d for d in differences(mine, hello("b", turned, FM)))
 
 
 def test_one_other_public_pixel_is_noticed(world: World, mine: Hello):
-    inputs = world.commons.public_inputs.clone()
+    inputs = world.shared.public_inputs.clone()
     inputs[0, 0, 0, 0] ^= 1
-    theirs = hello("b", replace(world.commons, public_inputs=inputs), FM)
+    theirs = hello("b", replace(world.shared, public_inputs=inputs), FM)
     assert [line.split(":")[0] for line in differences(mine, theirs)] == ["the public set differs"]
 
 

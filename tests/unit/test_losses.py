@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from torch import Tensor
 
-from fedbridge.losses import cross_entropy, distance, divergence, mass_on, sureness
+from fedbridge.losses import confidence, cross_entropy, distance, divergence, mass_on
 
 LN2, LN3 = math.log(2), math.log(3)
 
@@ -62,39 +62,39 @@ def test_distance_by_hand():
 
 def test_sureness_by_hand():
     table = logits([1.0, 0.0, 0.0], [1 / 3, 1 / 3, 1 / 3], [0.5, 0.5, 0.0])
-    assert sureness(table).tolist() == pytest.approx([1.0, 0.0, 1 - LN2 / LN3])
+    assert confidence(table).tolist() == pytest.approx([1.0, 0.0, 1 - LN2 / LN3])
 
 
 def test_a_model_of_one_class_is_unsure():
-    assert sureness(torch.tensor([[3.0], [-8.0]])).tolist() == [0.0, 0.0]
+    assert confidence(torch.tensor([[3.0], [-8.0]])).tolist() == [0.0, 0.0]
 
 
 @given(tables)
 def test_sureness_is_a_fraction(table):
-    sure = sureness(torch.from_numpy(table))
+    sure = confidence(torch.from_numpy(table))
     assert ((sure >= 0) & (sure <= 1)).all()
 
 
 @given(st.integers(2, 50), values)
 def test_sureness_is_nothing_where_all_classes_are_alike(classes, value):
-    assert sureness(torch.full((1, classes), value)).item() == pytest.approx(0.0, abs=1e-5)
+    assert confidence(torch.full((1, classes), value)).item() == pytest.approx(0.0, abs=1e-5)
 
 
 def test_sureness_is_never_below_nothing_by_rounding():
-    assert all(sureness(torch.zeros(1, classes)).item() >= 0.0 for classes in range(2, 200))
+    assert all(confidence(torch.zeros(1, classes)).item() >= 0.0 for classes in range(2, 200))
 
 
 @given(tables, st.randoms())
 def test_sureness_knows_no_order_of_classes(table, random):
     order = random.sample(range(table.shape[1]), table.shape[1])
     table = torch.from_numpy(table).double()
-    torch.testing.assert_close(sureness(table), sureness(table[:, order]))
+    torch.testing.assert_close(confidence(table), confidence(table[:, order]))
 
 
 @given(tables)
 def test_sureness_grows_with_sharpness(table):
     table = torch.from_numpy(table).double()
-    assert (sureness(2 * table) >= sureness(table) - 1e-9).all()
+    assert (confidence(2 * table) >= confidence(table) - 1e-9).all()
 
 
 def test_mass_by_hand():
@@ -127,7 +127,7 @@ def test_extreme_logits_give_finite_numbers_and_gradients(size):
 
     assert total.isfinite()
     assert student.grad.isfinite().all()
-    assert sureness(teacher).tolist() == pytest.approx([1.0, 0.0, 1 - LN2 / LN3], abs=1e-5)
+    assert confidence(teacher).tolist() == pytest.approx([1.0, 0.0, 1 - LN2 / LN3], abs=1e-5)
     assert mass_on(teacher, torch.tensor([0])).tolist() == pytest.approx([1.0, 1 / 3, 0.5])
 
 

@@ -127,8 +127,8 @@ def test_a_site_says_itself_where_its_models_lie(tmp_path, north):
     )
     client = site_client(config, "north", north)
     assert client.model.backbone.features == 16
-    assert client.commons.public_features.shape == (24, 5)
-    assert client.commons.config.small == config.small
+    assert client.shared.public_features.shape == (24, 5)
+    assert client.shared.config.small == config.small
 
 
 def test_the_same_model_at_another_place_is_agreed_on_and_another_is_not(tmp_path, north):

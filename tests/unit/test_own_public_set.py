@@ -5,7 +5,7 @@ from pathlib import Path
 import datasets
 import pytest
 
-from fedbridge.agreement import agreement, doubts
+from fedbridge.agreement import agreement, doubts_about_client
 from fedbridge.data.public import public_set
 from fedbridge.errors import UserError
 from fedbridge.methods.files import parse_config
@@ -37,7 +37,7 @@ def test_all_who_hold_the_same_set_draw_the_same_items(tmp_path, monkeypatch):
         public = public_set(CONFIG.data, *plan(CONFIG), CONFIG.seed)
         assert len(public.items) == 24 and set(public.items) <= set(signs())
         found.append((public.items, encode(agreement(CONFIG)[0])))
-        assert doubts(CONFIG, found[0][1]) == []
+        assert doubts_about_client(CONFIG, found[0][1]) == []
     assert found[0] == found[1]
 
 
@@ -45,7 +45,7 @@ def test_a_side_whose_copy_differs_is_told_from_the_others(tmp_path, monkeypatch
     place(tmp_path / "here", signs(), monkeypatch)
     said = encode(agreement(CONFIG)[0])
     place(tmp_path / "there", signs(prefix="another sign"), monkeypatch)
-    (reason,) = doubts(CONFIG, said)
+    (reason,) = doubts_about_client(CONFIG, said)
     assert reason.startswith("the public set differs: here 24 items, sha256 ")
 
 
@@ -53,7 +53,7 @@ def test_a_site_learns_with_it_and_none_of_its_own_items_may_be_in_it(tmp_path, 
     place(tmp_path / "cache", signs(), monkeypatch)
     write_csv(tmp_path / "t.csv", rows(80))
     path = site_file(tmp_path, "north", kind="csv", path="t.csv", text="text")
-    assert len(prepare(CONFIG).commons.public_inputs) == 24
+    assert len(prepare(CONFIG).shared.public_inputs) == 24
     assert site_client(CONFIG, "north", path).private.stream.tasks
     again = tmp_path / "again"
     table = [row | {"text": sign} for row, sign in zip(rows(40), signs(), strict=True)]

@@ -13,7 +13,7 @@ from fedbridge.errors import UserError
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
 from fedbridge.metrics import AccuracyRow
-from fedbridge.runs import Run, alone, environment, read_accuracy
+from fedbridge.runs import Run, environment, exclusive_lock, read_accuracy
 from fedbridge.starting import resuming
 
 ROW = AccuracyRow("client-1", 1, 1, "small", "class-incremental", 1, 3)
@@ -483,7 +483,7 @@ def test_a_second_process_waits_for_as_long_as_it_is_told_to(run):
     held, free = threading.Event(), threading.Event()
 
     def old_process():
-        with alone(run.folder):
+        with exclusive_lock(run.folder):
             held.set()
             free.wait()
 
@@ -492,11 +492,11 @@ def test_a_second_process_waits_for_as_long_as_it_is_told_to(run):
     held.wait()
     with (
         pytest.raises(UserError, match="another process is carrying out this run"),
-        alone(run.folder),
+        exclusive_lock(run.folder),
     ):
         pass
     threading.Timer(0.3, free.set).start()
-    with alone(run.folder, patience=60.0):
+    with exclusive_lock(run.folder, patience=60.0):
         assert free.is_set()
     old.join()
 

@@ -3,7 +3,7 @@ import json
 import pytest
 
 from fedbridge.errors import UserError
-from fedbridge.saved import kind_of, opened, saving
+from fedbridge.saved import opened, saved_kind, saving
 
 
 def save(folder, text="hello", kind="thing"):
@@ -14,8 +14,8 @@ def save(folder, text="hello", kind="thing"):
 def test_what_was_saved_is_opened(tmp_path):
     save(tmp_path / "deep" / "x")
     assert opened(tmp_path / "deep" / "x", "thing") == {"n": 1}
-    assert kind_of(tmp_path / "deep" / "x") == "thing"
-    assert kind_of(tmp_path) is None
+    assert saved_kind(tmp_path / "deep" / "x") == "thing"
+    assert saved_kind(tmp_path) is None
 
 
 def test_the_same_kind_is_replaced_and_nothing_is_left_over(tmp_path):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.data.public import public_set
 from fedbridge.engine.loop import federate, steps
 from fedbridge.errors import UserError
@@ -17,7 +17,7 @@ from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
 from fedbridge.models.embeddings import no_embeddings
 from fedbridge.server.server import Server
-from fedbridge.setup import build_crew, plan, prepare
+from fedbridge.setup import build_worker_state, plan, prepare
 from fedbridge.site import site_client
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Step, Upload
 from sites import common, rows, site_file, task, write_csv
@@ -40,7 +40,7 @@ def folders(root: Path, live: bool = False) -> dict[str, Path]:
     return files
 
 
-def clients_of(config: Config, files: dict[str, Path]) -> dict[str, Client]:
+def clients_of(config: Config, files: dict[str, Path]) -> dict[str, FederatedClient]:
     return {name: site_client(config, name, path) for name, path in files.items()}
 
 
@@ -48,7 +48,7 @@ def clients_of(config: Config, files: dict[str, Path]) -> dict[str, Client]:
 class Asked:
     """A transport that asks every client, through the wire, and keeps what came."""
 
-    clients: dict[str, Client]
+    clients: dict[str, FederatedClient]
     uploads: list[Upload] = field(default_factory=list)
 
     def exchange(self, broadcasts: dict[str, Broadcast]) -> Iterator[Upload]:
@@ -60,12 +60,10 @@ class Asked:
 
 def server_of(config: Config) -> Server:
     common = prepare(config)
-    return Server(
-        common.commons, common.models, lambda f, jobs: [f(common.commons, j) for j in jobs]
-    )
+    return Server(common.shared, common.models, lambda f, jobs: [f(common.shared, j) for j in jobs])
 
 
-def federated(config: Config, clients: dict[str, Client]) -> tuple[Server, Asked]:
+def federated(config: Config, clients: dict[str, FederatedClient]) -> tuple[Server, Asked]:
     server, asked = server_of(config), Asked(clients)
     for _ in federate(server, asked, steps(config)):
         pass
@@ -95,13 +93,13 @@ def test_tables_are_learnt_as_pictures_are(tmp_path):
 
 def test_the_server_knows_no_private_item(tmp_path):
     config = common()
-    known = prepare(config).commons
+    known = prepare(config).shared
     assert known.classes == ("cat", "dog", "eel", "fox")
     assert known.input_shape == (3, 16, 16)
     assert len(known.public_inputs) == len(known.public_features) == 24
     client = site_client(config, "north", folders(tmp_path)["north"])
-    assert torch.equal(client.commons.public_inputs, known.public_inputs)
-    assert np.array_equal(client.commons.public_features, known.public_features)
+    assert torch.equal(client.shared.public_inputs, known.public_inputs)
+    assert np.array_equal(client.shared.public_features, known.public_features)
 
 
 def test_a_site_with_nothing_new_says_so_and_keeps_measuring(tmp_path):
@@ -151,7 +149,7 @@ def test_a_share_of_built_in_data_is_what_the_local_engine_gives():
     tree = {"scenario": scenario, "large": {"size": 16}, "training": {"rounds": 1, "epochs": 1}}
     config = parse_config(tree, "test")
     client = site_client(config, "client-2")
-    crew = build_crew(config, prepare(config).store, ("client-2",))
+    crew = build_worker_state(config, prepare(config).store, ("client-2",))
     broadcast = Broadcast(1, 1)
     one, other = client.learn(broadcast), crew.clients["client-2"].learn(broadcast)
     assert same_state(one.state, other.state)
@@ -206,7 +204,7 @@ def test_an_item_of_the_public_set_is_refused(tmp_path):
 
 def test_the_local_engine_has_no_sites():
     with pytest.raises(UserError, match=r"data.name: must be a data set that is here"):
-        build_crew(common(), no_embeddings(0), ("north",))
+        build_worker_state(common(), no_embeddings(0), ("north",))
 
 
 def test_what_a_run_costs_cannot_be_told_without_the_data():

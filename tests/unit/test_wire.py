@@ -123,7 +123,7 @@ def test_a_state_keeps_names_that_look_like_fields():
 
 def test_what_may_leave_a_client_is_exactly_this():
     allowed = {"client", "task", "round", "state", "seen", "gram", "cross", "counts"}
-    allowed |= {"items", "own", "extra", "adapter", "diverged"}
+    allowed |= {"num_examples", "client_task", "extra", "adapter", "diverged"}
     assert allowed == UPLOAD_FIELDS
     assert {field.name for field in dataclasses.fields(Upload)} == allowed
 
@@ -197,10 +197,10 @@ def test_an_upload_with_more_in_it_is_refused():
 
 
 def test_what_really_leaves_a_client_has_no_room_for_its_items(finished: Played):
-    commons = finished.world.commons
-    size, classes = commons.lift.dimension, len(commons.classes)
+    shared = finished.world.shared
+    size, classes = shared.lift.dimension, len(shared.classes)
     for sent in finished.transport.uploads:
-        names = commons.small_model("mlp", sent.client).state_dict()
+        names = shared.small_model("mlp", sent.client).state_dict()
         first = sent.round == 1
         assert {k: v.shape for k, v in sent.state.items()} == {k: v.shape for k, v in names.items()}
         assert sent.gram.shape == (size * (size + 1) // 2 if first else 0,)

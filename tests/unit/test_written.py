@@ -12,7 +12,7 @@ import pytest
 
 from fedbridge.errors import UserError
 from fedbridge.files import recover, write_text, writing, written, written_folder
-from fedbridge.saved import kind_of, opened, saving
+from fedbridge.saved import opened, saved_kind, saving
 
 FAULTS = [KeyboardInterrupt(), RuntimeError("half"), OSError(errno.ENOSPC, "full")]
 
@@ -215,7 +215,7 @@ def killed_after_the_former_is_away(monkeypatch, folder):
     monkeypatch.undo()
 
 
-@pytest.mark.parametrize("reader", [kind_of, lambda folder: opened(folder, "thing")["n"]])
+@pytest.mark.parametrize("reader", [saved_kind, lambda folder: opened(folder, "thing")["n"]])
 def test_what_was_saved_is_read_though_saving_it_again_was_killed(tmp_path, monkeypatch, reader):
     folder = tmp_path / "x"
     with saving(folder, "thing", {"n": 1}) as draft:
@@ -236,7 +236,7 @@ def test_what_was_saved_is_no_other_kind_though_saving_it_again_was_killed(tmp_p
             pass
         with suppress(FileNotFoundError):
             folder.rename(tmp_path / "x.former.partial")  # as a kill would leave it
-    assert kind_of(folder) == "thing"
+    assert saved_kind(folder) == "thing"
 
 
 def test_a_reader_that_brings_the_former_back_meanwhile_does_no_harm(tmp_path, monkeypatch):

@@ -5,7 +5,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbridge.bench.console import conduct
+from fedbridge.bench.console import run_suite
 from fedbridge.bench.grid import Job, jobs_of
 from fedbridge.bench.pages import PAGE, TABLE, write_results
 from fedbridge.bench.pool import only_bench
@@ -54,7 +54,7 @@ class Bench:
 
         shown = console or Console(quiet=True)
         with only_bench(self.folder):
-            return conduct(shown, self.suite, self.jobs, self.folder, at_once or _cores())
+            return run_suite(shown, self.suite, self.jobs, self.folder, at_once or _cores())
 
     def report(self) -> Path:
         """Write tables, figures and the summary of what is finished; return the latter's path."""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from fedbridge.bench.grid import Job, State
 from fedbridge.bench.outcome import outcome_of
 from fedbridge.bench.pages import TABLE
-from fedbridge.bench.pool import Standing, carry_out, note_failure, tidy
+from fedbridge.bench.pool import GridStatus, carry_out, note_failure, tidy
 from fedbridge.bench.ready import make_ready
 from fedbridge.bench.timing import Durations
 from fedbridge.errors import UserError
@@ -38,7 +38,7 @@ def show_plan(console: "Console", plan: Sequence[tuple[Job, float | None]]) -> N
         _say(console, f"{job.name}: {WORDS[state]}{about}")
 
 
-def conduct(
+def run_suite(
     console: "Console", path: Path, jobs: Sequence[Job], results: Path, slots: int
 ) -> list[tuple[Job, str]]:
     """Carry out what is not done yet and show how far it is; return what failed, and why.
@@ -72,7 +72,7 @@ def conduct(
         stuck = {job.name for job, _ in lacking}
         todo = [job for job in todo if job.name not in stuck]
         bar.reset(line, total=len(todo), description="")
-        standing = Standing([])
+        standing = GridStatus([])
         with closing(carry_out(todo, slots)) as standings:
             told = 0
             for standing in standings:
@@ -105,7 +105,7 @@ def _progress(console: "Console") -> "Progress":
     )
 
 
-def _move(bar: "Progress", standing: Standing, left: float | None) -> None:
+def _move(bar: "Progress", standing: GridStatus, left: float | None) -> None:
     task = bar.task_ids[0]
     running = list(standing.running)
     more = f" and {len(running) - 1} more" if len(running) > 1 else ""
@@ -117,7 +117,7 @@ def _move(bar: "Progress", standing: Standing, left: float | None) -> None:
     )
 
 
-def _at_work(standing: Standing, wanted: int) -> str:
+def _at_work(standing: GridStatus, wanted: int) -> str:
     """Return in words how far the runs are."""
     done = len(standing.done) + len(standing.failed)
     return f"{done} of {wanted} runs have ended; at work: {', '.join(standing.running) or 'none'}"

@@ -5,10 +5,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from fedbridge.bench.outcome import Group
+from fedbridge.bench.outcome import MethodRuns
 from fedbridge.files import writing, written
 from fedbridge.metrics import PREDICTORS
-from fedbridge.report.figures import MARKERS, limits_of
+from fedbridge.report.figures import MARKERS, axis_limits
 from fedbridge.report.series import Curve
 from fedbridge.report.svg import COLOURS, INK, STYLE, WIDTH
 from fedbridge.report.wording import percent, short
@@ -21,7 +21,9 @@ ACROSS = 4  # panels in a row
 NAME = 34  # signs of a method's name that a label has room for
 
 
-def draw_bars(path: Path, groups: Sequence[Group], metric: str, predictors: Sequence[str]) -> None:
+def draw_bars(
+    path: Path, groups: Sequence[MethodRuns], metric: str, predictors: Sequence[str]
+) -> None:
     """Write a metric of every method as bars with deviations over seeds, a bar per predictor.
 
     Bounds are paler; what does not speak for a method is left out.
@@ -49,14 +51,14 @@ def draw_bars(path: Path, groups: Sequence[Group], metric: str, predictors: Sequ
         _save(figure, path)
 
 
-def draw_tasks(path: Path, groups: Sequence[Group]) -> None:
+def draw_tasks(path: Path, groups: Sequence[MethodRuns]) -> None:
     """Write each method's accuracy over the tasks, a panel each, over ours ``together`` dashed."""
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
     curves = [mean_curves(group) for group in groups]
     ours = next((c for g, c in zip(groups, curves, strict=True) if g.method.role == "ours"), {})
-    limits = limits_of([points for found in curves for points in found.values()])
+    limits = axis_limits([points for found in curves for points in found.values()])
     rows = -(-len(groups) // ACROSS)
     with rc_context(STYLE):
         figure = Figure(figsize=(2 * WIDTH / 72, (30 + 125 * rows) / 72), layout="constrained")
@@ -72,7 +74,7 @@ def draw_tasks(path: Path, groups: Sequence[Group]) -> None:
         _save(figure, path)
 
 
-def mean_curves(group: Group) -> dict[str, Curve]:
+def mean_curves(group: MethodRuns) -> dict[str, Curve]:
     """Return the mean over seeds of the curves of the predictors that speak for a method."""
     curves = {}
     for predictor in group.method.reads:
@@ -82,7 +84,7 @@ def mean_curves(group: Group) -> dict[str, Curve]:
     return {predictor: points for predictor, points in curves.items() if points}
 
 
-def _bar(axes: "Axes", y: float, group: Group, what: tuple[str, str]) -> None:
+def _bar(axes: "Axes", y: float, group: MethodRuns, what: tuple[str, str]) -> None:
     metric, predictor = what
     values = [value for value in group.metric(metric, predictor) if value is not None]
     if not values:
@@ -104,7 +106,7 @@ def _bar(axes: "Axes", y: float, group: Group, what: tuple[str, str]) -> None:
     )
 
 
-def _panel(axes: "Axes", group: Group, curves: Mapping[str, Curve], ours: Curve) -> None:
+def _panel(axes: "Axes", group: MethodRuns, curves: Mapping[str, Curve], ours: Curve) -> None:
     axes.set_title(short(group.name, 24), loc="left", fontsize=8.5)
     if group.method.role != "ours" and ours:
         tasks, values = zip(*ours, strict=True)

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import tomli_w
 
-from fedbridge.bench.suite import Method, Scenario, Suite, slug
+from fedbridge.bench.suite import Suite, SuiteMethod, SuiteScenario, slug
 from fedbridge.config.files import read_toml
 from fedbridge.errors import UserError
 from fedbridge.methods.config import Config
@@ -27,8 +27,8 @@ ENGINE = (
 class Job:
     """One run of the grid."""
 
-    scenario: Scenario
-    method: Method
+    scenario: SuiteScenario
+    method: SuiteMethod
     seed: int
     config: Config
     folder: Path
@@ -74,12 +74,12 @@ def log_of(folder: Path) -> Path:
     return folder.with_name(f"{folder.name}.log")
 
 
-def _folder(scenario: Scenario, method: Method, seed: int) -> str:
+def _folder(scenario: SuiteScenario, method: SuiteMethod, seed: int) -> str:
     return f"{slug(scenario.name)}--{slug(method.name)}--{seed}"
 
 
 def _configs(
-    path: Path, suite: Suite, scenario: Scenario, method: Method
+    path: Path, suite: Suite, scenario: SuiteScenario, method: SuiteMethod
 ) -> Iterator[tuple[int, Config]]:
     try:
         config = _resolved(path.parent, scenario, method)
@@ -91,7 +91,7 @@ def _configs(
         yield seed, config.model_copy(update={"seed": seed})
 
 
-def _resolved(folder: Path, scenario: Scenario, method: Method) -> Config:
+def _resolved(folder: Path, scenario: SuiteScenario, method: SuiteMethod) -> Config:
     """Return the settings of a method on a scenario; paths count from ``folder``."""
     own = [*(_stated(folder / method.config) if method.config else []), *method.set]
     name = json.dumps(method.name, ensure_ascii=False)

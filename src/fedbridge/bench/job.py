@@ -50,7 +50,7 @@ def _carry_out(folder: Path) -> int:
     try:
         run = Run.open(folder)
         with tracking(run) as track:
-            for progress in Experiment(run).conduct():
+            for progress in Experiment(run).run_steps():
                 track(progress)
     except KeyboardInterrupt:
         return 130

@@ -5,10 +5,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from fedbridge.bench.grid import Job
-from fedbridge.bench.suite import Method
+from fedbridge.bench.suite import SuiteMethod
 from fedbridge.metrics import PROTOCOLS, Summary, summarise
 from fedbridge.report.figures import curves_of
-from fedbridge.report.folder import Measures, OwnMetric, Run, read_run
+from fedbridge.report.folder import Measures, OwnMetric, RunRecord, read_run
 from fedbridge.report.folder import Summary as Costs
 from fedbridge.report.series import Curve
 
@@ -47,10 +47,10 @@ class Outcome:
 
 
 @dataclass(frozen=True)
-class Group:
+class MethodRuns:
     """A method's finished runs on one scenario, by seed, out of so many."""
 
-    method: Method
+    method: SuiteMethod
     outcomes: tuple[Outcome, ...]
     wanted: int
 
@@ -87,7 +87,7 @@ class Group:
         }
 
 
-Grid = dict[str, list[Group]]
+Grid = dict[str, list[MethodRuns]]
 """The methods of every scenario that have a finished run, in the suite's order."""
 
 
@@ -126,7 +126,7 @@ def grouped(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> Grid:
         grid.setdefault(job.scenario.name, {}).setdefault(job.method.name, []).append(job)
     return {
         scenario: [
-            Group(alike[0].method, done, len(alike))
+            MethodRuns(alike[0].method, done, len(alike))
             for alike in methods.values()
             if (done := tuple(found[job.name] for job in alike if job.name in found))
         ]
@@ -134,7 +134,7 @@ def grouped(jobs: Sequence[Job], outcomes: Sequence[Outcome]) -> Grid:
     }
 
 
-def _clients(run: Run) -> dict[tuple[str, str], dict[str, float]]:
+def _clients(run: RunRecord) -> dict[tuple[str, str], dict[str, float]]:
     clients: dict[tuple[str, str], dict[str, float]] = {}
     for name in run.clients:
         own = summarise([row for row in run.scores if row.client == name])

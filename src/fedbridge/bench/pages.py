@@ -5,7 +5,7 @@ from pathlib import Path
 
 from fedbridge.bench.figures import draw_bars, draw_tasks
 from fedbridge.bench.grid import Job
-from fedbridge.bench.outcome import Group, collect, grouped
+from fedbridge.bench.outcome import MethodRuns, collect, grouped
 from fedbridge.bench.pool import failure_of
 from fedbridge.bench.summary import FIGURES, figure_name, summary
 from fedbridge.bench.tables import write_clients, write_table
@@ -39,7 +39,7 @@ def write_results(results: Path, jobs: Sequence[Job]) -> Path:
     return results / PAGE
 
 
-def _draw(results: Path, scenario: str, groups: Sequence[Group]) -> None:
+def _draw(results: Path, scenario: str, groups: Sequence[MethodRuns]) -> None:
     accuracy, forgetting, tasks = (results / figure_name(scenario, kind) for kind in FIGURES)
     if not groups:  # nor shall former figures tell of runs that do not count
         for path in (accuracy, forgetting, tasks):

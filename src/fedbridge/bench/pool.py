@@ -12,14 +12,14 @@ from fedbridge.bench.grid import Job, log_of
 from fedbridge.bench.slot import Slot
 from fedbridge.errors import UserError
 from fedbridge.locks import LOCK, holding, lock_at
-from fedbridge.runs import CONFIG, Run, alone, names_in
+from fedbridge.runs import CONFIG, Run, exclusive_lock, names_in
 
 PAUSE = 0.1  # seconds between two looks at the processes
 PATIENCE = 20.0  # seconds that jobs have to end their step in
 
 
 @dataclass
-class Standing:
+class GridStatus:
     """How far a grid is."""
 
     waiting: list[Job]
@@ -31,13 +31,13 @@ class Standing:
     """With what went wrong."""
 
 
-def carry_out(jobs: Sequence[Job], slots: int) -> Generator[Standing, None, None]:
+def carry_out(jobs: Sequence[Job], slots: int) -> Generator[GridStatus, None, None]:
     """Run jobs in their order, at most ``slots`` at once; yield the standing now and then.
 
     A run that was interrupted is resumed, and one whose settings have changed starts anew. A job
     that fails does not stop the others. When the generator is closed, all processes end.
     """
-    standing = Standing(list(jobs))
+    standing = GridStatus(list(jobs))
     free = [Slot() for _ in range(slots)]
     busy: dict[str, Slot] = {}
     try:
@@ -81,10 +81,10 @@ def only_bench(results: Path) -> Iterator[None]:
         yield
 
 
-def _start(job: Job, standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:
+def _start(job: Job, standing: GridStatus, free: list[Slot], busy: dict[str, Slot]) -> None:
     try:
         if job.state() != "begun":
-            with alone(job.folder):
+            with exclusive_lock(job.folder):
                 _clear(job.folder)
                 Run.create(job.folder, job.config)
         free[-1].start(job)
@@ -104,7 +104,7 @@ def _clear(folder: Path) -> None:
             path.unlink()
 
 
-def _harvest(standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> None:
+def _harvest(standing: GridStatus, free: list[Slot], busy: dict[str, Slot]) -> None:
     """Move the jobs that have ended to where they belong."""
     for name, slot in list(busy.items()):
         code = slot.code()
@@ -119,7 +119,7 @@ def _harvest(standing: Standing, free: list[Slot], busy: dict[str, Slot]) -> Non
             _fail(job, _complaint(job, code), standing)
 
 
-def _fail(job: Job, reason: str, standing: Standing) -> None:
+def _fail(job: Job, reason: str, standing: GridStatus) -> None:
     note_failure(job, reason)
     standing.failed.append((job, reason))
 

@@ -18,7 +18,7 @@ class Test(NamedTuple):
     pairs: int
 
 
-def compared(ours: Finals, others: Sequence[Finals]) -> list[Test]:
+def compared_with_ours(ours: Finals, others: Sequence[Finals]) -> list[Test]:
     """Test each of the others against ours over common (seed, client); p is Holm's over all."""
     differences = [[ours[k] - other[k] for k in ours if k in other] for other in others]
     adjusted = holm([signed_rank(values) for values in differences])

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
 
-from fedbridge.config.files import found_value, listed, read_toml
+from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.section import Count, Section
 from fedbridge.errors import UserError
 
@@ -44,7 +44,7 @@ def _distinct(seeds: tuple[int, ...]) -> tuple[int, ...]:
 Name = Annotated[str, AfterValidator(_nameable)]
 
 
-class Scenario(Section):
+class SuiteScenario(Section):
     """Data and how they are dealt out, for all methods alike."""
 
     name: Name
@@ -57,7 +57,7 @@ class Scenario(Section):
     ``learner.memory=8`` all methods that rehearse keep equally many exemplars."""
 
 
-class Method(Section):
+class SuiteMethod(Section):
     """What is laid over a scenario's config, and what it stands for."""
 
     name: Name
@@ -83,13 +83,13 @@ class Suite(Section):
     """A whole grid."""
 
     seeds: Annotated[tuple[Count, ...], Field(min_length=1), AfterValidator(_distinct)]
-    scenario: Annotated[tuple[Scenario, ...], Field(min_length=1)]
-    method: Annotated[tuple[Method, ...], Field(min_length=1)]
+    scenario: Annotated[tuple[SuiteScenario, ...], Field(min_length=1)]
+    method: Annotated[tuple[SuiteMethod, ...], Field(min_length=1)]
 
     @model_validator(mode="after")
     def _entries_fit_together(self) -> Self:
         for kind in ENTRIES:
-            entries: Sequence[Scenario | Method] = getattr(self, kind)
+            entries: Sequence[SuiteScenario | SuiteMethod] = getattr(self, kind)
             _no_two_alike(kind, [entry.name for entry in entries])
         ours = [method.name for method in self.method if method.role == "ours"]
         if len(ours) > 1:
@@ -115,7 +115,7 @@ def load_suite(path: Path) -> Suite:
     try:
         return Suite.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{path}: {listed(partial(_explain, tree), error)}") from error
+        raise UserError(f"{path}: {explained(partial(_explain, tree), error)}") from error
 
 
 def _read(path: Path, via: tuple[Path, ...]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ def _explain(tree: dict[str, Any], item: dict[str, Any]) -> str:
         entry = tree[kind][place]
         name = entry.get("name") if isinstance(entry, dict) else None
         where = f"{kind} {name!r}" if isinstance(name, str) else f"{kind} number {place + 1}"
-        section = Scenario if kind == "scenario" else Method
+        section = SuiteScenario if kind == "scenario" else SuiteMethod
     key = ": ".join([where, *map(str, rest[:1])])
     if item["type"] == "extra_forbidden":
         return f"{key}: unknown key{_suggestion(str((rest or [kind])[0]), section)}"

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from fedbridge.bench.outcome import Grid, Group, Outcome, own_metrics_of
-from fedbridge.bench.significance import Test, compared
+from fedbridge.bench.outcome import Grid, MethodRuns, Outcome, own_metrics_of
+from fedbridge.bench.significance import Test, compared_with_ours
 from fedbridge.bench.suite import slug
 from fedbridge.bench.verdicts import verdicts
 from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
@@ -54,7 +54,7 @@ class Column:
     unit: float | None = None
     """What numbers that are no shares are divided by."""
 
-    def text(self, group: Group) -> str:
+    def text(self, group: MethodRuns) -> str:
         """Return mean ± deviation over a method's seeds."""
         values = [self.value(outcome) for outcome in group.outcomes]
         if self.unit is not None:
@@ -63,12 +63,12 @@ class Column:
             return percent(values[0], self.signed)
         return mean_and_deviation(values, self.signed)
 
-    def mean(self, group: Group) -> float | None:
+    def mean(self, group: MethodRuns) -> float | None:
         """Return the mean as it is shown, so that what looks equal is equally good."""
         text = self.text(group).split()[0].replace("−", "-")
         return None if text == UNKNOWN else float(text)
 
-    def counts(self, group: Group) -> bool:
+    def counts(self, group: MethodRuns) -> bool:
         """Return whether a method's number speaks for it."""
         return self.predictor is None or self.predictor in group.method.reads
 
@@ -147,7 +147,7 @@ def _judgement(grid: Grid) -> Iterator[str]:
         yield _table(("scenario", "bar", "needed", "found", "met"), lines, words=5)
 
 
-def _scenario(scenario: str, groups: Sequence[Group]) -> Iterator[str]:
+def _scenario(scenario: str, groups: Sequence[MethodRuns]) -> Iterator[str]:
     yield f"### {scenario}\n"
     yield _table(
         ("method", "role", *(c.head for c in ACCURACY), *(f"p of {p}" for p in TESTED)),
@@ -173,7 +173,7 @@ def _scenario(scenario: str, groups: Sequence[Group]) -> Iterator[str]:
         yield f"![{scenario}: {words}]({figure_name(scenario, kind)})\n"
 
 
-def _own(groups: Sequence[Group]) -> Iterator[Column]:
+def _own(groups: Sequence[MethodRuns]) -> Iterator[Column]:
     """Yield a column for each metric of the runs' own, of the predictor that it names first."""
     own = own_metrics_of(outcome for group in groups for outcome in group.outcomes)
     for name, metric in own.items():
@@ -191,22 +191,22 @@ def figure_name(scenario: str, kind: str) -> str:
     return f"{slug(scenario)}-{kind}.svg"
 
 
-def _names(groups: Sequence[Group]) -> list[str]:
+def _names(groups: Sequence[MethodRuns]) -> list[str]:
     return [
         group.name if group.complete else f"{group.name} ({len(group.outcomes)} of {group.wanted})"
         for group in groups
     ]
 
 
-def _roles(groups: Sequence[Group]) -> list[str]:
+def _roles(groups: Sequence[MethodRuns]) -> list[str]:
     return [group.method.role or "" for group in groups]
 
 
-def _columns(columns: Sequence[Column], groups: Sequence[Group]) -> list[list[str]]:
+def _columns(columns: Sequence[Column], groups: Sequence[MethodRuns]) -> list[list[str]]:
     return [_cells(column, groups) for column in columns]
 
 
-def _cells(column: Column, groups: Sequence[Group]) -> list[str]:
+def _cells(column: Column, groups: Sequence[MethodRuns]) -> list[str]:
     """Return a column's cells, the best bold; bounds and what does not count are never that."""
     competing = [g for g in groups if g.method.role != "bound" and column.counts(g)]
     means = [mean for group in competing if (mean := column.mean(group)) is not None]
@@ -222,7 +222,7 @@ def _cells(column: Column, groups: Sequence[Group]) -> list[str]:
     return cells
 
 
-def _tests(groups: Sequence[Group]) -> list[list[str]]:
+def _tests(groups: Sequence[MethodRuns]) -> list[list[str]]:
     """Return for each tested predictor the cells of p, one per method."""
     ours = next((group for group in groups if group.method.role == "ours"), None)
     columns = []
@@ -230,7 +230,7 @@ def _tests(groups: Sequence[Group]) -> list[list[str]]:
         others = [g for g in groups if g is not ours and predictor in g.method.reads]
         others = [group for group in others if ours and group.finals(predictor)]
         finals = [group.finals(predictor) for group in others]
-        tests = compared(ours.finals(predictor), finals) if ours else []
+        tests = compared_with_ours(ours.finals(predictor), finals) if ours else []
         found = {group.name: _p(test) for group, test in zip(others, tests, strict=True)}
         columns.append([found.get(group.name, "") for group in groups])
     return columns

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from fedbridge.bench.grid import Job
-from fedbridge.bench.pool import Standing
+from fedbridge.bench.pool import GridStatus
 
 Key = tuple[str, str]  # scenario, method
 
@@ -47,7 +47,7 @@ class Durations:
         """Return jobs by what they should take; where nothing is known, in their own order."""
         return sorted(jobs, key=lambda job: -(self.expected(job) or 0.0))
 
-    def left(self, standing: Standing, slots: int) -> float | None:
+    def left(self, standing: GridStatus, slots: int) -> float | None:
         """Return the seconds until all jobs should be done, None where that is unknown."""
         now = time.monotonic()
         spent = [(job, 0.0) for job in standing.waiting]

@@ -3,8 +3,8 @@
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from fedbridge.bench.outcome import Group
-from fedbridge.bench.significance import Test, compared
+from fedbridge.bench.outcome import MethodRuns
+from fedbridge.bench.significance import Test, compared_with_ours
 from fedbridge.report.wording import percent
 
 FINAL = "final_accuracy"
@@ -27,7 +27,7 @@ class Verdict(NamedTuple):
 class Rival(NamedTuple):
     """What ours is measured by: a method's mean accuracy with one of its predictors."""
 
-    group: Group
+    group: MethodRuns
     predictor: str
     accuracy: float
 
@@ -35,7 +35,7 @@ class Rival(NamedTuple):
         return f"{self.group.name} ({self.predictor} {percent(self.accuracy)})"
 
 
-def verdicts(groups: Sequence[Group]) -> list[Verdict]:
+def verdicts(groups: Sequence[MethodRuns]) -> list[Verdict]:
     """Return a verdict on every bar that the methods of one scenario allow to judge.
 
     A method counts once all its runs are finished: a mean over fewer seeds is another mean.
@@ -54,13 +54,13 @@ def verdicts(groups: Sequence[Group]) -> list[Verdict]:
     ]
 
 
-def _ahead_together(ours: Group, baselines: Sequence[Group]) -> Iterator[Verdict]:
+def _ahead_together(ours: MethodRuns, baselines: Sequence[MethodRuns]) -> Iterator[Verdict]:
     """``together`` is two points above the best baseline, whichever predictor is its best."""
     own = ours.mean(FINAL, "together")
     rivals = [found for group in baselines if (found := _best(group))]
     if own is None or not rivals:
         return
-    tests = compared(
+    tests = compared_with_ours(
         ours.finals("together"), [rival.group.finals(rival.predictor) for rival in rivals]
     )
     rival, test = max(zip(rivals, tests, strict=True), key=lambda pair: pair[0].accuracy)
@@ -74,7 +74,7 @@ def _ahead_together(ours: Group, baselines: Sequence[Group]) -> Iterator[Verdict
     )
 
 
-def _ahead_alone(ours: Group, baselines: Sequence[Group]) -> Iterator[Verdict]:
+def _ahead_alone(ours: MethodRuns, baselines: Sequence[MethodRuns]) -> Iterator[Verdict]:
     """``small`` is three points above every other way to train it, and forgets less."""
     own, lost = ours.mean(FINAL, "small"), ours.mean("forgetting", "small")
     rivals = [found for group in baselines if (found := _rival(group, "small"))]
@@ -101,7 +101,7 @@ def _ahead_alone(ours: Group, baselines: Sequence[Group]) -> Iterator[Verdict]:
     )
 
 
-def _parts(ours: Group, parts: Sequence[Group]) -> Iterator[Verdict]:
+def _parts(ours: MethodRuns, parts: Sequence[MethodRuns]) -> Iterator[Verdict]:
     """Each part is worth a point."""
     for group in parts:
         for predictor in BOTH:
@@ -116,7 +116,7 @@ def _parts(ours: Group, parts: Sequence[Group]) -> Iterator[Verdict]:
                 )
 
 
-def _equals(ours: Group, equals: Sequence[Group]) -> Iterator[Verdict]:
+def _equals(ours: MethodRuns, equals: Sequence[MethodRuns]) -> Iterator[Verdict]:
     """Different architectures are within two points of the best of the equal ones."""
     for predictor in BOTH:
         own = ours.mean(FINAL, predictor)
@@ -133,14 +133,14 @@ def _equals(ours: Group, equals: Sequence[Group]) -> Iterator[Verdict]:
             )
 
 
-def _forward(ours: Group) -> Iterator[Verdict]:
+def _forward(ours: MethodRuns) -> Iterator[Verdict]:
     for predictor in BOTH:
         gain = ours.mean("forward_transfer", predictor)
         if gain is not None:
             yield Verdict(f"forward transfer of {predictor}", "> 0", points(gain), gain > SLACK)
 
 
-def _bounds(ours: Group, bounds: Sequence[Group]) -> Iterator[Verdict]:
+def _bounds(ours: MethodRuns, bounds: Sequence[MethodRuns]) -> Iterator[Verdict]:
     """``together`` reaches joint training on own data, and nearly that on all clients' data."""
     own = ours.mean(FINAL, "together")
     for group in bounds:
@@ -166,17 +166,17 @@ def _bounds(ours: Group, bounds: Sequence[Group]) -> Iterator[Verdict]:
                 )
 
 
-def _with_role(groups: Sequence[Group], role: str) -> list[Group]:
+def _with_role(groups: Sequence[MethodRuns], role: str) -> list[MethodRuns]:
     return [group for group in groups if group.method.role == role]
 
 
-def _rival(group: Group, predictor: str) -> Rival | None:
+def _rival(group: MethodRuns, predictor: str) -> Rival | None:
     """Return a method with one of its predictors, None where that does not speak for it."""
     accuracy = group.mean(FINAL, predictor) if predictor in group.method.reads else None
     return None if accuracy is None else Rival(group, predictor, accuracy)
 
 
-def _best(group: Group) -> Rival | None:
+def _best(group: MethodRuns) -> Rival | None:
     rivals = [found for p in group.method.reads if (found := _rival(group, p))]
     return max(rivals, key=lambda rival: rival.accuracy, default=None)
 

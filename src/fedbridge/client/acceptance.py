@@ -11,7 +11,7 @@ from fedbridge.wire import State
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)
 
 
-class Verdict(NamedTuple):
+class ValidationScore(NamedTuple):
     """What validation items say of a model."""
 
     loss: float
@@ -24,11 +24,11 @@ class Accepted(NamedTuple):
 
     state: State
     share: float
-    own: Verdict
-    taken: Verdict
+    own: ValidationScore
+    taken: ValidationScore
 
 
-def accepted(own: State, fused: State, judge: Callable[[State], Verdict]) -> Accepted:
+def accepted(own: State, fused: State, judge: Callable[[State], ValidationScore]) -> Accepted:
     """Return the model with the least loss on the way from the own to the fused one.
 
     Weights of a model and of what a little training made of it may be interpolated, and the best

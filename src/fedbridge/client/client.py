@@ -10,7 +10,7 @@ from fedbridge.client.acceptance import accepted
 from fedbridge.client.learning import learnt
 from fedbridge.client.material import Material
 from fedbridge.client.measuring import judge, measured
-from fedbridge.client.memory import chosen, merged
+from fedbridge.client.memory import chosen, with_items
 from fedbridge.client.private import Private
 from fedbridge.client.state import ClientState
 from fedbridge.client.uploading import upload_of
@@ -20,14 +20,14 @@ from fedbridge.methods.registry import exchange_of, fusion_of, learner_of
 from fedbridge.models.states import infinity, misfit, settled
 from fedbridge.plane import Sample
 from fedbridge.rng import rng_for
-from fedbridge.wire import Broadcast, Choice, Evaluation, Step, Upload
+from fedbridge.wire import Acceptance, Broadcast, Evaluation, Step, Upload
 
 
-class Client(ClientState):
+class FederatedClient(ClientState):
     """A client of the federation: its state, and what it does when it is asked."""
 
-    def __init__(self, private: Private, commons: SharedContext, model: str) -> None:
-        super().__init__(private, commons, model)
+    def __init__(self, private: Private, shared: SharedContext, model: str) -> None:
+        super().__init__(private, shared, model)
         self.accepted: tuple[int, ...] = ()
         self._material = Material(self)
 
@@ -38,14 +38,14 @@ class Client(ClientState):
         """
         step = Step(broadcast.task, broadcast.round)
         self.take(broadcast)
-        if not self.private.stream.takes_part(*step, self.commons.config.training.rounds):
+        if not self.private.stream.takes_part(*step, self.shared.config.training.rounds):
             return Upload(self.name, *step, state={}, seen=tuple(self.seen(self.task).tolist()))
         number, before = self.private.stream.own_task(step.task), self.task
         if number != before:
             self._begin(number)
-        lesson = self._material.context(step, broadcast, starts=number != before)
-        ends = step.round == self.commons.config.training.rounds
-        diverged = learnt(lesson, ends)
+        context = self._material.context(step, broadcast, starts=number != before)
+        ends = step.round == self.shared.config.training.rounds
+        diverged = learnt(context, ends)
         if ends:
             self._remember()
         self.notes = settled(self.notes)
@@ -66,7 +66,7 @@ class Client(ClientState):
         """
         parts = [task.test for task in self.private.stream.tasks]
         rows = np.unique(np.concatenate([*parts, np.zeros(0, np.int64)]))
-        drawn = rng_for(self.commons.config.seed, "sample", self.name).permutation(rows)[:most]
+        drawn = rng_for(self.shared.config.seed, "sample", self.name).permutation(rows)[:most]
         return self.private.labels[drawn], self.embed(drawn).cpu().numpy()
 
     def load(self, folder: Path) -> None:
@@ -79,7 +79,7 @@ class Client(ClientState):
 
         Raises UserError, before anything has changed, if it does not fit or is not finite.
         """
-        config = self.commons.config
+        config = self.shared.config
         self._check(broadcast)
         self.large.take(broadcast.adapter)
         self.head.take(broadcast.adapter)
@@ -88,12 +88,12 @@ class Client(ClientState):
             self.head.select_hyperparameters(
                 self.features(rows), self.labels(rows), self.seen(self.task)
             )
-        fused = {k: v.to(self.commons.device) for k, v in broadcast.state.items()}
+        fused = {k: v.to(self.shared.device) for k, v in broadcast.state.items()}
         self.accepted = ()
         if fused and self.offered and len(rows) and fusion_of(config).accept(config.fusion):
             choice = accepted(self.offered, fused, partial(judge, self, rows))
             right = choice.own.correct, choice.taken.correct
-            self.accepted = Choice(broadcast.task, round(100 * choice.share), *right, len(rows))
+            self.accepted = Acceptance(broadcast.task, round(100 * choice.share), *right, len(rows))
             fused = choice.state
         if fused:
             exchange_of(config).from_download(self.model, fused, self.notes)
@@ -118,12 +118,12 @@ class Client(ClientState):
 
     def _remember(self) -> None:
         """Keep exemplars of what the task brought, in the client's own storage only."""
-        config = self.commons.config
+        config = self.shared.config
         exemplars = learner_of(config).exemplars(config.learner)
         if not exemplars.per_class:
             return
         rows = self.private.task(self.task).train
-        offered = merged(self.memory, rows, self.private.labels[rows])
+        offered = with_items(self.memory, rows, self.private.labels[rows])
         stream = self.private.stream
         capacity = exemplars.per_class * len(stream.seen(len(stream.tasks)))
         self.memory = chosen(

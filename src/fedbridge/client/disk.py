@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from fedbridge.checkpoints import Checkpoints
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.errors import UserError
 from fedbridge.files import json_text, read_json, write_text, writing
 from fedbridge.locks import holding, lock_at
@@ -52,7 +52,12 @@ class Resident:
     """
 
     def __init__(
-        self, name: str, build: Callable[[], Client], folder: Path, keep: int, config: str = ""
+        self,
+        name: str,
+        build: Callable[[], FederatedClient],
+        folder: Path,
+        keep: int,
+        config: str = "",
     ) -> None:
         self.name = name
         self.config = config
@@ -60,7 +65,7 @@ class Resident:
         self.folder = folder
         self.keep = keep
         self._build = build
-        self._client: Client | None = None
+        self._client: FederatedClient | None = None
         self._stands: Kept | None = None  # the exchange after which the client in memory stands
 
     def answer(self, request: Request) -> Answer:
@@ -126,7 +131,7 @@ class Resident:
         self._stands = kept
         return kept
 
-    def _client_after(self, before: Kept | None) -> Client:
+    def _client_after(self, before: Kept | None) -> FederatedClient:
         """Return the client in the state after an exchange, or as it was before the first."""
         if before is None:
             self._client = self._build()
@@ -155,7 +160,7 @@ def measured_in(state: Path) -> Evaluation | None:
     return message
 
 
-def _measured(client: Client, measure: bytes, before: Kept | None) -> bytes:
+def _measured(client: FederatedClient, measure: bytes, before: Kept | None) -> bytes:
     """Return what the client measures; what it measured the last time it does not do again."""
     if not measure:
         return b""

@@ -22,10 +22,10 @@ from fedbridge.wire import State, Step
 class LargePart:
     """The FM as one client sees it: frozen, or with the trained part that it was last sent."""
 
-    def __init__(self, private: Private, commons: SharedContext) -> None:
+    def __init__(self, private: Private, shared: SharedContext) -> None:
         self.private = private
-        self.commons = commons
-        self.settings = commons.config.large
+        self.shared = shared
+        self.settings = shared.config.large
         self.tuned = self.settings.tuned is not None
         self.part: State = {}
         """What the server last sent of the FM's trained part."""
@@ -33,22 +33,22 @@ class LargePart:
     def take(self, adapter: State) -> None:
         """Go on with the trained part of the FM that the server sent."""
         if self.tuned and adapter:
-            beside = head_of(self.commons.config).sent
+            beside = head_of(self.shared.config).sent
             self.part = {k: v for k, v in adapter.items() if k not in beside}
 
     def features_of(self, rows: Indices) -> Tensor:
         """Return features ``(n, M)`` of own items, encoded anew where the FM is tuned."""
         if not self.tuned:
-            return owned(torch.from_numpy(self.private.features_of(rows))).to(self.commons.device)
+            return owned(torch.from_numpy(self.private.features_of(rows))).to(self.shared.device)
         if not len(rows):
-            return torch.zeros(0, self.commons.lift.dimension, device=self.commons.device)
+            return torch.zeros(0, self.shared.lift.dimension, device=self.shared.device)
         return self._lifted(self._fm().encode(self._items(rows), self.settings.batch))
 
     def public(self) -> Tensor:
         """Return features ``(|U|, M)`` of the public set."""
-        items = self.commons.public_items
+        items = self.shared.public_items
         if not self.tuned or items is None:
-            return owned(torch.from_numpy(self.commons.public_features)).to(self.commons.device)
+            return owned(torch.from_numpy(self.shared.public_features)).to(self.shared.device)
         return self._lifted(self._fm().encode(items, self.settings.batch))
 
     def train(self, rows: Indices, trainings: Sequence[TrainableHead], step: Step) -> State:
@@ -58,8 +58,8 @@ class LargePart:
         trained; the others find the FM as it then is. Raises DivergedError if one does not stay
         finite, of which nothing is kept.
         """
-        labels = torch.from_numpy(self.private.labels[rows]).to(self.commons.device)
-        seed = seed_for(self.commons.config.seed, "probe", self.private.stream.name, *step)
+        labels = torch.from_numpy(self.private.labels[rows]).to(self.shared.device)
+        seed = seed_for(self.shared.config.seed, "probe", self.private.stream.name, *step)
         generator = torch.Generator().manual_seed(seed)
         fm = self._fm() if self.tuned else None
         trained: State = dict(fm.part) if fm else {}
@@ -79,15 +79,15 @@ class LargePart:
         tuned = fm if training.tunes else None
         part = tuned.part if tuned else {}
         features = None if tuned else self._all(rows, fm)
-        learnt = {"params": training.learnt, "lr": training.rate}
+        learnt = {"params": training.learnt, "lr": training.lr}
         groups = [learnt]
         if self.settings.tuned:
-            groups.append({"params": list(part.values()), "lr": self.settings.tuned.rate})
+            groups.append({"params": list(part.values()), "lr": self.settings.tuned.lr})
         optimiser = Uncompiled(groups, weight_decay=0.0)
         steps = 0
         for _ in range(training.epochs):
             order = torch.randperm(len(rows), generator=generator)
-            for batch in order.split(self.commons.config.training.batch):
+            for batch in order.split(self.shared.config.training.batch):
                 strain: Tensor | float = 0.0
                 if tuned:
                     read = self._lifted(tuned(self._items(rows[batch.numpy()])))
@@ -114,7 +114,7 @@ class LargePart:
 
     def _fm(self) -> Tunable:
         """Return the FM of this process with the trained part that this client was last sent."""
-        fm = tunable(self.settings, self.commons.device, self.commons.config.seed)
+        fm = tunable(self.settings, self.shared.device, self.shared.config.seed)
         fm.load(self.part)
         return fm
 
@@ -123,4 +123,4 @@ class LargePart:
         return self.private.items_of(rows)
 
     def _lifted(self, embeddings: Tensor) -> Tensor:
-        return lifted(self.commons.lift, embeddings)
+        return lifted(self.shared.lift, embeddings)

@@ -41,19 +41,19 @@ class Material:
         # when a task starts nobody knows its classes yet, and the fit would be misled
         mixture = self._guiding_mixture(own.task - starts)
         shares = {
-            name: replace(share, guide=self._guide(name, share, mixture))
+            name: replace(share, teacher_logits=self._guide(name, share, mixture))
             for name, share in self._shares.items()
         }
         seen, new = own.seen(own.task), own.ids(own.private.task(own.task).met)
         known = own.head.known
-        config = own.commons.config
+        config = own.shared.config
         learner, fusion = learner_of(config), fusion_of(config)
         ahead = learner.teach_unseen(config.learner)
-        received = {k: v.to(own.commons.device) for k, v in broadcast.shared.items()}
-        seed = seed_for(own.commons.config.seed, "learn", own.name, *step)
+        received = {k: v.to(own.shared.device) for k, v in broadcast.shared.items()}
+        seed = seed_for(own.shared.config.seed, "learn", own.name, *step)
         return TrainContext(
             own.model,
-            own.commons,
+            own.shared,
             **shares,
             seen=seen,
             new=new,
@@ -77,14 +77,14 @@ class Material:
         train = own.private.task(own.task).train
         remembered = kept(own.memory)
         earlier_self = self._earlier_self()
-        public = own.commons.public_inputs
+        public = own.shared.public_inputs
         nobody = np.full(len(public), -1)
         for name, inputs, labels, items in (
             ("task", own.private.inputs_of(train), own.labels(train), train),
             ("memory", own.private.inputs_of(remembered), own.labels(remembered), remembered),
             ("public", public, own.ids(tuple(nobody)), nobody),
         ):
-            x = inputs.to(own.commons.device)
+            x = inputs.to(own.shared.device)
             earlier = None if earlier_self is None or not len(x) else embed(earlier_self, x)
             numbers = torch.from_numpy(items).to(x.device)
             self._shares[name] = ItemBatch(x, labels, earlier, torch.zeros(0), numbers)
@@ -100,16 +100,16 @@ class Material:
 
     def _earlier_self(self) -> SmallModel | None:
         own = self.own
-        if not own.previous or not learner_of(own.commons.config).needs_old_model:
+        if not own.previous or not learner_of(own.shared.config).needs_old_model:
             return None
         model = copy.deepcopy(own.model)
         model.load_state_dict(own.previous)
         return model
 
     def _guiding_mixture(self, after: int) -> Mixture:
-        config = self.own.commons.config
+        config = self.own.shared.config
         if not learner_of(config).mixture_teaches(config.learner):
-            return Mixture(0.0, self.own.commons.sharpness)
+            return Mixture(0.0, self.own.shared.sharpness)
         return mixture_of(self.own, after)
 
     def _guide(self, name: str, share: ItemBatch, mixture: Mixture) -> Tensor:
@@ -119,4 +119,4 @@ class Material:
         if not mixture.small or not len(share):
             return mixture.large * scores
         every = torch.arange(scores.shape[1], device=scores.device)
-        return mixture(own.commons.logits(embed(own.model, share.inputs), every), scores).float()
+        return mixture(own.shared.logits(embed(own.model, share.inputs), every), scores).float()

@@ -5,7 +5,7 @@ import copy
 import torch
 from torch import Tensor
 
-from fedbridge.client.acceptance import Verdict
+from fedbridge.client.acceptance import ValidationScore
 from fedbridge.client.private import Indices
 from fedbridge.client.state import ClientState
 from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
@@ -20,8 +20,8 @@ Row = tuple[int, str, str, int, int]
 
 def measured(own: ClientState, after: int) -> tuple[Row, ...]:
     """Measure every predictor there is on every task up to the one after a task."""
-    mixture = mixture_of(own, after) if own.commons.config.large.embeds else None
-    on_validation = own.commons.config.scenario.measure == "validation"
+    mixture = mixture_of(own, after) if own.shared.config.large.embeds else None
+    on_validation = own.shared.config.scenario.measure == "validation"
     rows = []
     for on, task in enumerate(own.private.stream.tasks, start=1):
         if on > after + 1 and after > 0:
@@ -58,9 +58,9 @@ def scores_of(own: ClientState, rows: Indices) -> tuple[Tensor, Tensor]:
 
 def small_scores(own: ClientState, rows: Indices) -> Tensor:
     """Return logits ``(n, C)``; classes of earlier tasks are those of their models, if any."""
-    every = torch.arange(len(own.commons.classes), device=own.commons.device)
-    scores = own.commons.logits(own.embed(rows), every)
-    recall = learner_of(own.commons.config).task_model
+    every = torch.arange(len(own.shared.classes), device=own.shared.device)
+    scores = own.shared.logits(own.embed(rows), every)
+    recall = learner_of(own.shared.config).task_model
     if recall is None or own.task < 2:
         return scores
     model, inputs = copy.deepcopy(own.model), own.private.inputs_of(rows).to(scores.device)
@@ -71,15 +71,15 @@ def small_scores(own: ClientState, rows: Indices) -> Tensor:
         if state and brought:
             model.load_state_dict(state)
             classes = own.ids(tuple(brought))
-            scores[:, classes] = own.commons.logits(embed(model, inputs), classes)
+            scores[:, classes] = own.shared.logits(embed(model, inputs), classes)
     return scores
 
 
-def judge(own: ClientState, rows: Indices, state: State) -> Verdict:
+def judge(own: ClientState, rows: Indices, state: State) -> ValidationScore:
     """Return the class-balanced loss of a small model on own validation items, and hits."""
     own.model.load_state_dict(state)
     seen, labels = own.seen(own.task), own.labels(rows)
-    logits = own.commons.logits(own.embed(rows), seen)
+    logits = own.shared.logits(own.embed(rows), seen)
     columns = torch.searchsorted(seen, labels)
     loss = cross_entropy(logits, columns, len(rows) * class_balance(columns).float())
-    return Verdict(float(loss), int((logits.argmax(1) == columns).sum()))
+    return ValidationScore(float(loss), int((logits.argmax(1) == columns).sum()))

@@ -15,7 +15,7 @@ Place = tuple[int, str]
 """Seed and client, of which alone random numbers are a function."""
 
 
-def merged(memory: Memory, rows: Indices, labels: Indices) -> Memory:
+def with_items(memory: Memory, rows: Indices, labels: Indices) -> Memory:
     """Return the exemplars together with new items ``rows (n,)`` of classes ``labels (n,)``."""
     classes = sorted({*memory, *labels.tolist()})
     none = np.zeros(0, np.int64)

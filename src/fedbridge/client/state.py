@@ -22,22 +22,22 @@ from fedbridge.wire import State
 class ClientState:
     """Models, exemplars and notes of one client, and its items as they read them."""
 
-    def __init__(self, private: Private, commons: SharedContext, model: str) -> None:
+    def __init__(self, private: Private, shared: SharedContext, model: str) -> None:
         self.name = private.stream.name
         self.private = private
-        self.commons = commons
-        self.model: SmallModel = commons.small_model(model, self.name)
+        self.shared = shared
+        self.model: SmallModel = shared.small_model(model, self.name)
         self.previous: State = {}
         self.offered: State = {}  # the model as it was last uploaded
         self.notes: State = {}
         self.memory: Memory = {}
-        self.large = LargePart(private, commons)
-        self.head = head_of(commons.config).client(commons, commons.config.large)
+        self.large = LargePart(private, shared)
+        self.head = head_of(shared.config).client(shared, shared.config.large)
         self.task = 0
 
     def embed(self, rows: Indices) -> Tensor:
         """Return the small model's embeddings ``(n, P)`` of own items."""
-        return embed(self.model, self.private.inputs_of(rows).to(self.commons.device))
+        return embed(self.model, self.private.inputs_of(rows).to(self.shared.device))
 
     def features(self, rows: Indices) -> Tensor:
         """Return what the large side's head reads of own items, ``(n, M)``."""
@@ -45,15 +45,15 @@ class ClientState:
 
     def labels(self, rows: Indices) -> Tensor:
         """Return the class ids ``(n,)`` of own items."""
-        return torch.from_numpy(self.private.labels[rows]).to(self.commons.device)
+        return torch.from_numpy(self.private.labels[rows]).to(self.shared.device)
 
     def seen(self, task: int) -> Tensor:
         """Return the ids of all classes met through a task, ascending."""
-        return self.private.seen(task).to(self.commons.device)
+        return self.private.seen(task).to(self.shared.device)
 
     def ids(self, classes: tuple[int, ...]) -> Tensor:
         """Return class ids as an array, ascending."""
-        return torch.tensor(sorted(classes), device=self.commons.device)
+        return torch.tensor(sorted(classes), device=self.shared.device)
 
     def current(self) -> State:
         """Return the small model as it is, apart from what is trained further."""
@@ -80,7 +80,7 @@ class ClientState:
     def load(self, folder: Path) -> None:
         """Take up the state that ``save`` wrote."""
         own = file_name(self.name)
-        arrays = read_state(folder / f"{own}.safetensors", self.commons.device)
+        arrays = read_state(folder / f"{own}.safetensors", self.shared.device)
         names = ("model", "previous", "offered", "notes", "head", "part")
         parts: dict[str, State] = {name: {} for name in names}
         for name, tensor in arrays.items():

@@ -49,7 +49,7 @@ class Written(Section):
     """How CSV holds letters; by default UTF-8 or, if it begins so, UTF-16; else cp1252."""
 
 
-class Columns(Values):
+class TableColumns(Values):
     """What is read of a row; each row is an item."""
 
     more: ClassVar[tuple[str, ...]] = ()
@@ -96,5 +96,5 @@ class Columns(Values):
             raise ValueError(f"must name task or date, not both: {self.task!r} and {self.date!r}")
 
 
-class CSVColumns(Columns, Written):
+class CSVColumns(TableColumns, Written):
     """What is read of a row of a CSV file, and how that is written."""

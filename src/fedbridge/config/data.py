@@ -12,7 +12,7 @@ from fedbridge.errors import UserError
 from fedbridge.words import MISSING, word_of
 
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
-Share = Annotated[float, Field(gt=0.0, le=1.0)]
+KeptFraction = Annotated[float, Field(gt=0.0, le=1.0)]
 Slots = Annotated[tuple[Positive, ...], Field(min_length=1)]
 
 
@@ -28,7 +28,7 @@ def _spelled(name: object) -> object:
 
 Word = Annotated[str, BeforeValidator(_spelled)]
 DRAWN = (
-    "classes_per_task", "repeats", "joins", "leaves", "amount", "private_classes", "order",
+    "classes_per_task", "repeats", "joins", "leaves", "data_fraction", "private_classes", "order",
     "train_per_class", "test_per_class", "blur",
 )  # fmt: skip
 """What the scenario builder draws, and data that state their tasks have already decided."""
@@ -219,10 +219,10 @@ class Scenario(Section):
     leaves: Slots | None = None
     """For each client the slot of its last task; by default all stay to the end,
     ``tasks + repeats``."""
-    effort: Slots | None = None
+    participation_rounds: Slots | None = None
     """For each client in how many rounds of a task, the last ones, it takes part; by default in
     all."""
-    amount: Annotated[tuple[Share, ...], Field(min_length=1)] = (1.0,)
+    data_fraction: Annotated[tuple[KeptFraction, ...], Field(min_length=1)] = (1.0,)
     """For each client the fraction of its training items that it keeps."""
     private_classes: Count = 0
     """Classes that one client alone holds; its remaining classes are drawn from the shared ones."""

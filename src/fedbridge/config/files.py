@@ -54,7 +54,7 @@ def similar(path: Path) -> str:
     return f"; did you mean {str(there / close[0])!r}?" if close else ""
 
 
-def listed(explain: Callable[[dict[str, Any]], str], error: ValidationError) -> str:
+def explained(explain: Callable[[dict[str, Any]], str], error: ValidationError) -> str:
     """Return what ``explain`` says of each fault that was found, of many the first ones."""
     items = error.errors()
     lines = [explain(dict(item)) for item in items[:TOLD]]

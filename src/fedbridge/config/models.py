@@ -18,11 +18,11 @@ class Tuning:
     kind: Literal["lora", "dora", "ia3", "prompt", "pool"]
     size: int
     """Rank of matrices, or number of tokens."""
-    rate: float
+    lr: float
     """Learning rate of AdamW."""
     pool: int = 0
     """Prompts of a pool."""
-    picks: int = 0
+    top_k: int = 0
     """Those of them that an input gets."""
     attract: float = 0.0
     """Weight of how far the keys of these lie from what they were chosen for."""
@@ -46,7 +46,7 @@ class Large(Section):
     """What stands on the FM: an entry of ``fedbridge list heads``, or ``MODULE:NAME``."""
     scope: Literal["federation", "client"] = "federation"
     """Whose sums, or trained parts, make the head: all clients', or (isolated baseline) its own."""
-    least: Positive = 1
+    min_class_items: Positive = 1
     """Fewest own items of a class whose sum leaves a client; of fewer it is held back until there
     are more. With 1 the sum of a class's only item is that item's features."""
     projection: Count = 0
@@ -75,7 +75,7 @@ class TrainedLarge(Large):
 
     probe_epochs: Positive = 2
     """Passes over the task's features per round, of ``training.batch`` items a step."""
-    probe_rate: Rate = 0.005
+    probe_lr: Rate = 0.005
     """Learning rate of AdamW for the head."""
     tuning: Literal["none", "lora", "dora", "ia3", "prompt", "pool"] = "none"
     """What is trained inside the FM itself: nothing; low-rank matrices beside the queries and
@@ -86,7 +86,7 @@ class TrainedLarge(Large):
     tuning_size: Positive = 4
     """Rank of the matrices, or number of tokens, those of each prompt in a pool; ``ia3`` has no
     size."""
-    tuning_rate: Rate = 0.001
+    tuning_lr: Rate = 0.001
     """Learning rate of AdamW for them."""
 
     @property
@@ -94,7 +94,7 @@ class TrainedLarge(Large):
         """Return what clients train inside the FM; None where it stays frozen."""
         if self.tuning == "none":
             return None
-        return Tuning(self.tuning, self.tuning_size, self.tuning_rate)
+        return Tuning(self.tuning, self.tuning_size, self.tuning_lr)
 
 
 class PooledLarge(TrainedLarge):
@@ -102,7 +102,7 @@ class PooledLarge(TrainedLarge):
 
     pool: Positive = 10
     """Prompts in the pool; ``tuning = "pool"`` only."""
-    picks: Positive = 5
+    top_k: Positive = 5
     """Prompts of the pool that an input gets."""
     attract: Weight = 0.1
     """Weight of how far the chosen keys lie from what they were chosen for."""
@@ -111,13 +111,13 @@ class PooledLarge(TrainedLarge):
     def tuned(self) -> Tuning | None:
         """Return what clients train inside the FM; None where it stays frozen."""
         tuned = super().tuned
-        return tuned and replace(tuned, pool=self.pool, picks=self.picks, attract=self.attract)
+        return tuned and replace(tuned, pool=self.pool, top_k=self.top_k, attract=self.attract)
 
     @model_validator(mode="after")
     def _picks_are_of_the_pool(self) -> Self:
-        if self.picks > self.pool:
+        if self.top_k > self.pool:
             raise ValueError(
-                f"large.picks: must be at most large.pool, {self.pool}, found {self.picks}"
+                f"large.top_k: must be at most large.pool, {self.pool}, found {self.top_k}"
             )
         return self
 
@@ -136,7 +136,7 @@ class Small(Section):
     warm_epochs: Count = 15
     """Passes over ``U`` of the warm start, in which each architecture learns the FM's embeddings
     of it (no labels) before the first task; 0 leaves it out, as does ``large.head = "none"``."""
-    warm_rate: Rate = 0.01
+    warm_lr: Rate = 0.01
     """Highest learning rate of AdamW in the warm start; it rises and falls once."""
 
 
@@ -149,7 +149,7 @@ class Training(Section):
     """Passes over the task's data per round."""
     batch: Batch = 64
     """Private items per step; normalisation layers need two at least."""
-    rate: Rate = 0.004
+    lr: Rate = 0.004
     """Learning rate of AdamW."""
     weight_decay: Weight = 0.001
     """Weight decay of AdamW."""

@@ -6,7 +6,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from fedbridge.config.columns import Column, Columns, CSVColumns, Values, Written
+from fedbridge.config.columns import Column, CSVColumns, TableColumns, Values, Written
 from fedbridge.config.section import Levels, Positive, Section
 from fedbridge.entries import is_own
 
@@ -16,8 +16,8 @@ TABLES = ("csv", "parquet")
 """Those that are tables."""
 ARRAYS = "arrays"
 """The kind that ``fedbridge.data.from_arrays`` has put into the cache."""
-ALL = ("broken", "least", "side")
-TABLE = (*ALL, *Columns.model_fields, "image", "levels", "domain", "split", "period")
+ALL = ("broken", "min_class_items", "side")
+TABLE = (*ALL, *TableColumns.model_fields, "image", "levels", "domain", "split", "period")
 FIELDS = {
     "folder": (*ALL, "layout", "levels"),
     "csv": (*TABLE, *Written.model_fields),
@@ -67,7 +67,7 @@ class Own(CSVColumns):
     """Length of a period of ``date``, or the number of periods of equal length."""
     broken: Literal["refuse", "skip"] = "refuse"
     """What to do where files or rows cannot be used: refuse all, or leave those out and say so."""
-    least: Positive = 1
+    min_class_items: Positive = 1
     """Fewest items of a class; classes of fewer are left out."""
     side: Side = 96
     """Side in pixels at which pictures are kept for the FM; small models read 32."""

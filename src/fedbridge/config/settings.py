@@ -78,10 +78,10 @@ class Settings(Section):
 
     @model_validator(mode="after")
     def _effort_fits_into_a_task(self) -> Self:
-        most = max(self.scenario.effort or (1,))
+        most = max(self.scenario.participation_rounds or (1,))
         if most > self.training.rounds:
             raise ValueError(
-                f"scenario.effort: must be at most training.rounds = {self.training.rounds}, "
-                f"found {most}"
+                f"scenario.participation_rounds: must be at most training.rounds = "
+                f"{self.training.rounds}, found {most}"
             )
         return self

@@ -6,9 +6,9 @@ from typing import Annotated, Any, ClassVar, Literal, Self, get_args
 
 from pydantic import AfterValidator, Field, ValidationError, ValidationInfo, model_validator
 
-from fedbridge.config.columns import Column, Columns, CSVColumns
+from fedbridge.config.columns import Column, CSVColumns, TableColumns
 from fedbridge.config.data import Part
-from fedbridge.config.files import found_value, listed, read_toml
+from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.section import Count, Fraction, Levels, Section
 from fedbridge.errors import UserError
 
@@ -48,19 +48,19 @@ Model = Annotated[str, AfterValidator(_lying)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$")]
 
 
-class Share(Section):
+class AssignedShare(Section):
     """The share of a built-in data set that the common config gives to this client."""
 
     kind: Literal["experiment"] = "experiment"
 
 
-class Held(Section):
+class HeldOut(Section):
     """What is held back of every task, and how tasks arrive."""
 
     test: Fraction = 0.2
     """Share of the items that only the test uses. An item's content alone decides."""
     validation: Part = 0.1
-    """Share held back for calibration."""
+    """AssignedShare held back for calibration."""
     seed: Count = 0
     """Seed of both; another one is another division."""
     live: bool = False
@@ -79,7 +79,7 @@ class Held(Section):
         return self
 
 
-class Images(Held):
+class Images(HeldOut):
     """A folder of pictures."""
 
     kind: Literal["images"] = "images"
@@ -95,7 +95,7 @@ class Images(Held):
     or as soon as it is there."""
 
 
-class Table(Held, Columns):
+class Table(HeldOut, TableColumns):
     """Rows of a table; each is an item."""
 
     period: Literal["day", "week", "month"] = "month"
@@ -175,7 +175,7 @@ def _reads_only(query: str) -> bool:
 
 
 SiteData = Annotated[
-    Share | Images | CSV | Parquet | HuggingFace | SQL, Field(discriminator="kind")
+    AssignedShare | Images | CSV | Parquet | HuggingFace | SQL, Field(discriminator="kind")
 ]
 KINDS: dict[str, type[Section]] = {
     kind.model_fields["kind"].default: kind for kind in get_args(get_args(SiteData)[0])
@@ -207,7 +207,7 @@ class SiteConfig(Section):
     state: Place = Field(default=Path("state"), validate_default=True)
     """Folder of what the client must not forget: its model, its memory, its tasks as it read
     them. It holds private data."""
-    data: SiteData = Share()
+    data: SiteData = AssignedShare()
     large: OwnLarge = OwnLarge()
     small: OwnSmall = OwnSmall()
     methods: tuple[str, ...] = ()
@@ -228,7 +228,7 @@ def load_site(path: Path) -> SiteConfig:
     try:
         return SiteConfig.model_validate(tree, context={"folder": path.parent.absolute()})
     except ValidationError as error:
-        raise UserError(f"{path}: {listed(_explain, error)}") from error
+        raise UserError(f"{path}: {explained(_explain, error)}") from error
 
 
 def _explain(item: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from markupsafe import Markup
 from fedbridge.dashboard.entry import Entry
 from fedbridge.metrics import PROTOCOLS
 from fedbridge.report import bars, figures, page
-from fedbridge.report.folder import Run
+from fedbridge.report.folder import RunRecord
 from fedbridge.report.series import Curve, curve, select
 from fedbridge.report.svg import COLOURS, INK, WIDTH, drawing, inline_svg
 from fedbridge.report.wording import percent
@@ -43,7 +43,7 @@ class Charts:
         if run is None:
             return found
         if curves := figures.curves_of(run, PROTOCOLS[0]):
-            limits = figures.limits_of(list(curves.values()))
+            limits = figures.axis_limits(list(curves.values()))
             found["tasks"] = self._once(
                 ("tasks", entry.name, entry.stamp),
                 lambda: figures.accuracy_over_tasks("tasks", curves, limits),
@@ -66,7 +66,7 @@ class Charts:
         key = (predictor, tuple((entry.name, entry.stamp) for entry in entries))
         return self._once(key, lambda: overlay("compared", curves, predictor))
 
-    def report(self, run: Run) -> str:
+    def report(self, run: RunRecord) -> str:
         """Return the whole report of a run as a page."""
         with self._lock:
             return page.render(run)
@@ -84,7 +84,7 @@ class Charts:
 def overlay(name: str, curves: Mapping[str, Curve], predictor: str) -> str:
     """Return the curves of several runs in one picture, each named by a letter at its end."""
     measured = {letter: points for letter, points in curves.items() if points}
-    limits = figures.limits_of(list(measured.values()))
+    limits = figures.axis_limits(list(measured.values()))
     with drawing(WIDTH, 230) as (figure, axes):
         for letter, points in measured.items():
             colour, marker, line = STYLES[LETTERS.index(letter)]

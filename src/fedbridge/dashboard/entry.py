@@ -11,9 +11,9 @@ from fedbridge import runs
 from fedbridge.dashboard.discovery import FILES, name_of
 from fedbridge.errors import UserError
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
-from fedbridge.report.folder import Run, read_run
+from fedbridge.report.folder import RunRecord, read_run
 from fedbridge.report.reached import State as RunState
-from fedbridge.report.reached import reached, state_of
+from fedbridge.report.reached import reached, run_state
 from fedbridge.tasks import tasks_in_words
 
 State = Literal[RunState, "broken"]
@@ -30,7 +30,7 @@ class Entry:
     label: str
     stamp: Stamp
     state: State
-    run: Run | None
+    run: RunRecord | None
     events: tuple[dict[str, Any], ...] = ()
     problem: str = ""
 
@@ -128,7 +128,7 @@ def _standing(entry: Entry) -> Entry:
     """Return the entry with the state that it is in now."""
     if entry.run is None:
         return entry
-    state = state_of(entry.run)
+    state = run_state(entry.run)
     if state == entry.state:
         return entry
     facts = entry.folder, entry.label, entry.stamp

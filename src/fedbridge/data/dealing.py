@@ -22,7 +22,7 @@ Holding = dict[tuple[int, int], Indices]  # what a client (first) holds of a cel
 
 
 @dataclass(frozen=True, eq=False)
-class Board:
+class CellAssignment:
     """Which cell every item is of, and which clients draw from every cell."""
 
     of_item: Indices
@@ -36,7 +36,7 @@ class Board:
 
 
 @dataclass(frozen=True, eq=False)
-class Held:
+class ClientHoldings:
     """What every client holds of every cell of its plan."""
 
     train: Holding
@@ -44,7 +44,7 @@ class Held:
     test: Holding
 
 
-def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> Board:
+def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> CellAssignment:
     """Return the cells of a data set and who draws from them."""
     width = width_of(dataset, settings)
     clients: dict[int, list[int]] = {}
@@ -55,18 +55,20 @@ def lay_out(dataset: Dataset, settings: Scenario, plans: Sequence[Plan]) -> Boar
     for cell, drawing in clients.items():
         need[cell] = len(drawing)
     domains = dataset.domains if has_domains(settings) else 0
-    return Board(dataset.labels * width + domains, width, clients, need)
+    return CellAssignment(dataset.labels * width + domains, width, clients, need)
 
 
-def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], seed: int) -> Held:
+def allocate(
+    split: Split, board: CellAssignment, settings: Scenario, plans: Sequence[Plan], seed: int
+) -> ClientHoldings:
     """Deal training and validation items out; clients that share a cell share its test items."""
-    train = deal_out(split.train, board, settings.alpha, seed, "train")
-    return Held(
+    train = dirichlet_partition(split.train, board, settings.alpha, seed, "train")
+    return ClientHoldings(
         train={
-            (client, cell): _kept(items[: settings.train_per_class], plans[client].amount)
+            (client, cell): _kept(items[: settings.train_per_class], plans[client].data_fraction)
             for (client, cell), items in train.items()
         },
-        validation=deal_out(split.validation, board, settings.alpha, seed, "validation"),
+        validation=dirichlet_partition(split.validation, board, settings.alpha, seed, "validation"),
         test={
             (client, cell): items
             for cell, clients in board.clients.items()
@@ -76,7 +78,9 @@ def hold(split: Split, board: Board, settings: Scenario, plans: Sequence[Plan], 
     )
 
 
-def deal_out(items: Indices, board: Board, alpha: float, seed: int, part: str) -> Holding:
+def dirichlet_partition(
+    items: Indices, board: CellAssignment, alpha: float, seed: int, part: str
+) -> Holding:
     """Divide each cell's items between its clients by Dirichlet shares, in random order.
 
     Training and validation follow the same shares. Whatever the shares, every client first
@@ -97,7 +101,9 @@ def deal_out(items: Indices, board: Board, alpha: float, seed: int, part: str) -
     return holding
 
 
-def _tested(test: Indices, cell: int, board: Board, most: int | None, seed: int) -> Indices:
+def _tested(
+    test: Indices, cell: int, board: CellAssignment, most: int | None, seed: int
+) -> Indices:
     """Return the test items of a cell, ascending; of too many, ``most`` at random."""
     items: Indices = test[board.of_item[test] == cell]
     if most is None or len(items) <= most:
@@ -128,7 +134,7 @@ def by_task(holding: Holding, client: int, tasks: Sequence[Cells]) -> list[Indic
 
 
 def blur_borders(
-    tasks: Sequence[Indices], board: Board, fraction: float, rng: np.random.Generator
+    tasks: Sequence[Indices], board: CellAssignment, fraction: float, rng: np.random.Generator
 ) -> list[Indices]:
     """Move a fraction of each task's items to other tasks, each drawn uniformly.
 

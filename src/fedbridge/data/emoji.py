@@ -97,7 +97,7 @@ def prepare(domains: tuple[str, ...], workspace: Path) -> Iterator[Part]:
         yield _part(domain, fetched, table, classes, metadata.source)
 
 
-def draw(path: Path) -> NDArray[np.uint8]:
+def draw_emoji(path: Path) -> NDArray[np.uint8]:
     """Return a picture file on white paper as ``(3, 64, 64)``."""
     from PIL import Image
 
@@ -146,7 +146,7 @@ def _part(
         if (key := key_of_name(path.name)) in table
     }
     chosen = [files[place] for place in sorted(files)]
-    items = np.stack([draw(path) for path, _ in chosen])
+    items = np.stack([draw_emoji(path) for path, _ in chosen])
     return Part(
         domain=domain,
         items=items,

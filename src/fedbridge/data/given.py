@@ -6,7 +6,7 @@ import numpy as np
 
 from fedbridge.config import Scenario
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.dealing import Board, Holding, deal_out
+from fedbridge.data.dealing import CellAssignment, Holding, dirichlet_partition
 from fedbridge.data.spec import Division, TaskItems
 from fedbridge.data.splits import PUBLIC, TEST, TRAIN, VALIDATION, Indices, official_test
 from fedbridge.errors import UserError
@@ -170,11 +170,11 @@ def _is_spare(group: int, part: Indices, layout: _Layout) -> bool:
 def _deal(
     side: Indices, layout: _Layout, clients: dict[int, list[int]], alpha: float, seed: int
 ) -> _Dealt:
-    board = Board(layout.of_item, layout.classes, clients, np.zeros(0, np.int64))
+    board = CellAssignment(layout.of_item, layout.classes, clients, np.zeros(0, np.int64))
     train, validation, test = (np.flatnonzero(side == s) for s in (TRAIN, VALIDATION, TEST))
     return _Dealt(
-        deal_out(train, board, alpha, seed, "train"),
-        deal_out(validation, board, alpha, seed, "validation"),
+        dirichlet_partition(train, board, alpha, seed, "train"),
+        dirichlet_partition(validation, board, alpha, seed, "validation"),
         {cell: test[layout.of_item[test] == cell] for cell in clients},
     )
 

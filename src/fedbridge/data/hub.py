@@ -70,7 +70,7 @@ def _places(name: str, hub: Hub, root: Path) -> tuple[str, Path, Path]:
     """Return what follows ``hf:``, the same as a folder, and the folder of what is prepared."""
     where = name.removeprefix(PREFIX)
     local = Path(where).expanduser()
-    identity: Any = state_of(local, name) if local.is_dir() else owned_name(name)
+    identity: Any = folder_state(local, name) if local.is_dir() else owned_name(name)
     settings = hub.model_dump(mode="json", exclude={"broken"})
     told = [RULES, PIXELS, identity, settings]
     return where, local, root / content_fingerprint(told)[:32]
@@ -93,7 +93,7 @@ def chosen_parts(
     return [stored[domain] for domain in chosen]
 
 
-def state_of(folder: Path, name: str) -> list[list[Any]]:
+def folder_state(folder: Path, name: str) -> list[list[Any]]:
     """Return what identifies a folder's content: fingerprints, files and their sizes."""
     try:
         listing = folder / "dataset_dict.json"
@@ -138,7 +138,7 @@ def saved_splits(folder: Path) -> dict[str, Any]:
     The package itself opens no folder with an empty split. Raises UserError as ``state_of`` does.
     """
     library = _library()
-    rows = {split: sizes for split, _, sizes in state_of(folder, str(folder))}
+    rows = {split: sizes for split, _, sizes in folder_state(folder, str(folder))}
     return {
         "all" if split == "." else split: library.load_from_disk(str(folder / split))
         if sizes

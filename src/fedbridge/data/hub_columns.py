@@ -15,7 +15,7 @@ TOLD = 10  # rows that an error names at most
 
 
 @dataclass(frozen=True)
-class Columns:
+class HubColumns:
     """The names of the columns that are used."""
 
     content: str
@@ -25,9 +25,9 @@ class Columns:
     group: str | None
 
 
-def detect(name: str, features: Any, hub: Hub) -> Columns:
+def detect(name: str, features: Any, hub: Hub) -> HubColumns:
     """Return which column is what; raise UserError naming the setting that must decide."""
-    kinds = {column: kind_of(feature) for column, feature in features.items()}
+    kinds = {column: column_kind(feature) for column, feature in features.items()}
     for role in ("content", "label", "domain", "group"):
         asked = getattr(hub, role)
         if asked is not None and asked not in kinds:
@@ -36,10 +36,10 @@ def detect(name: str, features: Any, hub: Hub) -> Columns:
     content = hub.content or _content(name, kinds, {label, hub.domain, hub.group})
     if kinds[content] not in ("picture", "text"):
         raise _undecided(name, "content", kinds, f"must be of pictures or texts, found {content!r}")
-    return Columns(content, kinds[content] == "picture", label, hub.domain, hub.group)
+    return HubColumns(content, kinds[content] == "picture", label, hub.domain, hub.group)
 
 
-def kind_of(feature: Any) -> str:
+def column_kind(feature: Any) -> str:
     """Return in a word what a column holds."""
     import datasets
 
@@ -95,7 +95,7 @@ def read_labels(
     -1) or one that was not announced, or two have one name.
     """
     feature = table.features[column]
-    kind = kind_of(feature)
+    kind = column_kind(feature)
     if kind not in ("class", "text", "number"):
         raise UserError(f"data.hub.{role}: {name}: {column!r} must hold classes, texts or integers")
     values = column_values(table.select_columns([column]))
@@ -146,7 +146,7 @@ def _missing(values: list[Any], role: str, words: Collection[str]) -> list[int]:
 
 
 def _strange(values: list[Any], feature: Any) -> list[int]:
-    if kind_of(feature) != "class":
+    if column_kind(feature) != "class":
         return []
     known = range(len(feature.names))
     return [row for row, value in enumerate(values) if value not in known]

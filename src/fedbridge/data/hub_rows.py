@@ -17,7 +17,7 @@ from fedbridge.data.pixels import (
     Encoded,
     Levels,
     decode_picture,
-    draw,
+    draw_picture,
     levels_of,
     pixels_digest,
 )
@@ -127,7 +127,7 @@ class Rows:
     def _draw(self, row: int, sides: tuple[int, ...]) -> Drawn:
         cell = self.table[row][self.table.column_names[0]]
         picture = decode_picture(Encoded(partial(_file, cell), self.levels))
-        return [draw(picture, side) for side in sides], pixels_digest(picture)
+        return [draw_picture(picture, side) for side in sides], pixels_digest(picture)
 
     def _require_some(self, used: NDArray[np.bool_], broken: Sequence[Fault]) -> None:
         """Raise UserError if no row, or none of the test or of what is learnt, can be used."""

@@ -93,7 +93,7 @@ def shown(picture: "Image", levels: Levels = OPEN) -> "Image":
     return paper.convert("RGB")
 
 
-def draw(picture: "Image", side: int, box: bool = False) -> Images:
+def draw_picture(picture: "Image", side: int, box: bool = False) -> Images:
     """Return what a picture shows, its middle square scaled to ``(3, side, side)``.
 
     With ``box`` every pixel is the mean of those that it covers.

@@ -35,7 +35,7 @@ class Plan:
     """Slot of its first task."""
     rounds: int | None
     """In how many rounds of a task, the last ones, it takes part; None: in all."""
-    amount: float
+    data_fraction: float
     """Fraction of its training items that it keeps."""
     tasks: tuple[Cells, ...]
     """The cells of each task."""
@@ -67,8 +67,10 @@ def plan_clients(dataset: Dataset, settings: Scenario, seed: int) -> list[Plan]:
     sizes = [_class_count(settings, span) for span in spans]
     _check_classes(dataset, settings, sizes)
     orders = _class_orders(len(dataset.classes), settings, sizes, seed)
-    effort = _for_each("effort", settings.effort or (None,), settings.clients)
-    amount = _for_each("amount", settings.amount, settings.clients)
+    effort = _for_each(
+        "participation_rounds", settings.participation_rounds or (None,), settings.clients
+    )
+    amount = _for_each("data_fraction", settings.data_fraction, settings.clients)
     plans = []
     for client, (span, order) in enumerate(zip(spans, orders, strict=True)):
         if settings.kind == "domain-incremental":

@@ -17,7 +17,7 @@ from fedbridge.data.pixels import (
     Levels,
     as_bytes,
     decode_picture,
-    draw,
+    draw_picture,
     shown,
     white_of,
 )
@@ -103,8 +103,8 @@ class Reading:
         return np.stack([small for small, _ in drawn]), np.stack([item for _, item in drawn])
 
     def _drawn(self, picture: "Image") -> tuple[Images, Images]:
-        small = _in_channels(draw(picture, self.inputs[1], self.box), self.inputs[0])
-        item = _in_channels(draw(picture, self.items[1]), self.items[0])
+        small = _in_channels(draw_picture(picture, self.inputs[1], self.box), self.inputs[0])
+        item = _in_channels(draw_picture(picture, self.items[1]), self.items[0])
         return (255 - small if self.inverted else small), item
 
     def _pictures(self, raw: Sequence[Any], most: int) -> Iterator["Image"]:

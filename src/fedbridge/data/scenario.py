@@ -8,7 +8,14 @@ import numpy as np
 
 from fedbridge.config import Scenario, checked_options
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.dealing import Board, Held, blur_borders, by_task, hold, lay_out
+from fedbridge.data.dealing import (
+    CellAssignment,
+    ClientHoldings,
+    allocate,
+    blur_borders,
+    by_task,
+    lay_out,
+)
 from fedbridge.data.division import require_whole
 from fedbridge.data.given import as_stated
 from fedbridge.data.plans import Cells, Plan, plan_clients
@@ -76,7 +83,7 @@ def _drawn(dataset: Dataset, settings: Scenario, options: None, seed: int) -> St
     plans = plan_clients(dataset, settings, seed)
     board = lay_out(dataset, settings, plans)
     split = split_items(dataset, settings, board.of_item, board.need, seed)
-    held = hold(split, board, settings, plans, seed)
+    held = allocate(split, board, settings, plans, seed)
     _check_enough(dataset, board, plans, held)
     labels = sorted({cell // board.width for cell in board.clients})
     return Streams(
@@ -104,7 +111,7 @@ def _streams_of(division: Division, dataset: Dataset, settings: Scenario) -> Str
     """Return the streams of clients whose tasks may come in any slots."""
     require_whole(division, dataset, settings)
     everything = np.concatenate([s.train for of in division.clients.values() for s in of.values()])
-    effort = settings.effort or (None,)
+    effort = settings.participation_rounds or (None,)
     clients = []
     for number, (name, shares) in enumerate(division.clients.items()):
         arrived: list[Indices] = []
@@ -156,9 +163,9 @@ def check_disjoint(streams: Streams, groups: Indices | None = None) -> None:
 def _clients(
     dataset: Dataset,
     settings: Scenario,
-    board: Board,
+    board: CellAssignment,
     plans: Sequence[Plan],
-    held: Held,
+    held: ClientHoldings,
     seed: int,
 ) -> tuple[ClientStream, ...]:
     """Return all streams; what others hold matters to one of them only if ``pooled``."""
@@ -207,7 +214,7 @@ def _trained_on(
     return np.sort(everything[np.isin(kind[everything], kind[so_far])])
 
 
-def _tested_on(held: Held, client: int, cells: Cells) -> Indices:
+def _tested_on(held: ClientHoldings, client: int, cells: Cells) -> Indices:
     return np.sort(np.concatenate([held.test[client, cell] for cell in cells]))
 
 
@@ -236,7 +243,9 @@ def public_items(
     return public
 
 
-def _check_enough(dataset: Dataset, board: Board, plans: Sequence[Plan], held: Held) -> None:
+def _check_enough(
+    dataset: Dataset, board: CellAssignment, plans: Sequence[Plan], held: ClientHoldings
+) -> None:
     for client, plan in enumerate(plans):
         for cell in plan.cells:
             label = cell // board.width
@@ -251,5 +260,5 @@ def _check_enough(dataset: Dataset, board: Board, plans: Sequence[Plan], held: H
                 f"scenario: class {dataset.classes[label]!r} of client {plan.name!r}{where} must "
                 f"have at least {least}, one validation and one test item, found {found[0]}, "
                 f"{found[1]} and {found[2]}; fewer clients, other fractions or more data help, or "
-                f"leaving out classes of few items (data.own.least)"
+                f"leaving out classes of few items (data.own.min_class_items)"
             )

@@ -11,13 +11,13 @@ from rich.text import Text
 from fedbridge.deploy import reach, readiness, trust
 from fedbridge.deploy.settings import CLIENT, SERVER, ClientSettings, ServerSettings, read_env
 from fedbridge.errors import UserError
-from fedbridge.report.cells import Cell
+from fedbridge.report.cells import NameCell
 
 Test = Callable[[], str]
 """Returns in words what is right, or raises UserError."""
 
 
-class Finding(NamedTuple):
+class CheckResult(NamedTuple):
     """The outcome of one check."""
 
     place: str
@@ -26,7 +26,7 @@ class Finding(NamedTuple):
     words: str
 
 
-def check(path: Path, offline: bool = False) -> list[Finding]:
+def check(path: Path, offline: bool = False) -> list[CheckResult]:
     """Check a whole deployment, the server's folder or a client's; ``path`` may be a file in it.
 
     ``offline`` leaves connections out. Raises UserError if the path is none of these.
@@ -46,20 +46,20 @@ def check(path: Path, offline: bool = False) -> list[Finding]:
     return [_carried_out(*test) for test in tests]
 
 
-def table(findings: list[Finding]) -> Table:
+def table(findings: list[CheckResult]) -> Table:
     """Return findings as a table."""
     result = Table("where", "what", "", box=None, pad_edge=False)
     result.add_column("found", overflow="fold")  # what is wrong is said in full
     for place, what, ok, words in findings:
-        result.add_row(Cell(place), what, "ok" if ok else "WRONG", Text(words))
+        result.add_row(NameCell(place), what, "ok" if ok else "WRONG", Text(words))
     return result
 
 
-def _carried_out(place: str, what: str, test: Test) -> Finding:
+def _carried_out(place: str, what: str, test: Test) -> CheckResult:
     try:
-        return Finding(place, what, True, test())
+        return CheckResult(place, what, True, test())
     except UserError as error:
-        return Finding(place, what, False, str(error))
+        return CheckResult(place, what, False, str(error))
 
 
 def _deployment(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
@@ -78,7 +78,7 @@ def _server(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
 
     def reached() -> str:
         host = settings().hosts[0].strip("[]")
-        return reach.gate(host, settings().port, folder / "ca.crt")
+        return reach.check_gate(host, settings().port, folder / "ca.crt")
 
     yield "server", "settings", lambda: f"reached at {settings().address}"
     yield "server", "CA's certificate", partial(trust.authority, folder)
@@ -109,7 +109,7 @@ def _client(folder: Path, offline: bool) -> Iterator[tuple[str, str, Test]]:
     yield name, "common ground", partial(readiness.common_ground, folder, folder / readiness.SITE)
     yield name, "site", lambda: readiness.site(folder, settings().client)
     if not offline:
-        yield name, "server", lambda: reach.gate(*settings().endpoint, folder / "ca.crt")
+        yield name, "server", lambda: reach.check_gate(*settings().endpoint, folder / "ca.crt")
         yield name, "registered", lambda: _registered(folder)
         yield name, "clock", lambda: reach.clock(*settings().endpoint, folder / "ca.crt")
 

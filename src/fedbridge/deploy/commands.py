@@ -15,7 +15,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 Folder = Annotated[Path, typer.Argument(help="The deployment's folder.", metavar="DIR")]
-Hosts = Annotated[
+HostOption = Annotated[
     list[str] | None,
     typer.Option("--host", help="A name or address of the server; clients use the first."),
 ]
@@ -33,7 +33,7 @@ def about() -> None:
 def init(
     folder: Folder,
     clients: Annotated[str, typer.Option(help="Names, divided by commas.", metavar="A,B,C")],
-    host: Hosts = None,
+    host: HostOption = None,
     config: Annotated[
         Path | None, typer.Option(help="The experiment, as for configure.", metavar="CONFIG")
     ] = None,
@@ -79,7 +79,7 @@ def add(
 
 
 @app.command()
-def renew(folder: Folder, host: Hosts = None, days: Days = DAYS) -> None:
+def renew(folder: Folder, host: HostOption = None, days: Days = DAYS) -> None:
     """Replace the server's certificate; clients need nothing new."""
     Deployment(folder).renew(host or (), days)
     typer.echo(f"{folder / 'server'}: bring server.pem and server.key to the server, restart gate")

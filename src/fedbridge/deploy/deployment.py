@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from fedbridge.errors import UserError
 
 if TYPE_CHECKING:
-    from fedbridge.deploy.check import Finding
+    from fedbridge.deploy.check import CheckResult
 
 PORT, DAYS = 8000, 365
 LAST_PORT = 65534
@@ -91,7 +91,7 @@ class Deployment:
         _require_days(days)
         renew(self.folder, hosts, days)
 
-    def check(self, offline: bool = False) -> list["Finding"]:
+    def check(self, offline: bool = False) -> list["CheckResult"]:
         """Return what is right and what is wrong, each in words.
 
         ``offline`` leaves connections out. A finding has ``place``, ``what``, ``ok``, ``words``.

@@ -23,7 +23,7 @@ SuperNode has signed for forged, and refuses it as it refuses unknown keys."""
 CONTROL, FLEET = "/v1/control/list-nodes", "/v1/fleet/activate-node"
 
 
-def gate(host: str, port: int, authority: Path) -> str:
+def check_gate(host: str, port: int, authority: Path) -> str:
     """Check that a gate answers with a certificate of this CA and lets nothing but clients in.
 
     Raises UserError saying what stands in the way.

@@ -5,11 +5,11 @@ from importlib import metadata
 from pathlib import Path
 
 from fedbridge.agreement import agreement
-from fedbridge.config.site import Held
+from fedbridge.config.site import HeldOut
 from fedbridge.data.faults import listed
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import Frame, prepared
+from fedbridge.data.site.preparing import InputSpec, prepared
 from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
 from fedbridge.errors import UserError
@@ -63,9 +63,9 @@ def site(folder: Path, client: str) -> str:
     check_models([small_at_site(config, client, own)], plan(config)[0].inputs.shape[1:])
     if settings is None:
         return "the share that the config gives to it"
-    assert isinstance(settings.data, Held)
+    assert isinstance(settings.data, HeldOut)
     notice = Notice()
-    frame, tasks = Frame.of(config), partitions_of(settings, notice)
+    frame, tasks = InputSpec.of(config), partitions_of(settings, notice)
     parts = [prepared(task, frame, settings.data) for task in tasks]
     if parts and config.large.embeds:
         fm, first = foundation_of(at_site(config, own)), parts[0]

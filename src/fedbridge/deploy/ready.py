@@ -38,7 +38,7 @@ def until_ready(step: Step, folder: Path, say: Say) -> None:
         reach.free(client.runtime_port, "RUNTIME_PORT", what)
         from fedbridge.deploy.knock import registered
 
-        _wait(partial(reach.gate, *client.endpoint, folder / "ca.crt"), say)
+        _wait(partial(reach.check_gate, *client.endpoint, folder / "ca.crt"), say)
         _wait(partial(registered, folder), say)
 
 

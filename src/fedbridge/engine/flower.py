@@ -16,9 +16,9 @@ from typing import Protocol, Self, TypeVar
 import torch
 
 from fedbridge.config import Engine
-from fedbridge.engine.hosts import Hosts
+from fedbridge.engine.hosts import WorkerPool
 from fedbridge.engine.loop import Samples, Tell
-from fedbridge.engine.post import Post
+from fedbridge.engine.post import RequestBroker
 from fedbridge.engine.roll import Clock, Doubts, Grid, trusting
 from fedbridge.errors import UserError
 from fedbridge.files import file_name, read_json
@@ -60,7 +60,7 @@ class Journal(Protocol):
 class FlowerTransport:
     """Carries messages to clients that Flower runs, known by their names.
 
-    ``hosts`` holds the commons alone, in as many processes as the server may fuse in; ``doubts``
+    ``hosts`` holds the context alone, in as many processes as the server may fuse in; ``doubts``
     says what speaks against a node that says it is a client.
     """
 
@@ -69,7 +69,7 @@ class FlowerTransport:
         grid: Grid,
         run: Journal,
         settings: Engine,
-        hosts: Hosts,
+        hosts: WorkerPool,
         clock: Clock = time,
         doubts: Doubts = trusting,
     ) -> None:
@@ -78,7 +78,7 @@ class FlowerTransport:
         self.hosts = hosts
         self.clock = clock
         self.names = hosts.names
-        self._post = Post(grid, hosts.names, settings, run.event, clock, doubts)
+        self._post = RequestBroker(grid, hosts.names, settings, run.event, clock, doubts)
         self._number = 0
         self._pending: dict[str, Broadcast] = {}  # to be measured with the next exchange
         self._fresh: set[str] = set()  # whose were never sent yet
@@ -131,11 +131,11 @@ class FlowerTransport:
         taken, self._traffic = self._traffic, (0, 0, 0.0)
         return taken
 
-    def spread(
+    def map_jobs(
         self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, in the server's own processes, and keep the order."""
-        return self.hosts.spread(function, jobs, tell)
+        return self.hosts.map_jobs(function, jobs, tell)
 
     def save(self, folder: Path) -> None:
         """Write what is still to be measured; clients keep their state themselves."""

@@ -19,7 +19,7 @@ from typing import Any, Self, TypeVar, Union
 import torch
 from threadpoolctl import threadpool_limits
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.errors import UserError
 from fedbridge.methods.context import SharedContext
 
@@ -29,19 +29,19 @@ MAPPED_FROM, KEPT_UP_TO = -3, -1  # M_MMAP_THRESHOLD and M_TRIM_THRESHOLD of <ma
 
 
 @dataclass(frozen=True)
-class Crew:
-    """What one process holds: the commons, and the clients that live there."""
+class WorkerState:
+    """What one process holds: the context, and the clients that live there."""
 
-    commons: SharedContext
-    clients: dict[str, Client]
-
-
-Build = Callable[[tuple[str, ...]], Crew]
-Host = Union["_Worker", "_Here"]
-Pending = Union["Future[Any]", "_Later"]
+    shared: SharedContext
+    clients: dict[str, FederatedClient]
 
 
-class Hosts:
+Build = Callable[[tuple[str, ...]], WorkerState]
+Worker = Union["_Worker", "_InlineWorker"]
+Pending = Union["Future[Any]", "_Deferred"]
+
+
+class WorkerPool:
     """This process, with 0 workers, or worker processes; name k lives in worker k mod workers."""
 
     def __init__(self, build: Build, names: tuple[str, ...], workers: int, threads: int) -> None:
@@ -52,8 +52,8 @@ class Hosts:
             get_temp_dir()
         # not forked: a copy of a process with torch's threads may wait for their locks for ever
         context = multiprocessing.get_context("spawn")
-        self._hosts: list[Host] = [_Worker(context, threads) for _ in range(workers)]
-        self._hosts = self._hosts or [_Here()]
+        self._hosts: list[Worker] = [_Worker(context, threads) for _ in range(workers)]
+        self._hosts = self._hosts or [_InlineWorker()]
         others = set(multiprocessing.active_children())
         with interrupts_held_back():  # for good in workers: this process decides how to end
             self._built = [
@@ -67,7 +67,7 @@ class Hosts:
         host = self._hosts[self.names.index(name) % len(self._hosts)]
         return host.submit(function, *args)
 
-    def spread(
+    def map_jobs(
         self,
         function: Callable[[SharedContext, J], R],
         jobs: list[J],
@@ -162,29 +162,29 @@ class _Worker:
         self._process.shutdown(cancel_futures=True)
 
 
-class _Here:
+class _InlineWorker:
     """Hosts its crew in this process, and works only when a result is asked for.
 
     So uploads are made one at a time, and never lie in memory all at once.
     """
 
-    _crew: Crew
+    _state: WorkerState
 
-    def build(self, build: Build, names: tuple[str, ...]) -> "_Later":
-        return _Later(self._move_in, (build, names))
+    def build(self, build: Build, names: tuple[str, ...]) -> "_Deferred":
+        return _Deferred(self._move_in, (build, names))
 
-    def submit(self, task: Callable[..., Any], *args: Any) -> "_Later":
-        return _Later(lambda *given: task(self._crew, *given), args)
+    def submit(self, task: Callable[..., Any], *args: Any) -> "_Deferred":
+        return _Deferred(lambda *given: task(self._state, *given), args)
 
     def shutdown(self) -> None:
         """Nothing runs that could be ended."""
 
     def _move_in(self, build: Build, names: tuple[str, ...]) -> None:
-        self._crew = build(names)
+        self._state = build(names)
 
 
 @dataclass(frozen=True)
-class _Later:
+class _Deferred:
     function: Callable[..., Any]
     args: tuple[Any, ...]
 
@@ -192,19 +192,19 @@ class _Later:
         return self.function(*self.args)
 
 
-_crew: Crew  # of a worker process, which has one
+_state: WorkerState  # of a worker process, which has one
 
 
 def _move_in(build: Build, names: tuple[str, ...], threads: int) -> None:
     """Build the clients of a worker process."""
-    global _crew  # noqa: PLW0603 - the one thing a worker process owns
+    global _state  # noqa: PLW0603 - the one thing a worker process owns
     use_threads(threads)
     hold_memory()
-    _crew = build(names)
+    _state = build(names)
 
 
 def _in_worker(task: Callable[..., Any], *args: Any) -> Any:
-    return task(_crew, *args)
+    return task(_state, *args)
 
 
 def _watch_parent() -> None:
@@ -219,11 +219,11 @@ def _leave_with_parent() -> None:
         os._exit(1)  # sys.exit would end this thread alone
 
 
-def _apply(crew: Crew, function: Callable[[SharedContext, J], R], job: J) -> R:
-    return function(crew.commons, job)
+def _apply(state: WorkerState, function: Callable[[SharedContext, J], R], job: J) -> R:
+    return function(state.shared, job)
 
 
-def _peak(crew: Crew) -> float:
+def _peak(state: WorkerState) -> float:
     return resident_mib()
 
 

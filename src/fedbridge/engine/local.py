@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Self, TypeVar
 
-from fedbridge.engine.hosts import Build, Crew, Hosts, result
+from fedbridge.engine.hosts import Build, WorkerPool, WorkerState, result
 from fedbridge.engine.loop import Samples, Tell
 from fedbridge.methods.context import SharedContext
 from fedbridge.plane import Sample
@@ -25,7 +25,7 @@ class LocalTransport:
 
     def __init__(self, build: Build, names: tuple[str, ...], workers: int, threads: int) -> None:
         self.names = names
-        self.hosts = Hosts(build, names, workers, threads)
+        self.hosts = WorkerPool(build, names, workers, threads)
         self.bytes_up = 0
         self.bytes_down = 0
         self.seconds_learning = 0.0
@@ -66,11 +66,11 @@ class LocalTransport:
         """Return nothing: whatever comes from here can be read."""
         return []
 
-    def spread(
+    def map_jobs(
         self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, shared out among the hosts, and keep the order."""
-        return self.hosts.spread(function, jobs, tell)
+        return self.hosts.map_jobs(function, jobs, tell)
 
     def save(self, folder: Path) -> None:
         """Let every client write its state into the folder."""
@@ -97,7 +97,7 @@ class LocalTransport:
         self.hosts.__exit__(*failure)
 
     def _everywhere(
-        self, task: Callable[[Crew, str, bytes], bytes], broadcasts: dict[str, Broadcast]
+        self, task: Callable[[WorkerState, str, bytes], bytes], broadcasts: dict[str, Broadcast]
     ) -> Iterator[bytes]:
         pending = []
         for name, broadcast in broadcasts.items():
@@ -108,30 +108,30 @@ class LocalTransport:
         for one in pending:
             yield result(one)
 
-    def _all(self, task: Callable[[Crew, str, Path], None], folder: Path) -> None:
+    def _all(self, task: Callable[[WorkerState, str, Path], None], folder: Path) -> None:
         for pending in [self.hosts.submit(n, task, n, folder) for n in self.names]:
             result(pending)
 
 
-def _learn(crew: Crew, name: str, data: bytes) -> bytes:
+def _learn(state: WorkerState, name: str, data: bytes) -> bytes:
     message = decode(data, "Broadcast")
     assert isinstance(message, Broadcast)
-    return encode(crew.clients[name].learn(message))
+    return encode(state.clients[name].learn(message))
 
 
-def _evaluate(crew: Crew, name: str, data: bytes) -> bytes:
+def _evaluate(state: WorkerState, name: str, data: bytes) -> bytes:
     message = decode(data, "Broadcast")
     assert isinstance(message, Broadcast)
-    return encode(crew.clients[name].evaluate(message))
+    return encode(state.clients[name].evaluate(message))
 
 
-def _save(crew: Crew, name: str, folder: Path) -> None:
-    crew.clients[name].save(folder)
+def _save(state: WorkerState, name: str, folder: Path) -> None:
+    state.clients[name].save(folder)
 
 
-def _load(crew: Crew, name: str, folder: Path) -> None:
-    crew.clients[name].load(folder)
+def _load(state: WorkerState, name: str, folder: Path) -> None:
+    state.clients[name].load(folder)
 
 
-def _sample(crew: Crew, name: str, most: int) -> Sample:
-    return crew.clients[name].sample(most)
+def _sample(state: WorkerState, name: str, most: int) -> Sample:
+    return state.clients[name].sample(most)

@@ -44,7 +44,7 @@ class Transport(Protocol):
         """Return bytes up, bytes down and seconds of learning since the last call."""
         ...
 
-    def spread(
+    def map_jobs(
         self, function: Callable[[SharedContext, J], R], jobs: list[J], /, tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job, in one or more processes, and keep the order."""

@@ -11,7 +11,7 @@ from flwr.app import DEFAULT_TTL, Message, MessageType, RecordDict
 
 from fedbridge.config import Engine
 from fedbridge.engine.records import to_answer, to_record
-from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roll, pulled, trusting
+from fedbridge.engine.roll import RAISED, Clock, Doubts, Grid, Roster, pulled, trusting
 from fedbridge.errors import UserError
 from fedbridge.legible import legible
 from fedbridge.server.admission import Refused
@@ -34,7 +34,7 @@ this has lost what it was asked before: its SuperNode was killed over it and res
 
 
 @dataclass
-class Letter:
+class PendingRequest:
     """A request to one client, and what has become of it."""
 
     request: Request
@@ -58,7 +58,7 @@ class Letter:
         self.closed, self.reason, self.taken = True, reason, taken
 
 
-class Post:
+class RequestBroker:
     """Asks clients and gathers their answers; ``event`` is called for every irregularity."""
 
     def __init__(
@@ -76,7 +76,7 @@ class Post:
         self.event = event
         self.clock = clock
         self.refused: list[Refused] = []
-        self._roll = Roll(grid, names, self._turn_away, doubts, clock)
+        self._roll = Roster(grid, names, self._turn_away, doubts, clock)
         self._here: dict[str, int] = {}
         self._looked = -ROLL_CALL
         self._out: dict[str, tuple[str, int]] = {}  # client and exchange by a message's id
@@ -109,7 +109,7 @@ class Post:
         Who has not answered by the deadline is left out, with an event ``absent``. So is who is not
         there when all who are have answered, and are a quorum.
         """
-        letters = {name: Letter(request) for name, request in requests.items()}
+        letters = {name: PendingRequest(request) for name, request in requests.items()}
         end = self.clock.monotonic() + self.settings.deadline
         # not as they arrive: sums of floats depend on the order, and every run must give the same
         for name, letter in letters.items():
@@ -126,7 +126,7 @@ class Post:
                 letter.close(letter.reason or (late if name in self._here else "it is not there"))
                 self._tell("absent", name, letter.request.number, letter.reason)
 
-    def _enough(self, letters: dict[str, Letter]) -> bool:
+    def _enough(self, letters: dict[str, PendingRequest]) -> bool:
         """Return whether all connected clients have answered, and are a quorum."""
         taken = sum(letter.taken for letter in letters.values())
         open_here = [n for n in self._here if n in letters and not letters[n].closed]
@@ -137,7 +137,7 @@ class Post:
         self._here, self._looked = self._roll.call(), self.clock.monotonic()
         return [name for name in self.names if name not in self._here]
 
-    def _send(self, letters: dict[str, Letter]) -> None:
+    def _send(self, letters: dict[str, PendingRequest]) -> None:
         now = self.clock.monotonic()
         if now - self._looked >= ROLL_CALL:
             before = set(self._here)
@@ -158,7 +158,7 @@ class Post:
             letter.sent = letter.probed = now
             self._pause = FIRST_POLL
 
-    def _probe(self, letters: dict[str, Letter]) -> None:
+    def _probe(self, letters: dict[str, PendingRequest]) -> None:
         """Ask who has not answered for a while whether it is idle.
 
         A simulation, which waits for ever, loses nothing, and its nodes do two things at once.
@@ -176,7 +176,7 @@ class Post:
                     self._probes[number] = name, letter.sent
             letter.probed = now
 
-    def _receive(self, letters: dict[str, Letter]) -> bool:
+    def _receive(self, letters: dict[str, PendingRequest]) -> bool:
         """Process the replies that have arrived; return whether there were any."""
         replies, broken = pulled(self.grid, [*self._out, *self._probes])
         for number in broken:
@@ -189,7 +189,7 @@ class Post:
                 self._miss(letters, reply)
         return bool(replies or broken)
 
-    def _give_up(self, letters: dict[str, Letter], number: str) -> None:
+    def _give_up(self, letters: dict[str, PendingRequest], number: str) -> None:
         """Refuse a reply of which Flower can make nothing."""
         self._probes.pop(number, None)
         name, exchange = self._out.pop(number, ("", 0))
@@ -197,7 +197,7 @@ class Post:
         if letter is not None and not letter.closed and letter.request.number == exchange:
             self._refuse(name, letter, "message: not a readable Answer: no message of Flower's")
 
-    def _take(self, letters: dict[str, Letter], reply: Message) -> None:
+    def _take(self, letters: dict[str, PendingRequest], reply: Message) -> None:
         name, number = self._out.pop(reply.metadata.reply_to_message_id, ("", 0))
         letter = letters.get(name)
         if letter is None or letter.closed or letter.request.number != number:
@@ -210,7 +210,7 @@ class Post:
         else:
             self._open(name, letter, reply.content if reply.has_content() else RecordDict())
 
-    def _miss(self, letters: dict[str, Letter], reply: Message) -> None:
+    def _miss(self, letters: dict[str, PendingRequest], reply: Message) -> None:
         """Ask again what an idle node was asked and has not answered."""
         name, sent = self._probes.pop(reply.metadata.reply_to_message_id)
         letter = letters.get(name)
@@ -219,7 +219,7 @@ class Post:
         self._tell("lost", name, letter.request.number, "its node is idle and has not answered")
         self._ask_again(letter)
 
-    def _open(self, name: str, letter: Letter, content: RecordDict) -> None:
+    def _open(self, name: str, letter: PendingRequest, content: RecordDict) -> None:
         number = letter.request.number
         try:
             answer = to_answer(content)
@@ -243,13 +243,13 @@ class Post:
             letter.close(taken=True)
         return None
 
-    def _refuse(self, name: str, letter: Letter, reason: str) -> None:
+    def _refuse(self, name: str, letter: PendingRequest, reason: str) -> None:
         self.refused.append(Refused.of(name, reason))
         self._answered[name] = letter.request.number
         # counted as an answer: asked again, it would send the same
         letter.close(reason, taken=True)
 
-    def _fail(self, name: str, letter: Letter, code: int, reason: str) -> None:
+    def _fail(self, name: str, letter: PendingRequest, code: int, reason: str) -> None:
         self._tell("failed", name, letter.request.number, reason)
         self._ask_again(letter)
         # only what the client's own program raises counts: a node may be away as long as it likes
@@ -257,7 +257,7 @@ class Post:
         if letter.raised >= ATTEMPTS:
             letter.close(reason)
 
-    def _ask_again(self, letter: Letter) -> None:
+    def _ask_again(self, letter: PendingRequest) -> None:
         # longer every time, so that a client in trouble is not kept there by questions
         pause = min(2.0**letter.failures, LONGEST_PAUSE)
         letter.failures += 1

@@ -55,7 +55,7 @@ class Grid(Protocol):
         ...
 
 
-class Roll:
+class Roster:
     """The clients that are connected; ``refuse`` is called for nodes that are none of them.
 
     Of two nodes with one name the first is the client as long as it is connected: a

@@ -94,7 +94,7 @@ def _training(predictor: Predictor) -> str:
             f"`{config['fusion']['name']}`",
             f"- large model: {teacher}",
             f"- {training['rounds']} rounds per task of {training['epochs']} epochs, AdamW, rate "
-            f"{training['rate']:g}; seed {config['seed']}",
+            f"{training['lr']:g}; seed {config['seed']}",
             "- all settings: `about.config` in `config.json`",
         ]
     )

@@ -43,12 +43,12 @@ def export(predictor: Predictor, folder: str | Path, format_: str) -> Exported:
     folder, (name, write) = Path(folder), WRITERS[format_]
     with saving(folder, KIND, {"format": format_}) as draft:
         difference = write(predictor.small, draft / name)
-        write_text(draft / CONFIG, json_text(settings_of(predictor)))
+        write_text(draft / CONFIG, json_text(architecture_of(predictor)))
         write_text(draft / CARD, model_card(predictor, name))
     return Exported(folder / name, difference)
 
 
-def settings_of(predictor: Predictor) -> dict[str, Any]:
+def architecture_of(predictor: Predictor) -> dict[str, Any]:
     """Return what the small model is built from, as ``HubClassifier`` takes it."""
     small = predictor.small
     return {

@@ -11,7 +11,7 @@ from fedbridge.data.reading import Reading
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.export.card import model_card
-from fedbridge.export.folder import CONFIG, settings_of
+from fedbridge.export.folder import CONFIG, architecture_of
 from fedbridge.files import read_json
 from fedbridge.models import import_extra
 from fedbridge.models.classifier import Classifier
@@ -82,7 +82,7 @@ class HubClassifier(Classifier, PyTorchModelHubMixin, library_name="fedbridge"):
     @classmethod
     def of(cls, predictor: Predictor) -> "HubClassifier":
         """Return a predictor's small model, with a copy of its weights."""
-        model = cls(**settings_of(predictor))
+        model = cls(**architecture_of(predictor))
         model.load_state_dict(predictor.small.state_dict())
         return model.eval()
 

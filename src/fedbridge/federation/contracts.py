@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.private import Private
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.scenario import build_scenario
@@ -27,7 +27,7 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import KEYS, declared, head_of, method_of, sharpness_of
 from fedbridge.methods.sums import SUMS
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.space import anchors, stored
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, State, Step, Upload, decode, encode
@@ -49,7 +49,7 @@ TREE: dict[str, Any] = {
     },
     "large": {"head": "analytic"},
     "small": {"models": ["mlp"], "dimension": 32, "warm_epochs": 0},
-    "training": {"rounds": 2, "epochs": 2, "batch": 16, "rate": 0.005},
+    "training": {"rounds": 2, "epochs": 2, "batch": 16, "lr": 0.005},
     "learner": {"name": "replay"},
     "fusion": {"name": "none"},
     "engine": {"workers": 0, "device": "cpu"},
@@ -171,7 +171,7 @@ class Federation:
         config, dataset = parse_config(tree, "check"), blocks()
         streams = build_scenario(dataset, config.scenario, config.seed)
         public = brightness(dataset.inputs[streams.public])
-        lift = Lift.fit(public, config.large.projection, config.seed)
+        lift = FeatureMap.fit(public, config.large.projection, config.seed)
         self.shared = SharedContext(
             config=config,
             classes=dataset.classes,
@@ -184,7 +184,7 @@ class Federation:
             sharpness=sharpness_of(config),
         )
         self.clients = {
-            stream.name: Client(
+            stream.name: FederatedClient(
                 Private(
                     stream,
                     lambda rows: stored(dataset.inputs[rows]),

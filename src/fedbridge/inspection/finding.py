@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from fedbridge.config import SITE, SiteConfig, load_site
 from fedbridge.config.files import read_toml
-from fedbridge.config.site import Held
+from fedbridge.config.site import HeldOut
 from fedbridge.data import load_data
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.hub import PREFIX
@@ -20,7 +20,7 @@ from fedbridge.data.site import partitions_of
 from fedbridge.data.site.holding import dataset_of
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.preparing import (
-    Frame,
+    InputSpec,
     Item,
     part_of,
     shortcomings,
@@ -59,7 +59,7 @@ def inspect_file(
         return inspect_config(load_config(path, overrides))
     site = load_site(path)
     common = at_site(load_config(config or path.parent / "config.toml", overrides), path)
-    if isinstance(site.data, Held):
+    if isinstance(site.data, HeldOut):
         return inspect_site(site, common)
     return inspect_config(common, site.client)
 
@@ -162,8 +162,8 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
         raise UserError(
             f"data.name: must be 'site' for a site's own data, found {config.data.name!r}"
         )
-    assert isinstance(site.data, Held)
-    frame = Frame.of(config)
+    assert isinstance(site.data, HeldOut)
+    frame = InputSpec.of(config)
     read: Read = []
     notice = Notice()
     broken: dict[str, None] = {}  # what belongs to no task is reported with each
@@ -195,7 +195,7 @@ def inspect_site(site: SiteConfig, config: Config) -> Inspection:
     )
 
 
-def _blank(read: Read, frame: Frame) -> tuple[str, ...] | None:
+def _blank(read: Read, frame: InputSpec) -> tuple[str, ...] | None:
     if frame.modality == "text":
         return None
     return tuple(
@@ -224,7 +224,7 @@ def _inspection(
     )
 
 
-def _site_pool(held: Held, read: Read, public: PublicSet, vectors: Vectors) -> Pool:
+def _site_pool(held: HeldOut, read: Read, public: PublicSet, vectors: Vectors) -> Pool:
     items = [item for _, of_task in read for item in of_task]
     groups = np.array([item.group for item in items], np.int64)
     return Pool(

@@ -6,7 +6,7 @@ import numpy as np
 
 from fedbridge.data.notes import Notes
 from fedbridge.inspection.result import SIDES, Cluster, Findings, TaskFacts
-from fedbridge.report.cells import Cell
+from fedbridge.report.cells import NameCell
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -69,7 +69,7 @@ def show(found: Findings, console: "Console") -> None:
         if lines:
             table = Table(*header, title=escape(title))
             for line in lines:
-                table.add_row(*map(Cell, line))
+                table.add_row(*map(NameCell, line))
             console.print(table)
     if absent := absent_classes(found):
         console.print(f"classes without any item: {', '.join(absent)}", markup=False)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from fedbridge.live.lines import spoken
 from fedbridge.live.picture import picture
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.live.watching import watched
 from fedbridge.progress import Progress
 from fedbridge.runner import Experiment
@@ -35,14 +35,14 @@ def told(experiment: Experiment, say: Callable[[str], None]) -> Iterator[Show]:
         yield _advancing(experiment, standing, show)
 
 
-def _followed(experiment: Experiment) -> Standing:
-    standing = Standing(experiment.config)
+def _followed(experiment: Experiment) -> RunStatus:
+    standing = RunStatus(experiment.config)
     experiment.tell = standing.encode
     experiment.connect = watched(experiment.connect, standing)
     return standing
 
 
-def _advancing(experiment: Experiment, standing: Standing, show: Show) -> Show:
+def _advancing(experiment: Experiment, standing: RunStatus, show: Show) -> Show:
     def advance(progress: Progress) -> None:
         standing.advance(progress, experiment.run.events())
         show(progress)
@@ -78,14 +78,14 @@ def saying(console: "Console") -> Callable[[str], None]:
     return partial(console.print, markup=False, highlight=False, soft_wrap=True)
 
 
-def _shown(standing: Standing, console: "Console") -> AbstractContextManager[Show]:
+def _shown(standing: RunStatus, console: "Console") -> AbstractContextManager[Show]:
     if console.is_terminal and not console.is_dumb_terminal and not console.quiet:
         return _moving(standing, console)
     return spoken(standing, saying(console))
 
 
 @contextmanager
-def _moving(standing: Standing, console: "Console") -> Iterator[Show]:
+def _moving(standing: RunStatus, console: "Console") -> Iterator[Show]:
     from rich.live import Live
 
     def now() -> object:

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.progress import Progress
 from fedbridge.report.wording import duration
 
@@ -51,7 +51,7 @@ class Lines:
 
 
 @contextmanager
-def spoken(standing: Standing, say: Say) -> Iterator[Callable[[Progress], None]]:
+def spoken(standing: RunStatus, say: Say) -> Iterator[Callable[[Progress], None]]:
     """Print lines about a run's progress while the block runs; yield what to call after a step."""
     lines = Lines(say)
 
@@ -104,7 +104,7 @@ def _looking(look: Callable[[], None]) -> Iterator[None]:
         watcher.join()
 
 
-def _step(standing: Standing, progress: Progress) -> str:
+def _step(standing: RunStatus, progress: Progress) -> str:
     left, accuracy = standing.left(), progress.accuracy()
     place = f"task {progress.step.task} round {progress.step.round}"
     times = f"{duration(standing.elapsed)} gone"

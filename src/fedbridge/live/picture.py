@@ -8,7 +8,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.metrics import PREDICTORS
 from fedbridge.report.wording import UNKNOWN, duration, percent, short, size
 
@@ -19,7 +19,7 @@ FAULTS = 3  # the newest ones shown
 REST = 8  # lines that are no clients'
 
 
-def picture(standing: Standing, height: int) -> "RenderableType":
+def picture(standing: RunStatus, height: int) -> "RenderableType":
     """Return what the terminal shows of a standing, at most about ``height`` lines."""
     parts: list[RenderableType] = [
         _heading(standing),
@@ -35,13 +35,13 @@ def picture(standing: Standing, height: int) -> "RenderableType":
     return Group(*parts)
 
 
-def _heading(standing: Standing) -> Text:
+def _heading(standing: RunStatus) -> Text:
     config = standing.config
     facts = f"{config.data.title}, {config.learner.name} + {config.fusion.name}, seed {config.seed}"
     return Text.assemble((short(config.name, 40), "bold"), f"  {facts}", no_wrap=True)
 
 
-def _bar(standing: Standing) -> Table:
+def _bar(standing: RunStatus) -> Table:
     progress, step = standing.progress, standing.step
     done, total = (progress.done, progress.total) if progress else (0, 1)
     tasks, rounds = standing.config.scenario.slots, standing.config.training.rounds
@@ -57,7 +57,7 @@ def _bar(standing: Standing) -> Table:
     return grid
 
 
-def _clients(standing: Standing, most: int) -> Table:
+def _clients(standing: RunStatus, most: int) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), title_justify="left")
     table.add_column("client", overflow="ellipsis", no_wrap=True)
     table.add_column("task", justify="right")
@@ -78,7 +78,7 @@ def _clients(standing: Standing, most: int) -> Table:
     return table
 
 
-def _traffic(standing: Standing) -> Text:
+def _traffic(standing: RunStatus) -> Text:
     assert standing.progress is not None
     up, down = size(standing.progress.bytes_up), size(standing.progress.bytes_down)
     refused = standing.progress.refused

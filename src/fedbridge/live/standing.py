@@ -23,7 +23,7 @@ class Seat:
 
 
 @dataclass
-class Standing:
+class RunStatus:
     """The progress of a run: updated by the transport and every step, read by a display."""
 
     config: Config

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from fedbridge.engine.loop import Samples, Tell, Transport
-from fedbridge.live.standing import Seat, Standing
+from fedbridge.live.standing import RunStatus, Seat
 from fedbridge.methods.context import SharedContext
 from fedbridge.runner import Connect
 from fedbridge.server.admission import Refused
@@ -17,7 +17,7 @@ J = TypeVar("J")
 R = TypeVar("R")
 
 
-def watched(connect: Connect, standing: Standing) -> Connect:
+def watched(connect: Connect, standing: RunStatus) -> Connect:
     """Return what connects as ``connect`` does and keeps ``standing`` up to date meanwhile."""
 
     @contextmanager
@@ -34,7 +34,7 @@ def watched(connect: Connect, standing: Standing) -> Connect:
 class Watched:
     """A transport that reports its progress and otherwise forwards to another one."""
 
-    def __init__(self, transport: Transport, standing: Standing) -> None:
+    def __init__(self, transport: Transport, standing: RunStatus) -> None:
         self.transport = transport
         self.standing = standing
 
@@ -44,7 +44,7 @@ class Watched:
             self.standing.learn(Step(one.task, one.round), broadcasts)
             break
         for upload in self.transport.exchange(broadcasts):
-            self.standing.uploaded(upload.client, upload.own)
+            self.standing.uploaded(upload.client, upload.client_task)
             yield upload
         self.standing.fuse()
 
@@ -65,11 +65,11 @@ class Watched:
         """Return bytes up, bytes down and seconds of learning since the last call."""
         return self.transport.take_traffic()
 
-    def spread(
+    def map_jobs(
         self, function: Callable[[SharedContext, J], R], jobs: list[J], tell: Tell | None = None
     ) -> list[R]:
         """Run a pure function on every job and keep the order."""
-        return self.transport.spread(function, jobs, tell or self.standing.count)
+        return self.transport.map_jobs(function, jobs, tell or self.standing.count)
 
     def save(self, folder: Path) -> None:
         """Write all that the next round needs into the folder."""

@@ -13,7 +13,7 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.spec import Head
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
-from fedbridge.models.head import Array, Sums, UnsolvableError, packed, unpacked
+from fedbridge.models.head import Array, SufficientStatistics, UnsolvableError, packed, unpacked
 from fedbridge.wire import State, Step
 
 Place = tuple[int, int]  # of the candidates in force: for lambda, and for v
@@ -34,7 +34,13 @@ class Analytic(FromSums):
         0.3,
     )
     """Candidates for lambda, in units of the mean eigenvalue of G; validation data decide."""
-    own: Annotated[tuple[Weight, ...], Field(min_length=1)] = (0.0, 1.0, 3.0, 10.0, 30.0)
+    personal_weights: Annotated[tuple[Weight, ...], Field(min_length=1)] = (
+        0.0,
+        1.0,
+        3.0,
+        10.0,
+        30.0,
+    )
     """Candidates for how many times more a client's own sums count in its own head; ``[0.0]``
     gives everybody the same head; validation data decide."""
 
@@ -65,13 +71,13 @@ class RidgeHead:
         shared: SharedContext,
         scope: Literal["federation", "client"],
         candidates: Candidates,
-        solve: Callable[[Sums, float], Array],
+        solve: Callable[[SufficientStatistics, float], Array],
     ) -> None:
         self.device = shared.device
         self.alone = scope == "client"
         self.strengths, self.more = candidates
         self.solve = solve
-        nothing = Sums.zero(shared.lift.dimension, len(shared.classes))
+        nothing = SufficientStatistics.zero(shared.lift.dimension, len(shared.classes))
         self.total, self.own = nothing, nothing
         self.behind = False
         self.choice = self._first
@@ -97,7 +103,7 @@ class RidgeHead:
         if adapter:
             self._go_on(unpacked(adapter), self.total)
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: SufficientStatistics) -> None:
         """Add the client's own sums of a new task, if they are finite."""
         together = (self.own + sums).rounded()  # as exact as what a checkpoint keeps
         if together.finite:
@@ -156,7 +162,7 @@ class RidgeHead:
     def _limits(self) -> Place:
         return len(self.strengths), 1 if self.alone else len(self.more)
 
-    def _go_on(self, total: Sums, before: Sums) -> None:
+    def _go_on(self, total: SufficientStatistics, before: SufficientStatistics) -> None:
         """Solve from sums of everybody's, from those ``before`` if these give no head."""
         self.total, self.behind = total, False
         self._forget()
@@ -182,7 +188,7 @@ class RidgeHead:
             self._solved[strength, more] = solution.to(self.device)
         return self._solved[strength, more]
 
-    def _solve(self, sums: Sums, strength: int) -> Array:
+    def _solve(self, sums: SufficientStatistics, strength: int) -> Array:
         """Return a head ``(M, C)``; where a ridge is too weak for these sums, a stronger one's."""
         weakest, *stronger = sorted(
             one for one in self.strengths if one >= self.strengths[strength]
@@ -212,14 +218,14 @@ def _climb(starts: list[Place], limits: Place, loss: Callable[[Place], float]) -
     return here
 
 
-def ridge(sums: Sums, strength: float) -> Array:
+def ridge(sums: SufficientStatistics, strength: float) -> Array:
     """Solve ``(G + lambda I) W = H`` for ``W (M, C)``, lambda in units of the mean eigenvalue."""
     return sums.ridge(strength)
 
 
 def on_client(shared: SharedContext, options: Analytic) -> RidgeHead:
     """Return a client's head."""
-    candidates = Candidates(options.regularisation, options.own)
+    candidates = Candidates(options.regularisation, options.personal_weights)
     return RidgeHead(shared, options.scope, candidates, ridge)
 
 

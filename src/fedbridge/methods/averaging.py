@@ -47,7 +47,7 @@ def group_means(students: list[Student]) -> dict[str, State]:
     means = {}
     for model in sorted({student.model for student in students}):
         alike = [student for student in students if student.model == model]
-        means[model] = mean_state([s.state for s in alike], [s.items for s in alike])
+        means[model] = mean_state([s.state for s in alike], [s.num_examples for s in alike])
     return means
 
 

@@ -15,7 +15,7 @@ from fedbridge.evaluation import Mixture
 from fedbridge.losses import cross_entropy, require_finite
 from fedbridge.methods.exchange import WHOLE, Exchange
 from fedbridge.models.foundation import Items
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.optimiser import adamw
 from fedbridge.models.space import SmallModel, build_small, embed, initial_seed
 from fedbridge.models.states import infinity
@@ -36,7 +36,7 @@ class SharedContext:
     anchors: Tensor  # (C, P)
     public_inputs: Tensor  # (|U|, ...)
     public_features: NDArray[np.float32]  # (|U|, M)
-    lift: Lift
+    lift: FeatureMap
     device: torch.device
     public_items: Items | None = None
     """The public set as the FM reads it, where it is to be read again."""
@@ -83,30 +83,36 @@ class ItemBatch:
 
     inputs: Tensor  # (n, ...)
     labels: Tensor  # (n,), class ids; -1 where unknown (public items)
-    previous: Tensor | None  # (n, P), embeddings by the own model as it ended the previous task
-    guide: Tensor  # (n, C), logits of the large side or of its mixture with the own model
+    old_embeddings: (
+        Tensor | None
+    )  # (n, P), embeddings by the own model as it ended the previous task
+    teacher_logits: Tensor  # (n, C), logits of the large side or of its mixture with the own model
     items: Tensor  # (n,), the client's own numbers of its items; -1 for public ones
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def __getitem__(self, rows: Tensor) -> "ItemBatch":
-        previous = None if self.previous is None else self.previous[rows]
+        previous = None if self.old_embeddings is None else self.old_embeddings[rows]
         return ItemBatch(
-            self.inputs[rows], self.labels[rows], previous, self.guide[rows], self.items[rows]
+            self.inputs[rows],
+            self.labels[rows],
+            previous,
+            self.teacher_logits[rows],
+            self.items[rows],
         )
 
     def __add__(self, other: "ItemBatch") -> "ItemBatch":
         if not len(other):  # of which nothing is known
             return self
         previous = None
-        if self.previous is not None and other.previous is not None:
-            previous = torch.cat([self.previous, other.previous])
+        if self.old_embeddings is not None and other.old_embeddings is not None:
+            previous = torch.cat([self.old_embeddings, other.old_embeddings])
         return ItemBatch(
             torch.cat([self.inputs, other.inputs]),
             torch.cat([self.labels, other.labels]),
             previous,
-            torch.cat([self.guide, other.guide]),
+            torch.cat([self.teacher_logits, other.teacher_logits]),
             torch.cat([self.items, other.items]),
         )
 
@@ -176,7 +182,7 @@ class TrainContext:
     def optimiser(self) -> torch.optim.Optimizer:
         """Return a fresh AdamW over the model."""
         settings = self.training
-        return adamw(self.model.parameters(), settings.rate, settings.weight_decay)
+        return adamw(self.model.parameters(), settings.lr, settings.weight_decay)
 
     def classification_loss(
         self, embedding: Tensor, labels: Tensor, classes: Tensor, weights: Tensor | None = None
@@ -198,8 +204,8 @@ class TrainContext:
         and summed (GLFC, CVPR 2022).
         """
         aim = F.one_hot(self.label_indices(items.labels, self.seen), len(self.seen)).float()
-        if items.previous is not None:
-            then = self.shared.logits(items.previous, self.seen).sigmoid()
+        if items.old_embeddings is not None:
+            then = self.shared.logits(items.old_embeddings, self.seen).sigmoid()
             aim = torch.where(torch.isin(self.seen, self.old), then, aim)
         logits = self.shared.logits(embedding, self.seen)
         return F.binary_cross_entropy_with_logits(logits, aim, reduction="none").sum(1).mean()

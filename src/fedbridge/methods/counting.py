@@ -20,7 +20,7 @@ def count_faults(name: str, counts: Tensor, upload: Upload, complete: bool) -> I
     if (wrong := counts[(counts < 0) | (counts != counts.round())]).numel():
         yield f"{name}: must be whole numbers from 0, found {wrong[0].item():g}"
     total = counts.double().sum().item()
-    if total != upload.items and (complete or total > MOST_ITEMS):
-        yield f"{name}: must add up to items, {upload.items}, found {total:g}"
+    if total != upload.num_examples and (complete or total > MOST_ITEMS):
+        yield f"{name}: must add up to items, {upload.num_examples}, found {total:g}"
     if foreign := set(counts.nonzero()[:, 0].tolist()) - set(upload.seen):
         yield f"{name}: must be 0 for classes not in seen, found items of class {min(foreign)}"

@@ -54,8 +54,8 @@ def derpp_loss(
     embedding = context.model(as_input((batch + dark + bright).inputs))
     own, of_dark, of_bright = embedding.split([len(batch), len(dark), len(bright)])
     loss = context.classification_loss(own, batch.labels, context.seen)
-    if options.alpha and len(dark) and dark.previous is not None:
-        then = context.shared.logits(dark.previous, context.seen)
+    if options.alpha and len(dark) and dark.old_embeddings is not None:
+        then = context.shared.logits(dark.old_embeddings, context.seen)
         loss = loss + options.alpha * F.mse_loss(context.shared.logits(of_dark, context.seen), then)
     if options.beta and len(bright):
         loss = loss + options.beta * context.classification_loss(
@@ -71,15 +71,15 @@ def with_first_answers(context: TrainContext) -> ItemBatch:
     is that of the previous self. Items that have left memory leave the notes, too.
     """
     memory = context.memory
-    if memory.previous is None:
+    if memory.old_embeddings is None:
         return memory
-    answers = memory.previous.clone()
+    answers = memory.old_embeddings.clone()
     if "items" in context.notes:
         known = context.notes["items"]
         here, there = (memory.items[:, None] == known).nonzero(as_tuple=True)
         answers[here] = context.notes["answers"][there]
     context.notes.update(items=memory.items, answers=answers)
-    return replace(memory, previous=answers)
+    return replace(memory, old_embeddings=answers)
 
 
 LEARNER = Learner(

@@ -28,7 +28,7 @@ class Digest(Options):
     """Passes over ``U`` per round."""
     batch: Batch = 64
     """Public items per step; normalisation layers need two at least."""
-    rate: Rate = 0.00025
+    lr: Rate = 0.00025
     """Learning rate of AdamW."""
 
 
@@ -61,7 +61,7 @@ def consensus(models: list[PublicPredictions], shared: SharedContext, weights: T
     return torch.where(weight > 0, total / weight.clamp(min=1e-30), UNKNOWN).float()
 
 
-def plain(models: list[PublicPredictions], shared: SharedContext) -> Tensor:
+def equal_weight_consensus(models: list[PublicPredictions], shared: SharedContext) -> Tensor:
     """Return the consensus ``(|U|, C)`` in which all models have the same weight."""
     ones = torch.ones(len(models), len(shared.public_inputs), device=shared.device)
     return consensus(models, shared, ones)
@@ -83,7 +83,7 @@ def teach_all(
     """Train each client's model towards answers ``(|U|, C)`` over the classes it has seen."""
     courses = []
     for student in round_.students:
-        classes = known_to([student.knowledge], shared)
+        classes = known_to([student.predictions], shared)
         seed = seed_for(shared.config.seed, "fuse", student.name, *round_.step)
         course = Course(student.model, student.state, classes, answers[:, classes], seed, options)
         courses.append(course)
@@ -99,7 +99,7 @@ def follow(shared: SharedContext, course: Course) -> State:
     model = shared.small_model(course.model, course.model)
     model.load_state_dict(course.state)
     model.train()
-    optimiser = adamw(model.parameters(), options.rate, 0.0)
+    optimiser = adamw(model.parameters(), options.lr, 0.0)
     generator = torch.Generator().manual_seed(course.seed)
     for u in batches(shared, options.epochs, options.batch, generator):
         logits = shared.logits(model(as_input(shared.public_inputs[u])), course.classes)

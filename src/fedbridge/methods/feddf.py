@@ -8,7 +8,7 @@ from typing import Literal
 
 from fedbridge.methods.averaging import for_everyone, group_means
 from fedbridge.methods.context import SharedContext
-from fedbridge.methods.digest import Course, Digest, follow, known_to, plain
+from fedbridge.methods.digest import Course, Digest, equal_weight_consensus, follow, known_to
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Fusion
 from fedbridge.rng import seed_for
@@ -28,9 +28,9 @@ def average_and_distil(
     Algorithms 1 and 3: for every group of equal architecture the weighted mean of its models is
     trained on U towards the mean logits of all received models, of whatever architecture.
     """
-    models = [student.knowledge for student in round_.students]
+    models = [student.predictions for student in round_.students]
     classes = known_to(models, shared)
-    answers = plain(models, shared)[:, classes]
+    answers = equal_weight_consensus(models, shared)[:, classes]
     seed, means = shared.config.seed, group_means(round_.students)
     courses = [
         Course(model, state, classes, answers, seed_for(seed, "fuse", model, *round_.step), options)

@@ -33,7 +33,7 @@ class FedET(Digest):
     """Weight of what models say that do not agree with the ensemble."""
     large_epochs: Positive = 10
     """Passes over ``U`` per round of the large head."""
-    large_rate: Rate = 0.001
+    large_lr: Rate = 0.001
     """Learning rate of AdamW for the large head."""
 
 
@@ -46,15 +46,15 @@ def through_large(
     features = owned(torch.from_numpy(shared.public_features)).to(shared.device)
     empty = torch.zeros(features.shape[1], len(shared.classes))
     start = round_.notes.get("head", empty).to(shared.device)
-    models = [student.knowledge for student in round_.students]
+    models = [student.predictions for student in round_.students]
     seed = seed_for(shared.config.seed, "fuse", "large", *round_.step)
     generator = torch.Generator().manual_seed(seed)
-    head = enlarge(start, models, shared, options, generator)
+    head = train_large_head(start, models, shared, options, generator)
     round_.notes["head"] = head.cpu()
     return FusionResult(teach_all(round_, features @ head, shared, options, map_jobs), [])
 
 
-def enlarge(
+def train_large_head(
     start: Tensor,
     models: list[PublicPredictions],
     shared: SharedContext,
@@ -71,7 +71,7 @@ def enlarge(
     verdict, dissent, heard = opinions(models, shared)
     features = owned(torch.from_numpy(shared.public_features)).to(shared.device)
     head = start.clone().requires_grad_()
-    optimiser = Uncompiled([head], lr=options.large_rate, weight_decay=0.0)
+    optimiser = Uncompiled([head], lr=options.large_lr, weight_decay=0.0)
     for u in batches(shared, options.large_epochs, options.batch, generator):
         logits = (features[u] @ head)[:, known]
         loss = F.cross_entropy(logits, torch.searchsorted(known, verdict[u]))

@@ -7,7 +7,7 @@ paper, with the same arithmetic; and a class is averaged over the clients that h
 from typing import Literal
 
 from fedbridge.methods.context import SharedContext
-from fedbridge.methods.digest import Digest, plain, teach_all
+from fedbridge.methods.digest import Digest, equal_weight_consensus, teach_all
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Fusion
 
@@ -26,7 +26,7 @@ def agree(
     Algorithm 1: the consensus is the mean of the class scores of all models; each model digests
     it on U, over the classes it has seen, and then revisits its own data in the next round.
     """
-    answers = plain([student.knowledge for student in round_.students], shared)
+    answers = equal_weight_consensus([student.predictions for student in round_.students], shared)
     return FusionResult(teach_all(round_, answers, shared, options, map_jobs), [])
 
 

@@ -72,14 +72,14 @@ def prototypes(own: OwnItems, options: FedProto) -> State:
     rows = torch.cat([embedding, torch.ones(len(embedding), 1)], 1)
     table = torch.zeros(len(own.shared.classes), rows.shape[1])
     table = table.index_add(0, own.labels.cpu(), rows)
-    return {"prototypes": table * (table[:, -1:] >= own.shared.config.large.least)}
+    return {"prototypes": table * (table[:, -1:] >= own.shared.config.large.min_class_items)}
 
 
 def faults(upload: Upload, shared: SharedContext, options: FedProto) -> Iterator[str]:
     """Yield what no honest client could have summed: other counts, or longer sums than counts."""
     table = upload.extra["prototypes"]
     counts = table[:, -1]
-    yield from count_faults("prototypes", counts, upload, shared.config.large.least == 1)
+    yield from count_faults("prototypes", counts, upload, shared.config.large.min_class_items == 1)
     lengths = table[:, :-1].double().norm(dim=1)
     if (lengths > counts * (1 + ROUNDING)).any():
         yield f"prototypes: must sum unit vectors, found a length of {lengths.max():g}"

@@ -50,7 +50,7 @@ from fedbridge.methods.probe import Averaged, LinearProbe
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
 from fedbridge.models.foundation import picked
-from fedbridge.models.head import Sums
+from fedbridge.models.head import SufficientStatistics
 from fedbridge.models.optimiser import Uncompiled
 from fedbridge.models.states import infinity
 from fedbridge.models.tuning import Part, tunable
@@ -124,7 +124,7 @@ class TailAnchored:
             scores[:, own] = classified(mixed, state)[:, own]
         return scores / self.shared.sharpness
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: SufficientStatistics) -> None:
         """Leave sums alone."""
 
     def trainable(self, labels: Tensor, seen: Tensor, step: Step) -> list[TrainableHead]:
@@ -193,7 +193,7 @@ class Anchoring:
 
     def __init__(self, head: TailAnchored, classes: Tensor, step: Step) -> None:
         self.head, self.classes, self.step = head, classes, step
-        self.epochs, self.rate = head.options.probe_epochs, head.options.probe_rate
+        self.epochs, self.lr = head.options.probe_epochs, head.options.probe_lr
         self.keys, self.anchors = (
             nn.Parameter(head.parts[name].clone()) for name in ("keys", "anchors")
         )
@@ -231,7 +231,7 @@ class Anchoring:
         mixed, _ = mix(features(), head.parts["keys"], head.parts["anchors"])
         sums = torch.zeros_like(self.prototypes).index_add_(1, labels, mixed.T)
         counts = labels.bincount(minlength=sums.shape[1])
-        enough = counts >= head.options.least
+        enough = counts >= head.options.min_class_items
         return {"prototypes": sums / counts.clamp(min=1) * enough}
 
 
@@ -293,7 +293,7 @@ class Selected(Averaged):
 
     def absorb(self, upload: Upload) -> None:
         """Keep what a client sent until the round ends."""
-        if upload.adapter and upload.items:
+        if upload.adapter and upload.num_examples:
             sent = Step(upload.task, upload.round), upload.adapter
             self._sent.setdefault(self._key(upload.client), []).append(sent)
 
@@ -353,7 +353,7 @@ def fused(shared: SharedContext, options: TrainedLarge, prompts: list[State], st
     assert isinstance(total, Tensor)
     aim = total / (len(prompts) - 1)
     fm.load(prompts[chosen])
-    optimiser = Uncompiled(list(fm.part.values()), lr=options.tuning_rate, weight_decay=0.0)
+    optimiser = Uncompiled(list(fm.part.values()), lr=options.tuning_lr, weight_decay=0.0)
     for _ in range(options.probe_epochs):
         for rows in torch.randperm(len(aim), generator=generator).split(config.training.batch):
             loss = F.mse_loss(fm(picked(items, rows.numpy())), aim[rows.to(aim.device)])
@@ -370,5 +370,5 @@ HEAD = Head(
     server=Selected,
     sent=("prototypes",),
     linear=False,
-    rate="probe_rate",
+    lr="probe_lr",
 )

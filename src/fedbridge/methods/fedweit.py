@@ -88,7 +88,7 @@ class Decomposed(Uncompiled):
         learnt = [part for part in self.parts.values() if part.requires_grad]
         learnt += [w for name, w in self.weights.items() if name not in self.names]
         settings = context.training
-        super().__init__(learnt, lr=settings.rate, weight_decay=settings.weight_decay)
+        super().__init__(learnt, lr=settings.lr, weight_decay=settings.weight_decay)
         self._write()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
@@ -153,14 +153,14 @@ def body(notes: State, task: int, name: str) -> Tensor:
     return notes[f"base/{name}"] * mask + notes[f"{task}/adaptive/{name}"]
 
 
-def recall(notes: State, task: int) -> State:
+def task_model(notes: State, task: int) -> State:
     """Return the model of one of the own tasks, empty if there is none."""
     rest = {k.split("/", 2)[2]: v for k, v in notes.items() if k.startswith(f"{task}/rest/")}
     names = [k.split("/", 2)[2] for k in notes if k.startswith(f"{task}/borrowed/")]
     return rest | {n: body(notes, task, n) + notes[f"{task}/borrowed/{n}"] for n in names}
 
 
-def sends(state: State, notes: State) -> State:
+def to_upload(state: State, notes: State) -> State:
     """Return what is uploaded of a model: its base, and beside it what the newest task added."""
     task = _newest(notes)
     sent = dict(state)
@@ -170,7 +170,7 @@ def sends(state: State, notes: State) -> State:
     return sent
 
 
-def takes(model: SmallModel, sent: State, notes: State) -> None:
+def from_download(model: SmallModel, sent: State, notes: State) -> None:
     """Keep the base that the server sent for the next round; a first one is the model itself."""
     if not notes:
         model.load_state_dict(sent)
@@ -282,14 +282,14 @@ def nothing_absorbed(options: FedWeIT, settings: Settings) -> str | None:
     """Say that no whole models arrive from which the large side could learn, if it shall."""
     if settings.learner.name == options.name and settings.large.absorbs:
         return (
-            "large.absorb: must be 0 where learner.name and fusion.name are 'fedweit', which "
-            f"uploads no whole model, found {settings.large.absorbs:g}"
+            "large.student_weight: must be 0 where learner.name and fusion.name are "
+            f"'fedweit', which uploads no whole model, found {settings.large.absorbs:g}"
         )
     return of_one_kind(options, settings)
 
 
-BASE = Exchange(to_upload=sends, from_download=takes, uploaded=as_uploaded)
-LEARNER = Learner(options=FedWeITLearner, learn=fedweit, task_model=recall, exchange=BASE)
+BASE = Exchange(to_upload=to_upload, from_download=from_download, uploaded=as_uploaded)
+LEARNER = Learner(options=FedWeITLearner, learn=fedweit, task_model=task_model, exchange=BASE)
 FUSION = Fusion(
     options=FedWeIT, fuse=average_base, shared_init=True, exchange=BASE, check=nothing_absorbed
 )

@@ -11,7 +11,7 @@ from typing import Any
 import tomli_w
 from pydantic import ValidationError
 
-from fedbridge.config.files import found_value, listed, read_toml
+from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.own import TABLES, kind_of, placed
 from fedbridge.entries import is_own
 from fedbridge.errors import UserError
@@ -111,7 +111,7 @@ def parse_config(tree: dict[str, Any], source: str) -> Config:
     try:
         return Config.model_validate(tree)
     except ValidationError as error:
-        raise UserError(f"{source}: {listed(partial(_explain, tree), error)}") from error
+        raise UserError(f"{source}: {explained(partial(_explain, tree), error)}") from error
 
 
 def foreign_methods(tree: dict[str, Any]) -> Iterator[tuple[str, str]]:

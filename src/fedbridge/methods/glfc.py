@@ -56,7 +56,7 @@ def glfc_loss(context: TrainContext, options: GLFC, items: ItemBatch) -> Tensor:
     loss = options.compensation * context.classification_loss(
         embedding, items.labels, context.seen, weights
     )
-    if options.relation and items.previous is not None and len(context.old):
+    if options.relation and items.old_embeddings is not None and len(context.old):
         loss = loss + options.relation * context.relation(embedding, items)
     return loss
 

@@ -7,7 +7,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.models.head import Sums
+from fedbridge.models.head import SufficientStatistics
 from fedbridge.models.tuning import Part
 from fedbridge.wire import State, Step, Upload
 
@@ -19,7 +19,7 @@ class TrainableHead(Protocol):
     """Whether the part of the FM that is trained moves with it."""
     epochs: int
     """Passes over the task's items."""
-    rate: float
+    lr: float
     """Learning rate of AdamW."""
 
     @property
@@ -61,7 +61,7 @@ class ClientHead(Protocol):
     def scores(self, features: Tensor) -> Tensor:
         """Return scores ``(n, C)`` of features ``(n, M)``; 0 for a class that is not known."""
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: SufficientStatistics) -> None:
         """Add the client's own sums of a new task."""
 
     def trainable(self, labels: Tensor, seen: Tensor, step: Step) -> list[TrainableHead]:

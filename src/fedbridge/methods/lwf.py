@@ -49,9 +49,9 @@ def lwf_loss(context: TrainContext, options: LwF, batch: ItemBatch, public: Item
     embedding = context.model(as_input(both.inputs))
     classes = context.classes(options.classes)
     loss = context.classification_loss(embedding[: len(batch)], batch.labels, classes)
-    if options.weight and both.previous is not None and len(context.old) > 1:
+    if options.weight and both.old_embeddings is not None and len(context.old) > 1:
         first = len(batch) if options.on == "public" else 0
-        then = context.shared.logits(both.previous[first:], context.old)
+        then = context.shared.logits(both.old_embeddings[first:], context.old)
         now = context.shared.logits(embedding[first:], context.old)
         softened = divergence(then / options.temperature, now / options.temperature)
         loss = loss + options.weight * softened.mean()

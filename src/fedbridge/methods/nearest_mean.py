@@ -6,7 +6,7 @@ from fedbridge.methods.analytic import Candidates, RidgeHead
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.spec import Head
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
-from fedbridge.models.head import Array, Sums
+from fedbridge.models.head import Array, SufficientStatistics
 
 
 class NearestMean(FromSums):
@@ -15,7 +15,7 @@ class NearestMean(FromSums):
     head: Literal["nearest-mean"] = "nearest-mean"
 
 
-def unit_means(sums: Sums, strength: float = 0.0) -> Array:
+def unit_means(sums: SufficientStatistics, strength: float = 0.0) -> Array:
     """Return ``W (M, C)`` of unit class means; there is no ridge whose strength would matter."""
     return sums.nearest_mean()
 

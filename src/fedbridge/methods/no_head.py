@@ -11,7 +11,7 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.head import Sums
+from fedbridge.models.head import SufficientStatistics
 from fedbridge.wire import State, Step, Upload
 
 
@@ -40,7 +40,7 @@ class NoHead:
         """Return zeros ``(n, C)``."""
         return features.new_zeros(len(features), self.classes)
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: SufficientStatistics) -> None:
         """Leave sums alone."""
 
     def trainable(self, labels: Tensor, seen: Tensor, step: Step) -> list[TrainableHead]:

@@ -10,7 +10,7 @@ from typing import Literal
 import torch
 
 from fedbridge.config.section import Batch, Count, Options, Positive, Rate, Weight
-from fedbridge.losses import distance, mass_on, sureness
+from fedbridge.losses import confidence, distance, mass_on
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.digest import batches
 from fedbridge.methods.obod_ablation import Ablation, TeacherSignal, distilled, gap, timetable
@@ -49,7 +49,7 @@ class OBOD(Options):
     """Passes over ``U`` per teacher."""
     batch: Batch = 64
     """Public items per step; normalisation layers need two at least."""
-    rate: Rate = 0.00025
+    lr: Rate = 0.00025
     """Learning rate of AdamW."""
     ablation: Ablation = Ablation()
 
@@ -67,7 +67,7 @@ class DistillJob:
         """Return the record of who teaches, in that order."""
         name = self.student.name
         return [
-            TeachingRecord(name, t.teacher, t.relevance, t.agreement, t.reach)
+            TeachingRecord(name, t.teacher, t.relevance, t.agreement, t.coverage)
             for t in self.teachers
         ]
 
@@ -78,7 +78,7 @@ def one_by_one(
     """Distil the chosen teachers into every student, one teacher after the other."""
     if options.rounds == "last" and round_.step.round < shared.config.training.rounds:
         return FusionResult({student.name: student.state for student in round_.students}, [])
-    everyone = [student.knowledge for student in round_.students]
+    everyone = [student.predictions for student in round_.students]
     jobs = []
     for student in round_.students:
         teachers = choose_teachers(student, everyone, shared, options)
@@ -96,7 +96,7 @@ def choose_teachers(
     """Return at most ``m`` teachers of a student: the most relevant, the least relevant first."""
     candidates = [k for k in others if options.others and k.name != student.name]
     candidates += student.snapshots[-options.snapshots :] if options.snapshots else ()
-    signals = [signal(student.knowledge, k, shared, options.ablation) for k in candidates]
+    signals = [signal(student.predictions, k, shared, options.ablation) for k in candidates]
     useful = [t for t in signals if t is not None and t.relevance > 0.0]
     best = sorted(useful, key=lambda t: -t.relevance)[: options.teachers]
     if options.ablation.order == "declared":
@@ -122,13 +122,13 @@ def signal(
     known = torch.tensor(teacher.classes, device=device)
     theirs = shared.logits(teacher.embedding, known)
     mine = shared.logits(student.embedding, torch.tensor(student.classes, device=device))
-    confidence = sureness(theirs)
-    weight = confidence.clone() if switch.confidence else torch.ones_like(confidence)
+    certainty = confidence(theirs)
+    weight = certainty.clone() if switch.confidence else torch.ones_like(certainty)
     if switch.mass:
         mass = mass_on(theirs, torch.searchsorted(known, common))
         weight = weight * mass * (mass > 0.5)
     if switch.only_if_more_confident:
-        weight = weight * (confidence > sureness(mine))
+        weight = weight * (certainty > confidence(mine))
     best = [shared.logits(k.embedding, common).argmax(1) for k in (teacher, student)]
     agreement = (weight * (best[0] == best[1])).sum() / weight.sum().clamp(min=1e-9)
     return TeacherSignal(teacher.name, teacher.embedding, common, weight, float(agreement))
@@ -148,13 +148,13 @@ def studied(
     shared: SharedContext, job: DistillJob, start: State, teachers: list[TeacherSignal]
 ) -> State:
     """Take one teacher at a time, held to the own answers where the student is confident."""
-    options, mine = job.options, job.student.knowledge
+    options, mine = job.options, job.student.predictions
     model = shared.small_model(job.student.model, job.student.name)
     model.load_state_dict(start)
     model.train(options.ablation.statistics)
     known = torch.tensor(mine.classes, device=shared.device)
-    own = sureness(shared.logits(mine.embedding, known)) * options.anchor
-    optimiser = adamw(model.parameters(), options.rate, 0.0)
+    own = confidence(shared.logits(mine.embedding, known)) * options.anchor
+    optimiser = adamw(model.parameters(), options.lr, 0.0)
     generator = torch.Generator().manual_seed(job.seed)
     courses = [batches(shared, options.epochs, options.batch, generator) for _ in teachers]
     for teacher, u in timetable(teachers, courses, options.ablation.order):

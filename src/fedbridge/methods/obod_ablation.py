@@ -52,7 +52,7 @@ class TeacherSignal:
         return float(self.weight.mean())
 
     @property
-    def reach(self) -> float:
+    def coverage(self) -> float:
         """Fraction of U on which the teacher has anything to say to this student."""
         return float((self.weight > 0).float().mean())
 

@@ -77,7 +77,7 @@ class Prototypes:
         self, shared: SharedContext, options: PILoRA, head: Tensor, seen: Tensor, step: Step
     ) -> None:
         config = shared.config
-        self.epochs, self.rate = options.probe_epochs, options.probe_rate
+        self.epochs, self.lr = options.probe_epochs, options.probe_lr
         self.options, self.seen = options, seen
         self.sharpness = shared.sharpness
         self.task, self.tasks = step.task, config.scenario.slots
@@ -120,7 +120,7 @@ class Prototypes:
         """Return the prototypes, and the mean of each class's features, 0 of too few items."""
         counts = self.sums[-1] / self.options.probe_epochs
         means = self.sums[:-1] / self.sums[-1].clamp(min=1.0)
-        enough = (counts > 0) & (counts >= self.options.least)
+        enough = (counts > 0) & (counts >= self.options.min_class_items)
         return {"head": F.normalize(self.weights, dim=0), "means": means * enough}
 
     def _note(self, unit: Tensor, labels: Tensor) -> None:
@@ -166,7 +166,7 @@ class Reweighted(Averaged):
 
     def absorb(self, upload: Upload) -> None:
         """Keep a client's prototypes and means; add the rest to the sums."""
-        if not upload.adapter or not upload.items:
+        if not upload.adapter or not upload.num_examples:
             return
         self._sent.setdefault(self._key(upload.client), []).append(upload.adapter)
         rest = {k: v for k, v in upload.adapter.items() if k not in ("head", "means")}
@@ -225,6 +225,6 @@ HEAD = Head(
     client=partial(ReceivedHead, training=Prototypes),
     server=Reweighted,
     upload_faults=upload_faults,
-    rate="probe_rate",
+    lr="probe_lr",
     check=every_task_has_a_rank,
 )

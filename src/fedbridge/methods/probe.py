@@ -20,7 +20,7 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.head import Sums
+from fedbridge.models.head import SufficientStatistics
 from fedbridge.models.states import read_state
 from fedbridge.models.tuning import Part, tunable
 from fedbridge.wire import State, Step, Upload
@@ -40,7 +40,7 @@ class LinearProbe:
     def __init__(
         self, shared: SharedContext, options: TrainedLarge, head: Tensor, seen: Tensor, step: Step
     ) -> None:
-        self.epochs, self.rate = options.probe_epochs, options.probe_rate
+        self.epochs, self.lr = options.probe_epochs, options.probe_lr
         self.seen = seen
         self.weights = nn.Parameter(head * shared.sharpness)
 
@@ -92,7 +92,7 @@ class ReceivedHead:
         """Return ``features @ weights``, ``(n, C)``."""
         return features @ self.weights
 
-    def add(self, sums: Sums) -> None:
+    def add(self, sums: SufficientStatistics) -> None:
         """Leave sums alone."""
 
     def trainable(self, labels: Tensor, seen: Tensor, step: Step) -> list[TrainableHead]:
@@ -147,12 +147,12 @@ class Averaged:
     def absorb(self, upload: Upload) -> None:
         """Add what a client trained to the sums, weighted by its training items."""
         key = self._key(upload.client)
-        if not upload.adapter or not upload.items:
+        if not upload.adapter or not upload.num_examples:
             return
         sums = self._sums.setdefault(key, {})
         for name, tensor in upload.adapter.items():
-            sums[name] = sums.get(name, 0) + upload.items * tensor.double()
-        self._weights[key] = self._weights.get(key, 0) + upload.items
+            sums[name] = sums.get(name, 0) + upload.num_examples * tensor.double()
+        self._weights[key] = self._weights.get(key, 0) + upload.num_examples
 
     def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Replace every part by the mean of what came in; the small models teach it nothing."""
@@ -189,5 +189,5 @@ HEAD = Head(
     options=Probe,
     client=partial(ReceivedHead, training=LinearProbe),
     server=Averaged,
-    rate="probe_rate",
+    lr="probe_lr",
 )

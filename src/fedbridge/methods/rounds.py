@@ -40,10 +40,10 @@ class Student:
     model: str
     """Entry of SMALL_MODELS."""
     state: State
-    knowledge: PublicPredictions
+    predictions: PublicPredictions
     snapshots: tuple[PublicPredictions, ...]
     """The client's own models as they ended earlier tasks."""
-    items: int = 1
+    num_examples: int = 1
     """Training items of its task, its weight in an average."""
     extra: State = field(default_factory=dict)
     """What it uploaded besides for the fusion, by name; empty where the fusion asks for nothing."""

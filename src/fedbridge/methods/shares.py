@@ -36,7 +36,7 @@ class Load(NamedTuple):
         return Load(self.tasks - other.tasks, self.items - other.items, energy)
 
 
-class Share(NamedTuple):
+class WeightLimit(NamedTuple):
     """By what a client's sums are scaled, and why."""
 
     factor: float
@@ -53,18 +53,18 @@ class Share(NamedTuple):
         return Noted("capped", client, reason, {"factor": self.factor})
 
 
-def share_of(own: Load, others: Collection[Load], most: float) -> Share:
+def share_of(own: Load, others: Collection[Load], most: float) -> WeightLimit:
     """Return by what sums of a load are scaled, 1 where they weigh no more than they may.
 
     ``most`` is in multiples of the median, over the others who have any items, of a task's load.
     Without others nothing is too much.
     """
-    shares = [Share(1.0)]
+    shares = [WeightLimit(1.0)]
     if known := [other for other in others if other.items]:
         for what in ("items", "energy"):
             usual = median(getattr(other, what) / other.tasks for other in known)
             limit, found = most * own.tasks * usual, getattr(own, what)
             if found > limit:
                 told = "items" if what == "items" else "squares of features"
-                shares.append(Share(limit / found, told, found, limit))
+                shares.append(WeightLimit(limit / found, told, found, limit))
     return min(shares, key=lambda share: share.factor)

@@ -23,7 +23,7 @@ class SMCF(Options):
     guide: Literal["large", "together"] = "large"
     """What the large side teaches: its own distribution, or its calibrated mixture with the
     small model as the round began."""
-    ahead: bool = True
+    teach_unseen: bool = True
     """Whether the large side also teaches classes that other clients know and this one has not
     met yet."""
     on: Literal["public", "private", "both"] = "both"
@@ -87,7 +87,7 @@ def smcf_loss(
     # an item of a class that was met says nothing about classes that were not
     for first, last, classes in ((start, private, context.met), (private, end, context.taught)):
         if options.large and last > first and len(classes) > 1:
-            then = every.guide[first:last][:, classes]
+            then = every.teacher_logits[first:last][:, classes]
             now = context.shared.logits(embedding[first:last], classes)
             share = (last - first) / (end - start)
             loss = loss + options.large * share * divergence(then, now).mean()
@@ -96,9 +96,9 @@ def smcf_loss(
 
 def from_old_model(context: TrainContext, embedding: Tensor, items: ItemBatch) -> Tensor:
     """Return the divergence from what the own model of the previous task said of old classes."""
-    if items.previous is None or len(context.old) < 2:
+    if items.old_embeddings is None or len(context.old) < 2:
         return embedding.new_zeros(())
-    then = context.shared.logits(items.previous, context.old)
+    then = context.shared.logits(items.old_embeddings, context.old)
     return divergence(then, context.shared.logits(embedding, context.old)).mean()
 
 
@@ -107,7 +107,7 @@ LEARNER = Learner(
     learn=smcf,
     needs_old_model=True,
     exemplars=lambda options: Exemplars(options.memory, options.keep),
-    teach_unseen=lambda options: options.ahead,
+    teach_unseen=lambda options: options.teach_unseen,
     mixture_teaches=lambda options: options.guide == "together",
     sharpness=lambda options: options.sharpness,
 )

@@ -59,7 +59,7 @@ class Learner:
     exemplars: Callable[[Any], Exemplars] = lambda options: NO_EXEMPLARS
     """What the client remembers when a task has ended: ``context.memory`` of later tasks."""
     needs_old_model: bool = False
-    """Whether it asks what the own model of the previous task says (``ItemBatch.previous``)."""
+    """Whether it asks what the former own model says (``ItemBatch.old_embeddings``)."""
     teach_unseen: Callable[[Any], bool] = lambda options: False
     """Whether the large side teaches classes, too, that this client has not met yet."""
     mixture_teaches: Callable[[Any], bool] = lambda options: False
@@ -148,7 +148,7 @@ class Head:
     """Whether all its scores are ``features @ W``, so that a client's predictor can hold it."""
     solo: bool = False
     """Whether it works in a client by itself, without a server."""
-    rate: str = ""
+    lr: str = ""
     """The option that is the rate of what clients train, named where it diverges."""
     check: Callable[[Any, Settings], str | None] = agree
     """Says which other setting does not fit its options, ``"a.b: must be ..., found ..."``."""

@@ -14,12 +14,20 @@ from torch import Tensor
 from fedbridge.config.models import Large
 from fedbridge.config.section import Weight
 from fedbridge.files import read_json
-from fedbridge.losses import mass_on, sureness
+from fedbridge.losses import confidence, mass_on
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.counting import MOST, ROUNDING, count_faults
 from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.methods.shares import Load, Share, share_of
-from fedbridge.models.head import LOST, Array, Sums, UnsolvableError, packed, possible, unpacked
+from fedbridge.methods.shares import Load, WeightLimit, share_of
+from fedbridge.models.head import (
+    LOST,
+    Array,
+    SufficientStatistics,
+    UnsolvableError,
+    packed,
+    possible,
+    unpacked,
+)
 from fedbridge.models.states import owned, read_state
 from fedbridge.wire import State, Upload
 
@@ -33,14 +41,14 @@ class FromSums(Large):
     """How many times more a client's sums of a task may weigh than the median of the others', in
     items and in squares of features; what is more is scaled down. It bounds what one client that
     lies can do to everybody's head."""
-    absorb: Weight = 0.0
+    student_weight: Weight = 0.0
     """Weight of the small models' soft labels on ``U`` in the head (OBOD with the large side as
     student); 0 switches it off."""
 
     @property
     def absorbs(self) -> float:
         """Return the weight of what the large side learns from the small models' answers on U."""
-        return self.absorb
+        return self.student_weight
 
 
 class SummedUp:
@@ -54,7 +62,7 @@ class SummedUp:
         shared: SharedContext,
         clients: tuple[str, ...],
         options: FromSums,
-        solve: Callable[[Sums], Array],
+        solve: Callable[[SufficientStatistics], Array],
         gram: bool = False,
     ) -> None:
         """Clients are sent G with ``gram`` only; ``solve`` gives the server a head of its own."""
@@ -63,8 +71,8 @@ class SummedUp:
         self.solve = solve
         self.gram = gram
         self.trained: State = {}
-        self.sums = Sums.zero(shared.lift.dimension, len(shared.classes))
-        self.soft = Sums.zero(shared.lift.dimension, len(shared.classes))
+        self.sums = SufficientStatistics.zero(shared.lift.dimension, len(shared.classes))
+        self.soft = SufficientStatistics.zero(shared.lift.dimension, len(shared.classes))
         self._version = 0
         self._sent = 0  # the version that this round's broadcasts hold
         self._held: dict[str, int] = {name: 0 for name in clients}
@@ -75,7 +83,7 @@ class SummedUp:
         """Return the sums, or nothing if the client already has them."""
         if self._held[client] == self._sent:
             return {}
-        absorbed = self.options.absorb
+        absorbed = self.options.student_weight
         sums = self.sums + self.soft.scaled(absorbed) if absorbed else self.sums
         parts = packed(sums)
         return parts if self.gram else parts | {"gram": torch.zeros(0)}
@@ -85,7 +93,7 @@ class SummedUp:
         self._held[upload.client] = self._sent
         if len(upload.cross):
             parts = {k: getattr(upload, k) for k in ("gram", "cross", "counts")}
-            self._waiting.append((upload.client, min(upload.own, upload.task), parts))
+            self._waiting.append((upload.client, min(upload.client_task, upload.task), parts))
 
     def finish_round(self, models: list[PublicPredictions]) -> list[Noted]:
         """Add what came in, learn from the small models, and offer everybody what is new."""
@@ -120,7 +128,7 @@ class SummedUp:
             self._version += 1
         return noted
 
-    def _share(self, client: str, load: Load) -> Share:
+    def _share(self, client: str, load: Load) -> WeightLimit:
         others = [other for name, other in self._loads.items() if name != client]
         return share_of(load, others, self.options.most)
 
@@ -140,17 +148,17 @@ class SummedUp:
         arrays = read_state(folder / "large.safetensors")
         for key in ("sums", "soft"):
             parts = (arrays[f"{key}/{p}"].numpy() for p in ("gram", "cross", "counts"))
-            setattr(self, key, Sums(*parts))
+            setattr(self, key, SufficientStatistics(*parts))
         state = read_json(folder / "large.json", "state of the head")
         self._version, self._sent = state["version"], state["sent"]
         self._held |= state["held"]
         self._loads = {name: Load(*load) for name, load in state.get("loads", {}).items()}
 
-    def _learn_from(self, models: list[PublicPredictions]) -> Sums:
+    def _learn_from(self, models: list[PublicPredictions]) -> SufficientStatistics:
         """Turn the small models' soft labels on U into sums, one by one (closed-form OBOD).
 
-        A model teaches an item only where it is surer than the large side, weighted by its
-        sureness and by how far the large side believes the item to be of the model's classes.
+        A model teaches an item only where it is more confident than the large side, weighted by its
+        confidence and by how far the large side believes the item to be of the model's classes.
         """
         known = np.flatnonzero(self.sums.counts > 0)
         try:
@@ -165,14 +173,14 @@ class SummedUp:
         for model in models:
             classes = torch.tensor(model.classes, device=model.embedding.device)
             logits = self.shared.logits(model.embedding, classes).double().cpu()
-            sure = sureness(logits)
+            sure = confidence(logits)
             belief = mass_on(own, torch.from_numpy(np.flatnonzero(np.isin(known, model.classes))))
-            weight = (sure * belief * (sure > sureness(own)) * (belief > 0.5)).numpy()
+            weight = (sure * belief * (sure > confidence(own)) * (belief > 0.5)).numpy()
             weights += weight
             targets[:, list(model.classes)] += weight[:, None] * logits.softmax(1).numpy()
         # every item's lessons merged into one weighted row: one product instead of K
         rows = targets / np.maximum(weights, 1e-12)[:, None]
-        return Sums.of(self.shared.public_features, rows, weights)
+        return SufficientStatistics.of(self.shared.public_features, rows, weights)
 
 
 def sum_faults(upload: Upload, whole: bool, options: Large) -> Iterator[str]:

@@ -49,7 +49,7 @@ class TARGET(Averaging):
     """Pictures that are synthesised at a time."""
     steps: Positive = 20
     """Steps of the generator, and then of its opponent, for each such batch."""
-    rate: Rate = 0.002
+    lr: Rate = 0.002
     """Learning rate of Adam for the generator."""
     match: Weight = 1.0
     """Weight of the distance to the statistics that normalisation layers have recorded."""
@@ -110,7 +110,7 @@ def average_and_synthesise(
     step, config = round_.step, shared.config
     ends_a_task = step.round == config.training.rounds
     if round_.students and ends_a_task and step.task < config.scenario.slots:
-        classes = known_to([student.knowledge for student in round_.students], shared)
+        classes = known_to([student.predictions for student in round_.students], shared)
         synthesis = Synthesis(shared, group_means(round_.students), classes, step)
         round_.notes["synthetic"], round_.notes["synthetic_labels"] = synthesis.pictures(options)
     fused = average(round_, shared, options, map_jobs)
@@ -134,7 +134,7 @@ class Synthesis:
 
     def pictures(self, options: TARGET) -> tuple[Tensor, Tensor]:
         """Return pictures ``(n, C, S, S)`` in uint8 and the classes ``(n,)`` they were made for."""
-        optimiser = torch.optim.Adam(self.opponent.parameters(), lr=options.rate)
+        optimiser = torch.optim.Adam(self.opponent.parameters(), lr=options.lr)
         made: list[Tensor] = []
         wanted: list[Tensor] = []
         for size in _sizes(options.items, options.synthesis):
@@ -150,7 +150,7 @@ class Synthesis:
         """
         noise = torch.randn(len(wanted), NOISE, generator=self.draws).to(self.shared.device)
         noise.requires_grad_()
-        optimiser = torch.optim.Adam(self.generator.parameters(), options.rate, (0.5, 0.999))
+        optimiser = torch.optim.Adam(self.generator.parameters(), options.lr, (0.5, 0.999))
         optimiser.add_param_group({"params": [noise], "lr": 0.01})
         for _ in range(options.steps):
             loss = self.loss(self.generator(noise), wanted, options)

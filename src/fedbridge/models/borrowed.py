@@ -66,7 +66,7 @@ class Viewer(nn.Module):
         return features
 
 
-class Reader(nn.Module):
+class HashedTextModel(nn.Module):
     """A language model that reads hashed token ids ``(B, L)``, 0 = padding."""
 
     def __init__(self, model: Any) -> None:
@@ -144,7 +144,7 @@ def _wrapped(
     pooler = getattr(model, "pooler", None)
     if isinstance(pooler, nn.Module) and any(True for _ in pooler.parameters()):
         model.pooler = None
-    wrapped = Viewer(model, shape, norm) if reads == "image" else Reader(model)
+    wrapped = Viewer(model, shape, norm) if reads == "image" else HashedTextModel(model)
     return wrapped.train()
 
 

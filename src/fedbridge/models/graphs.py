@@ -35,11 +35,11 @@ TYPES: dict[str, str] = {
     "tensor(double)": "float64",
 }
 """What ONNX Runtime calls the types that an input may have."""
-Given = dict[str, NDArray[Any]]
+OnnxInputs = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True)
-class Graph:
+class OnnxGraph:
     """An ONNX graph: arrays by the names of its inputs to its first output."""
 
     name: str
@@ -63,7 +63,7 @@ class Graph:
             )
         return next(iter(found), None)
 
-    def __call__(self, given: Given) -> Tensor:
+    def __call__(self, given: OnnxInputs) -> Tensor:
         """Return float32 ``(B, ...)``; a batch of a fixed size is filled up and cut off again."""
         count = len(next(iter(given.values())))
         step = self.fixed(0) or count
@@ -73,7 +73,7 @@ class Graph:
             parts.append(self._run(part, step)[: count - start])
         return torch.from_numpy(np.concatenate(parts)).float()
 
-    def _run(self, given: Given, count: int) -> NDArray[Any]:
+    def _run(self, given: OnnxInputs, count: int) -> NDArray[Any]:
         cast = {key: self._cast(key, value) for key, value in given.items()}
         first = self.session.get_outputs()[0].name
         found = self.session.run([first], cast)[0]
@@ -127,7 +127,7 @@ def from_onnx(
     wanted = ["CUDAExecutionProvider"] if device.type == "cuda" else []
     usable = [*set(wanted).intersection(runtime.get_available_providers()), "CPUExecutionProvider"]
     with foreign_errors(name):
-        graph = Graph(name, runtime.InferenceSession(str(file), options, providers=usable))
+        graph = OnnxGraph(name, runtime.InferenceSession(str(file), options, providers=usable))
     # weights may lie beside the graph: model.onnx.data
     marks = [file_hash(path) for path in sorted(file.parent.glob(f"{file.name}*"))]
     if graph.inputs.keys() & set(READ):
@@ -135,7 +135,7 @@ def from_onnx(
     return _of_pictures(graph, size, marks)
 
 
-def _of_pictures(graph: Graph, size: int | None, marks: list[str]) -> ImageModel:
+def _of_pictures(graph: OnnxGraph, size: int | None, marks: list[str]) -> ImageModel:
     name, (entry, *others) = graph.name, graph.inputs.values()
     own = entry.shape[-1] if len(entry.shape) == 4 and isinstance(entry.shape[-1], int) else SIDE
     side = size or own
@@ -163,7 +163,7 @@ def _of_pictures(graph: Graph, size: int | None, marks: list[str]) -> ImageModel
     return ImageModel(name, dimension, mark, network, side, torch.device("cpu"), "float32")
 
 
-def _of_texts(graph: Graph, file: Path, marks: list[str]) -> TextModel:
+def _of_texts(graph: OnnxGraph, file: Path, marks: list[str]) -> TextModel:
     name = graph.name
     if unknown := sorted(graph.inputs.keys() - set(READ)):
         raise UserError(
@@ -186,7 +186,7 @@ def _of_texts(graph: Graph, file: Path, marks: list[str]) -> TextModel:
 class _Reader:
     """A graph of texts with its tokenizer before it and the mean over tokens after it."""
 
-    def __init__(self, graph: Graph, tokenizer: Any) -> None:
+    def __init__(self, graph: OnnxGraph, tokenizer: Any) -> None:
         self.graph = graph
         self.tokenizer = tokenizer
         self.length = graph.fixed(1)

@@ -21,11 +21,11 @@ LOST = 1e-37
 
 
 class UnsolvableError(ArithmeticError):
-    """Sums give no head."""
+    """SufficientStatistics give no head."""
 
 
 @dataclass(frozen=True)
-class Lift:
+class FeatureMap:
     """The map from FM embeddings to the head's features, fitted on the public set alone."""
 
     mean: NDArray[np.float32]  # (D,)
@@ -33,7 +33,7 @@ class Lift:
     projection: NDArray[np.float32] | None  # (D, M)
 
     @classmethod
-    def fit(cls, public: NDArray[np.float32], units: int, seed: int) -> "Lift":
+    def fit(cls, public: NDArray[np.float32], units: int, seed: int) -> "FeatureMap":
         """Standardise by the embeddings ``(|U|, D)`` of U, then project randomly to ``units``.
 
         The random projection with a ReLU is RanPAC's (NeurIPS 2023); 0 units leave it out.
@@ -59,7 +59,7 @@ class Lift:
 
 
 @dataclass(frozen=True)
-class Sums:
+class SufficientStatistics:
     """All that the head needs to know of data: ``G = Z'Z``, ``H = Z'Y`` and counts."""
 
     gram: Array  # (M, M)
@@ -67,31 +67,35 @@ class Sums:
     counts: Array  # (C,)
 
     @classmethod
-    def zero(cls, dimension: int, classes: int) -> "Sums":
+    def zero(cls, dimension: int, classes: int) -> "SufficientStatistics":
         """Return the sums of no data."""
         return cls(
             np.zeros((dimension, dimension)), np.zeros((dimension, classes)), np.zeros(classes)
         )
 
     @classmethod
-    def of(cls, z: NDArray[np.float32], targets: Array, weights: Array | None = None) -> "Sums":
+    def of(
+        cls, z: NDArray[np.float32], targets: Array, weights: Array | None = None
+    ) -> "SufficientStatistics":
         """Sum features ``(n, M)`` with target rows ``(n, C)``, each item weighted by ``(n,)``."""
         z64 = z.astype(np.float64)
         weighted = z64 if weights is None else z64 * weights[:, None]
         rows = targets if weights is None else targets * weights[:, None]
         return cls(weighted.T @ z64, weighted.T @ targets, rows.sum(0))
 
-    def __add__(self, other: "Sums") -> "Sums":
-        return Sums(self.gram + other.gram, self.cross + other.cross, self.counts + other.counts)
+    def __add__(self, other: "SufficientStatistics") -> "SufficientStatistics":
+        return SufficientStatistics(
+            self.gram + other.gram, self.cross + other.cross, self.counts + other.counts
+        )
 
-    def scaled(self, factor: float) -> "Sums":
+    def scaled(self, factor: float) -> "SufficientStatistics":
         """Return the sums with every item counted ``factor`` times."""
-        return Sums(self.gram * factor, self.cross * factor, self.counts * factor)
+        return SufficientStatistics(self.gram * factor, self.cross * factor, self.counts * factor)
 
-    def rounded(self) -> "Sums":
+    def rounded(self) -> "SufficientStatistics":
         """Return the sums as exact as they travel."""
         parts = (self.gram, self.cross, self.counts)
-        return Sums(*(part.astype(np.float32).astype(np.float64) for part in parts))
+        return SufficientStatistics(*(part.astype(np.float32).astype(np.float64) for part in parts))
 
     @property
     def finite(self) -> bool:
@@ -136,20 +140,20 @@ def one_hot(labels: NDArray[np.int64], classes: int) -> Array:
     return np.eye(classes)[labels]
 
 
-def packed(sums: Sums) -> dict[str, Tensor]:
+def packed(sums: SufficientStatistics) -> dict[str, Tensor]:
     """Return sums as they travel: float32, and of G the upper triangle only."""
     parts = {"gram": sums.gram[_upper(len(sums.gram))], "cross": sums.cross, "counts": sums.counts}
     return {name: torch.from_numpy(part.astype(np.float32)) for name, part in parts.items()}
 
 
-def unpacked(parts: Mapping[str, Tensor]) -> Sums:
+def unpacked(parts: Mapping[str, Tensor]) -> SufficientStatistics:
     """Return the sums that ``packed`` made these parts of; an empty ``gram`` is all zero."""
     cross, counts = (parts[name].cpu().double().numpy() for name in ("cross", "counts"))
     gram = np.zeros((len(cross), len(cross)))
     if len(parts["gram"]):
         upper = _upper(len(cross))
         gram[upper] = gram.T[upper] = parts["gram"].cpu().numpy()
-    return Sums(gram, cross, counts)
+    return SufficientStatistics(gram, cross, counts)
 
 
 def possible(parts: Mapping[str, Tensor]) -> bool:

@@ -43,10 +43,10 @@ def ppocr(size: int, device: torch.device, precision: str) -> ImageModel:
     settings: dict[str, object] = {"model": "ppocr", "width": WIDTH, "precision": precision}
     mark = fingerprint(settings, SHA256)
     dimension = PLACES * CHANNELS
-    return ImageModel("ppocr", dimension, mark, Reader(session), HEIGHT, device, "float32")
+    return ImageModel("ppocr", dimension, mark, OcrFeatures(session), HEIGHT, device, "float32")
 
 
-class Reader:
+class OcrFeatures:
     """Maps pictures to what the recogniser sees in them, place by place."""
 
     def __init__(self, session: Any) -> None:

@@ -166,7 +166,9 @@ def transformers_module(
     if model.main_input_name == "pixel_values":
         settings = processor(library, folder)
         side = size or side_of(settings, model.config)
-        return PictureEncoder(name, model, side, normalisation(settings), pooled).to(model.device)
+        return PictureEncoder(name, model, side, normalisation(settings), pooled_states).to(
+            model.device
+        )
     if model.main_input_name == "input_ids":
         # unlike MiniLM, which was trained for cosines, it is not known to want unit vectors
         return TextEncoder(name, model, tokenizer_of(library, name, folder), unit=False)
@@ -203,7 +205,7 @@ def pretrained(
     return model.eval()
 
 
-def pooled(output: Any) -> Tensor:
+def pooled_states(output: Any) -> Tensor:
     """Return the pooler's output ``(B, D)``, or where there is none the mean over places."""
     if output.get("pooler_output") is not None:
         trained: Tensor = output.pooler_output

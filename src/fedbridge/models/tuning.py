@@ -13,7 +13,7 @@ from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS, import_extra
 from fedbridge.models.foundation import Items
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.states import owned
 from fedbridge.models.transformer import PictureEncoder, TextEncoder, foundation_module
 from fedbridge.rng import seed_for
@@ -103,7 +103,7 @@ def tunable(large: Large, device: torch.device, seed: int) -> Tunable:
     return Tunable(module, added)
 
 
-def lifted(lift: Lift, embeddings: Tensor) -> Tensor:
+def lifted(lift: FeatureMap, embeddings: Tensor) -> Tensor:
     """Map embeddings ``(n, D)`` to features ``(n, M)`` as the lift does, with gradients."""
     device = embeddings.device
     mean, scale = (owned(torch.from_numpy(v)).to(device) for v in (lift.mean, lift.scale))
@@ -153,7 +153,7 @@ def add_tokens(module: PictureEncoder | TextEncoder, tuning: Tuning) -> Added:
 def add_pool(module: PictureEncoder | TextEncoder, tuning: Tuning) -> Added:
     """Put trainable prompts beside an item, those of a pool whose keys are most like it.
 
-    Prompt i of the pool is so many tokens with a key; those ``picks`` are taken whose keys have the
+    Prompt i of the pool is so many tokens with a key; those ``top_k`` are taken whose keys have the
     largest cosines with the frozen FM's embedding of the item (L2P, CVPR 2022;
     FedTA's input enhancement, CVPR 2025, equations 1 and 2).
     """
@@ -167,14 +167,14 @@ def add_pool(module: PictureEncoder | TextEncoder, tuning: Tuning) -> Added:
         chosen.clear()
         with torch.no_grad():
             query = F.normalize(module.forward(*given, **named).float(), dim=1)
-        near = (query @ F.normalize(keys, dim=1).T).topk(tuning.picks, dim=1)
+        near = (query @ F.normalize(keys, dim=1).T).topk(tuning.top_k, dim=1)
         chosen["prompts"], chosen["strain"] = near.indices, (1.0 - near.values).sum(1).mean()
 
     def tokens(_: int) -> Tensor | None:
         return prompts[chosen["prompts"]].flatten(1, 2) if chosen else None
 
     module.register_forward_pre_hook(choose, with_kwargs=True)
-    _beside(module, tuning.picks * tuning.size, tokens)
+    _beside(module, tuning.top_k * tuning.size, tokens)
     return Added({"keys": keys, "prompts": prompts}, lambda: tuning.attract * chosen["strain"])
 
 

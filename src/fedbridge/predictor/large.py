@@ -12,7 +12,7 @@ from torch import Tensor
 from fedbridge.config.models import PooledLarge
 from fedbridge.errors import UserError
 from fedbridge.models.foundation import FoundationModel, Items, load_foundation
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.states import owned
 from fedbridge.models.tuning import tunable
 
@@ -26,7 +26,7 @@ class FoundationSettings(PooledLarge):
 
 
 @dataclass(frozen=True, eq=False)
-class LargeSide:
+class LargePredictor:
     """Scores of an FM's head; the FM itself is loaded when it is first asked."""
 
     settings: FoundationSettings
@@ -35,7 +35,7 @@ class LargeSide:
     """The run's, from which a trained part of the FM began."""
     fingerprint: str
     """sha256 of the FM that the head was made for; empty where it was never needed."""
-    lift: Lift
+    lift: FeatureMap
     head: Tensor  # (M, C)
     part: State
     """The trained part of the FM, where there is one."""

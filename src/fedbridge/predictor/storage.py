@@ -16,10 +16,10 @@ from fedbridge.entries import foreign_errors
 from fedbridge.errors import UserError
 from fedbridge.evaluation import Mixture
 from fedbridge.models.classifier import Classifier
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.states import infinity, misfit, owned, read_state
 from fedbridge.models.trust import require_trusted
-from fedbridge.predictor.large import FoundationSettings, LargeSide
+from fedbridge.predictor.large import FoundationSettings, LargePredictor
 from fedbridge.saved import MANIFEST, opened, saving
 
 KIND: Literal["predictor"] = "predictor"
@@ -41,7 +41,7 @@ class SmallAbout(_Part):
     temperature: float
 
 
-class LargeAbout(_Part):
+class LargeManifest(_Part):
     """What the large side is built from; its settings are those of the run."""
 
     settings: FoundationSettings
@@ -50,14 +50,14 @@ class LargeAbout(_Part):
     fingerprint: str
 
 
-class About(_Part):
+class PredictorManifest(_Part):
     """What a predictor's manifest says."""
 
     small: SmallAbout
     reading: Reading
     mixture: Mixture
     sharpness: float
-    large: LargeAbout | None
+    large: LargeManifest | None
     about: dict[str, Any]
 
 
@@ -71,7 +71,7 @@ class PredictorParts:
     """The powers of both sides in ``together``."""
     sharpness: float
     """What makes the large side's scores logits where it stands alone."""
-    large: LargeSide | None = None
+    large: LargePredictor | None = None
     about: dict[str, Any] = field(default_factory=dict)
     """Where it comes from: the client, the run's settings, what was measured."""
     device: torch.device = CPU
@@ -80,7 +80,7 @@ class PredictorParts:
 def save_parts(predictor: PredictorParts, folder: Path) -> None:
     """Write a predictor into a new folder, or in the place of one that was saved there."""
     small, large = predictor.small, predictor.large
-    about = About(
+    about = PredictorManifest(
         small=SmallAbout(
             model=small.model,
             classes=small.classes,
@@ -102,7 +102,7 @@ def save_parts(predictor: PredictorParts, folder: Path) -> None:
 def load_parts(folder: Path, device: torch.device, trust: Collection[str]) -> PredictorParts:
     """Return what makes the predictor in a folder; see ``load_predictor`` for what is refused."""
     try:
-        about = About.model_validate(opened(folder, KIND))
+        about = PredictorManifest.model_validate(opened(folder, KIND))
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
@@ -126,13 +126,13 @@ def load_parts(folder: Path, device: torch.device, trust: Collection[str]) -> Pr
     )
 
 
-def _about(large: LargeSide) -> LargeAbout:
-    return LargeAbout.model_validate(
-        {name: getattr(large, name) for name in LargeAbout.model_fields}
+def _about(large: LargePredictor) -> LargeManifest:
+    return LargeManifest.model_validate(
+        {name: getattr(large, name) for name in LargeManifest.model_fields}
     )
 
 
-def _arrays(large: LargeSide) -> State:
+def _arrays(large: LargePredictor) -> State:
     lift = large.lift
     arrays = {"head": large.head, "mean": torch.from_numpy(lift.mean)}
     arrays["scale"] = torch.from_numpy(lift.scale)
@@ -141,7 +141,7 @@ def _arrays(large: LargeSide) -> State:
     return arrays | {f"part/{name}": tensor for name, tensor in large.part.items()}
 
 
-def _large(about: LargeAbout, folder: Path, classes: int) -> LargeSide:
+def _large(about: LargeManifest, folder: Path, classes: int) -> LargePredictor:
     path = folder / LARGE
     arrays = _read(path)
     part = {k.removeprefix("part/"): v for k, v in arrays.items() if k.startswith("part/")}
@@ -154,8 +154,8 @@ def _large(about: LargeAbout, folder: Path, classes: int) -> LargeSide:
     if fault := misfit(own, wanted) or infinity(part):
         raise UserError(f"{path}: {fault}")
     projection = own["projection"].numpy() if "projection" in own else None
-    lift = Lift(own["mean"].numpy(), own["scale"].numpy(), projection)
-    return LargeSide(**dict(about), lift=lift, head=own["head"], part=part)
+    lift = FeatureMap(own["mean"].numpy(), own["scale"].numpy(), projection)
+    return LargePredictor(**dict(about), lift=lift, head=own["head"], part=part)
 
 
 def _read(path: Path) -> State:

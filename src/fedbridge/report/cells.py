@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 LEAST = 9  # signs that are shown of a name at least
 
 
-class Cell:
+class NameCell:
     """A name as it is, no markup; its middle is left out where the column has no room for it."""
 
     def __init__(self, name: str) -> None:

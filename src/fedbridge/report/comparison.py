@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from fedbridge.config.flat import settings_of
 from fedbridge.legible import legible
-from fedbridge.report.folder import Run
+from fedbridge.report.folder import RunRecord
 from fedbridge.report.metric_words import SIGNED, metric, signed_of
 from fedbridge.report.reached import reached
 from fedbridge.report.wording import UNKNOWN, elided, percent
@@ -43,7 +43,7 @@ class Label(NamedTuple):
         return f"{self.name} ({', '.join(self.notes)})" if self.notes else self.name
 
 
-class Line(NamedTuple):
+class ComparisonLine(NamedTuple):
     """One line of a comparison: a run, or the mean over a method's seeds."""
 
     method: Label
@@ -52,12 +52,12 @@ class Line(NamedTuple):
     is_mean: bool = False
 
 
-def compare(runs: Sequence[Run], protocol: str) -> list[list[Line]]:
+def compare(runs: Sequence[RunRecord], protocol: str) -> list[list[ComparisonLine]]:
     """Return the lines of each method: its runs by seed, then their mean where seeds differ.
 
     Runs belong to one method when their settings differ in nothing but seed and engine.
     """
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[RunRecord]] = {}
     for run in runs:
         groups.setdefault(json.dumps(settings_of(run.config)), []).append(run)
     labels = _labels([members[0] for members in groups.values()])
@@ -68,13 +68,13 @@ def compare(runs: Sequence[Run], protocol: str) -> list[list[Line]]:
     ]
 
 
-def compared_in(runs: Sequence[Run]) -> tuple[tuple[str, str], ...]:
+def compared_in(runs: Sequence[RunRecord]) -> tuple[tuple[str, str], ...]:
     """Return (predictor, metric) of each column: ours, then the runs' own metrics."""
     own = {name: each.predictor for run in runs for name, each in run.own_metrics.items()}
     return (*COMPARED, *((predictor, name) for name, predictor in own.items()))
 
 
-def _signed(runs: Sequence[Run]) -> set[str]:
+def _signed(runs: Sequence[RunRecord]) -> set[str]:
     return {name for run in runs for name in signed_of(run)} | set(SIGNED)
 
 
@@ -86,7 +86,7 @@ def mean_and_deviation(values: Sequence[float | None], signed: bool = False) -> 
     return f"{percent(statistics.mean(known), signed)} ± {percent(statistics.stdev(known))}"
 
 
-def _lines(label: Label, runs: Sequence[Run], columns: Columns) -> list[Line]:
+def _lines(label: Label, runs: Sequence[RunRecord], columns: Columns) -> list[ComparisonLine]:
     lines = [_line(_named(label, run, runs), run, columns) for run in runs]
     # a seed that was run twice says nothing about the spread over seeds: it counts once
     seeds = {run.config.seed: run for run in runs if run.summary}
@@ -98,18 +98,18 @@ def _lines(label: Label, runs: Sequence[Run], columns: Columns) -> list[Line]:
             )
             for predictor, name in columns.shown
         )
-        lines.append(Line(label, "mean", cells, is_mean=True))
+        lines.append(ComparisonLine(label, "mean", cells, is_mean=True))
     return lines
 
 
-def _line(label: Label, run: Run, columns: Columns) -> Line:
+def _line(label: Label, run: RunRecord, columns: Columns) -> ComparisonLine:
     cells = tuple(
         metric(run.measures(p, columns.protocol), name, columns.signed) for p, name in columns.shown
     )
-    return Line(label, str(run.config.seed), cells)
+    return ComparisonLine(label, str(run.config.seed), cells)
 
 
-def _named(label: Label, run: Run, runs: Sequence[Run]) -> Label:
+def _named(label: Label, run: RunRecord, runs: Sequence[RunRecord]) -> Label:
     """Return a method's label with what is to be said of one of its runs."""
     notes = [reached(run).words] if run.summary is None else []
     twins = {str(other.folder) for other in runs if other.config.seed == run.config.seed}
@@ -118,7 +118,7 @@ def _named(label: Label, run: Run, runs: Sequence[Run]) -> Label:
     return Label(label.name, (*label.notes, *notes))
 
 
-def _labels(runs: Sequence[Run]) -> list[Label]:
+def _labels(runs: Sequence[RunRecord]) -> list[Label]:
     """Return each run's method, with the settings that tell it from others of that name."""
     several = len({run.config.data.name for run in runs}) > 1
     labels = []

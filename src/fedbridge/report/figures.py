@@ -10,7 +10,7 @@ import numpy as np
 from fedbridge.errors import UserError
 from fedbridge.files import writing, written
 from fedbridge.metrics import PREDICTORS
-from fedbridge.report.folder import Run, read_run
+from fedbridge.report.folder import RunRecord, read_run
 from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, curve, select
 from fedbridge.report.svg import COLOURS, WIDTH, drawing, inline_svg
@@ -42,14 +42,14 @@ def accuracy_of_client(
         return inline_svg(figure, name, f"{client}: accuracy after each task. {_in_words(curves)}")
 
 
-def curves_of(run: Run, protocol: str, client: str | None = None) -> dict[str, Curve]:
+def curves_of(run: RunRecord, protocol: str, client: str | None = None) -> dict[str, Curve]:
     """Return a run's curve of each predictor that was measured, of all clients or of one."""
     scores = [s for s in run.scores if client in (None, s.client)]
     curves = {p: curve(select(scores, p, protocol)) for p in PREDICTORS}
     return {predictor: points for predictor, points in curves.items() if points}
 
 
-def limits_of(curves: Sequence[Curve]) -> tuple[float, float]:
+def axis_limits(curves: Sequence[Curve]) -> tuple[float, float]:
     """Return the tenths that enclose all curves with a little room, within 0 and 1."""
     values = [value for points in curves for _, value in points] or [0.0, 1.0]
     low = np.floor(10 * min(values) - 0.3) / 10
@@ -83,7 +83,7 @@ def write_picture(run_folder: Path, path: Path) -> Path:
         raise UserError(f"{run_folder / 'accuracy.csv'}: must hold accuracies, found none yet")
     with writing(path), written(path) as part, drawing(1.4 * WIDTH, 240) as (figure, axes):
         figure.set_facecolor("white")
-        _draw(axes, curves, limits_of(list(curves.values())))
+        _draw(axes, curves, axis_limits(list(curves.values())))
         _label_ends(axes, curves)
         title = f"{run.config.name} on {run.config.data.title}: accuracy on all classes seen so far"
         title = short(title, 80) if run.summary else f"{short(title, 80)},\n{reached(run).words}"

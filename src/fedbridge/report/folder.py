@@ -96,7 +96,7 @@ class Round(Record):
     bytes_down: int
 
 
-class Lesson(Record):
+class TeachingEvent(Record):
     """One teacher's distillation into one student, with the mean weight of the lesson."""
 
     task: int
@@ -113,7 +113,7 @@ class Lesson(Record):
         return self.teacher.startswith(f"{self.student}@task-")
 
 
-class Choice(Record):
+class AcceptanceEvent(Record):
     """How much a client took of its fused model in a task, by what its validation items said."""
 
     client: str
@@ -134,7 +134,7 @@ class Choice(Record):
         return self.taken / self.n
 
 
-class About(Record):
+class StreamFacts(Record):
     """What a run's data are: which tasks each client has, by slot, and of how many classes."""
 
     tasks: dict[str, dict[int, int]] = {}
@@ -146,7 +146,7 @@ class Alarm(Record):
     message: str
 
 
-class Trouble(Record):
+class ClientFailure(Record):
     """What went wrong with one client: an upload refused, an answer late or missing, and why."""
 
     kind: str
@@ -177,27 +177,27 @@ class Space(Record):
         return self
 
 
-class Events(NamedTuple):
+class RunEvents(NamedTuple):
     """A run's events by kind, in the order in which they happened."""
 
     rounds: tuple[Round, ...]
-    lessons: tuple[Lesson, ...]
-    choices: tuple[Choice, ...]
+    lessons: tuple[TeachingEvent, ...]
+    choices: tuple[AcceptanceEvent, ...]
     alarms: tuple[Alarm, ...]
-    troubles: tuple[Trouble, ...]
+    troubles: tuple[ClientFailure, ...]
     """Whatever was noted of single clients that is none of the above."""
-    about: About = About()
+    about: StreamFacts = StreamFacts()
     ended: str | None = None
     """Why the run ended, where the last that it said is that it failed."""
 
     @property
-    def refusals(self) -> tuple[Trouble, ...]:
+    def refusals(self) -> tuple[ClientFailure, ...]:
         """The uploads that the server did not take in."""
         return tuple(trouble for trouble in self.troubles if trouble.kind == "refused")
 
 
 @dataclass(frozen=True)
-class Run:
+class RunRecord:
     """Everything the report knows about a run; ``summary`` is None while it is unfinished."""
 
     folder: Path
@@ -205,7 +205,7 @@ class Run:
     config_text: str
     environment: dict[str, Any]
     scores: tuple[AccuracyRow, ...]
-    events: Events
+    events: RunEvents
     summary: Summary | None
     results: dict[str, dict[str, Measures]]
     """All metrics by predictor and protocol; of an unfinished run, on the tasks so far."""
@@ -248,14 +248,14 @@ class Run:
         return self.results.get(predictor, {}).get(protocol, Measures())
 
 
-def read_run(folder: Path) -> Run:
+def read_run(folder: Path) -> RunRecord:
     """Read a run's folder; raise UserError when it is none or a file in it is damaged."""
     run = runs.Run.open(folder)
     path, space = folder / runs.SUMMARY, folder / runs.EMBEDDINGS
     scores = tuple(runs.read_accuracy(folder))
     summary = _parse(Summary, path) if path.is_file() else None
     known = summary.results if summary else summarise(so_far(scores))
-    return Run(
+    return RunRecord(
         folder=folder,
         config=run.config,
         config_text=(folder / runs.CONFIG).read_text(encoding="utf-8"),
@@ -282,17 +282,17 @@ def _parse(kind: type[Found], path: Path) -> Found:
         raise UserError(f"{path}: {_first_problem(error)}") from error
 
 
-def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
+def _sort(known: list[dict[str, Any]], unreadable: int) -> RunEvents:
     """Sort the events by kind; a round that a resumed run repeated counts once, as it last was.
 
     Those that are not of their kind count as unreadable, which an alarm reports.
     """
     rounds: dict[tuple[int, int], Round] = {}
-    lessons: dict[tuple[int, int, str, str], Lesson] = {}
-    choices: dict[tuple[int, str], Choice] = {}
-    troubles: dict[Trouble, None] = {}
+    lessons: dict[tuple[int, int, str, str], TeachingEvent] = {}
+    choices: dict[tuple[int, str], AcceptanceEvent] = {}
+    troubles: dict[ClientFailure, None] = {}
     alarms: list[Alarm] = []
-    about = About()
+    about = StreamFacts()
     for event in known:
         try:
             match event["kind"]:
@@ -300,17 +300,17 @@ def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
                     step = Round.model_validate(event)
                     rounds[step.task, step.round] = step
                 case "taught":
-                    lesson = Lesson.model_validate(event)
+                    lesson = TeachingEvent.model_validate(event)
                     lessons[lesson.task, lesson.round, lesson.student, lesson.teacher] = lesson
                 case "accepted":
-                    choice = Choice.model_validate(event)
+                    choice = AcceptanceEvent.model_validate(event)
                     choices[choice.task, choice.client] = choice
                 case "data":
-                    about = About.model_validate(event)
+                    about = StreamFacts.model_validate(event)
                 case "warning":
                     alarms.append(Alarm.model_validate(event))
                 case _ if "client" in event:
-                    troubles[Trouble.model_validate(event)] = None
+                    troubles[ClientFailure.model_validate(event)] = None
         except ValidationError:
             unreadable += 1
     if unreadable and not any(alarm.message == unread(unreadable) for alarm in alarms):
@@ -318,7 +318,7 @@ def _sort(known: list[dict[str, Any]], unreadable: int) -> Events:
     kept = tuple(rounds.values()), tuple(lessons.values()), tuple(choices.values())
     newest = known[-1] if known else {}
     ended = str(newest.get("message", "")) if newest.get("kind") == "aborted" else None
-    return Events(*kept, tuple(alarms), tuple(troubles), about, ended)
+    return RunEvents(*kept, tuple(alarms), tuple(troubles), about, ended)
 
 
 def _first_problem(error: ValidationError) -> str:

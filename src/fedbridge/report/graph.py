@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import cos, hypot, pi, sin
 from typing import NamedTuple
 
-from fedbridge.report.lessons import Outcome, ordered
+from fedbridge.report.lessons import StudentOutcome, ordered
 from fedbridge.report.wording import UNKNOWN, percent, short
 
 SIZE = 340.0  # the width in units of the drawing
@@ -39,7 +39,7 @@ class Node(NamedTuple):
     title: str
 
 
-class Graph(NamedTuple):
+class ArrowGraph(NamedTuple):
     """Nodes of one radius and arrows, thin ones first, around (0, 0)."""
 
     nodes: list[Node]
@@ -62,8 +62,8 @@ class Graph(NamedTuple):
 
 
 def graph(
-    weights: Mapping[Pair, float], clients: Sequence[str], outcomes: Sequence[Outcome]
-) -> Graph:
+    weights: Mapping[Pair, float], clients: Sequence[str], outcomes: Sequence[StudentOutcome]
+) -> ArrowGraph:
     """Return clients on a circle and an arrow for every (student, teacher), as thick as its weight.
 
     A loop is a client taught by its own earlier models.
@@ -74,7 +74,7 @@ def graph(
     gains = {outcome.student: outcome.gain for outcome in outcomes}
     nodes = [_node(circle, name, gains.get(name)) for name in names]
     arrows = [circle.arrow(*pair, w) for pair, w in sorted(weights.items(), key=lambda i: i[1])]
-    return Graph(nodes, arrows, round(radius, 1), len(names) <= LABELLED)
+    return ArrowGraph(nodes, arrows, round(radius, 1), len(names) <= LABELLED)
 
 
 class Circle(NamedTuple):

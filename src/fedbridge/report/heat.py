@@ -10,20 +10,20 @@ from fedbridge.metrics import AccuracyRow
 from fedbridge.report.series import heat
 
 
-class Cell(NamedTuple):
+class HeatCell(NamedTuple):
     """One number of a table in %, and how deep its colour is, in % of the deepest."""
 
     text: str
     depth: int
-    ahead: bool = False
+    teach_unseen: bool = False
     """Whether it was measured before the task was learnt."""
 
 
 class HeatMap(NamedTuple):
     """The tables' rows: a name and a cell for each task, None where nothing was measured."""
 
-    rows: list[tuple[str, list[Cell | None]]]
-    lost: list[Cell | None]
+    rows: list[tuple[str, list[HeatCell | None]]]
+    lost: list[HeatCell | None]
     """Final accuracy less the best before the last task: what is below 0 was forgotten."""
 
 
@@ -54,10 +54,10 @@ def forgotten(values: NDArray[np.float64]) -> list[float | None]:
     return found
 
 
-def _cell(value: float, ahead: bool) -> Cell | None:
-    return Cell(f"{100 * value:.0f}", round(100 * value), ahead) if np.isfinite(value) else None
+def _cell(value: float, ahead: bool) -> HeatCell | None:
+    return HeatCell(f"{100 * value:.0f}", round(100 * value), ahead) if np.isfinite(value) else None
 
 
-def _loss(value: float) -> Cell:
+def _loss(value: float) -> HeatCell:
     text = f"{-100 * value:+.0f}".replace("-", "−")
-    return Cell("0" if text in ("+0", "−0") else text, max(0, round(100 * value)))
+    return HeatCell("0" if text in ("+0", "−0") else text, max(0, round(100 * value)))

@@ -5,20 +5,20 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fedbridge.report.folder import Choice, Lesson
+from fedbridge.report.folder import AcceptanceEvent, TeachingEvent
 
 
-class Fusion(NamedTuple):
+class StudentRound(NamedTuple):
     """What one student was taught in one round, in that order, and what it took of it."""
 
     task: int
     round: int
     student: str
-    lessons: list[Lesson]
-    choice: Choice | None
+    lessons: list[TeachingEvent]
+    choice: AcceptanceEvent | None
 
 
-class Outcome(NamedTuple):
+class StudentOutcome(NamedTuple):
     """One student's fusions in all: the mean share that it took and what that brought."""
 
     student: str
@@ -30,12 +30,14 @@ class Outcome(NamedTuple):
     """Mean change of its accuracy on validation items."""
 
 
-def fusions(lessons: Sequence[Lesson], choices: Sequence[Choice]) -> list[Fusion]:
+def fusions(
+    lessons: Sequence[TeachingEvent], choices: Sequence[AcceptanceEvent]
+) -> list[StudentRound]:
     """Return the fusions in which anybody taught, each with its lessons in the order taken.
 
     A client says only after a task's last round what it took.
     """
-    found: dict[tuple[int, int, str], list[Lesson]] = {}
+    found: dict[tuple[int, int, str], list[TeachingEvent]] = {}
     last: dict[tuple[int, str], int] = {}
     for lesson in lessons:
         found.setdefault((lesson.task, lesson.round, lesson.student), []).append(lesson)
@@ -43,13 +45,15 @@ def fusions(lessons: Sequence[Lesson], choices: Sequence[Choice]) -> list[Fusion
         last[place] = max(last.get(place, 0), lesson.round)
     told = {(choice.task, choice.client): choice for choice in choices}
     return [
-        Fusion(*place, given, told.get((task, student)) if round_ == last[task, student] else None)
+        StudentRound(
+            *place, given, told.get((task, student)) if round_ == last[task, student] else None
+        )
         for place, given in found.items()
         for task, round_, student in [place]
     ]
 
 
-def outcomes(taught: Sequence[Fusion], clients: Sequence[str]) -> list[Outcome]:
+def outcomes(taught: Sequence[StudentRound], clients: Sequence[str]) -> list[StudentOutcome]:
     """Return what the fusions came to for each student, in the order of clients."""
     return [
         _outcome(client, [fusion for fusion in taught if fusion.student == client])
@@ -57,7 +61,7 @@ def outcomes(taught: Sequence[Fusion], clients: Sequence[str]) -> list[Outcome]:
     ]
 
 
-def mean_weights(lessons: Sequence[Lesson]) -> dict[tuple[str, str], float]:
+def mean_weights(lessons: Sequence[TeachingEvent]) -> dict[tuple[str, str], float]:
     """Return the mean weight of the lessons of each (student, teacher); own models are one."""
     given: dict[tuple[str, str], list[float]] = {}
     for lesson in lessons:
@@ -71,10 +75,12 @@ def ordered(names: set[str], clients: Sequence[str]) -> list[str]:
     return [name for name in clients if name in names] + sorted(names - set(clients))
 
 
-def _outcome(student: str, own: Sequence[Fusion]) -> Outcome:
+def _outcome(student: str, own: Sequence[StudentRound]) -> StudentOutcome:
     told = [fusion.choice for fusion in own if fusion.choice]
     if not told:
-        return Outcome(student, len(own), 0, None, None)
+        return StudentOutcome(student, len(own), 0, None, None)
     share = float(np.mean([choice.percent / 100 for choice in told]))
     gains = [choice.after - choice.before for choice in told]
-    return Outcome(student, len(own), sum(g > 0 for g in gains), share, float(np.mean(gains)))
+    return StudentOutcome(
+        student, len(own), sum(g > 0 for g in gains), share, float(np.mean(gains))
+    )

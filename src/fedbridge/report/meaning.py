@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from fedbridge.metrics import PROTOCOLS
-from fedbridge.report.folder import Run
+from fedbridge.report.folder import RunRecord
 from fedbridge.report.reached import Reached
 from fedbridge.report.wording import UNKNOWN, percent
 
@@ -48,7 +48,7 @@ RETENTION = {
 """Of each retention of knowledge: what it is over, and what it means."""
 
 
-def retention(run: Run) -> dict[str, float | None]:
+def retention(run: RunRecord) -> dict[str, float | None]:
     """Return both retentions of a run; of an unfinished one, on the tasks so far."""
     if run.summary:
         return {name: getattr(run.summary, name) for name in RETENTION}
@@ -58,7 +58,7 @@ def retention(run: Run) -> dict[str, float | None]:
     }
 
 
-def remarks(run: Run, stand: Reached) -> list[str]:
+def remarks(run: RunRecord, stand: Reached) -> list[str]:
     """Return what is to be said below the table of a run, as lines."""
     found = [f"error: {stand.reason}"] if stand.state == "failed" else []
     known = {name: value for name, value in retention(run).items() if value is not None}
@@ -72,7 +72,7 @@ def remarks(run: Run, stand: Reached) -> list[str]:
     return [*found, *_own(run)]
 
 
-def _own(run: Run) -> Iterator[str]:
+def _own(run: RunRecord) -> Iterator[str]:
     """Yield what the run's own metrics are, for which the table has no room."""
     for name, own in run.own_metrics.items():
         values = {p: run.measures(p, PROTOCOLS[0]).value(name) for p in run.predictors}

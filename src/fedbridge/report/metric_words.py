@@ -3,7 +3,7 @@
 from collections.abc import Collection
 
 from fedbridge import metrics
-from fedbridge.report.folder import Measures, Run
+from fedbridge.report.folder import Measures, RunRecord
 from fedbridge.report.wording import percent
 
 METRICS = {
@@ -15,13 +15,13 @@ METRICS = {
 SIGNED = tuple(name for name, metric in metrics.METRICS.items() if metric.signed)
 
 
-def metrics_of(run: Run) -> dict[str, str]:
+def metrics_of(run: RunRecord) -> dict[str, str]:
     """Return what the metrics are called: of an unfinished run the first is no final one."""
     own = {name: metric.title for name, metric in run.own_metrics.items()}
     return METRICS | (own if run.summary else {"final_accuracy": "accuracy so\u00a0far"})
 
 
-def signed_of(run: Run) -> tuple[str, ...]:
+def signed_of(run: RunRecord) -> tuple[str, ...]:
     """Return the metrics of a run that are shown with their sign."""
     return (*SIGNED, *(name for name, metric in run.own_metrics.items() if metric.signed))
 

@@ -9,7 +9,7 @@ from fedbridge.files import write_text
 from fedbridge.legible import on_page
 from fedbridge.metrics import PREDICTORS, PROTOCOLS
 from fedbridge.report import bars, figures
-from fedbridge.report.folder import Run, read_run
+from fedbridge.report.folder import RunRecord, read_run
 from fedbridge.report.graph import graph
 from fedbridge.report.heat import HeatMap, heat_map
 from fedbridge.report.lessons import fusions, mean_weights, outcomes
@@ -18,7 +18,7 @@ from fedbridge.report.metric_words import metric, metrics_of, signed_of
 from fedbridge.report.reached import reached
 from fedbridge.report.series import Curve, select
 from fedbridge.report.space import cosines, maps
-from fedbridge.report.troubles import troubles
+from fedbridge.report.troubles import failures_of
 from fedbridge.report.wording import UNKNOWN, duration, percent, short, size
 from fedbridge.tasks import own_tasks_in_words, tasks_in_words
 
@@ -43,7 +43,7 @@ def write_page(run_folder: Path) -> Path:
     return page
 
 
-def render(run: Run) -> str:
+def render(run: RunRecord) -> str:
     """Return the page of a run as HTML, everything that users named escaped."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -77,7 +77,7 @@ def render(run: Run) -> str:
         costs=_costs(run),
         phases=_phases(run),
         alarms=_alarms(run),
-        troubles=troubles(run.events.troubles),
+        troubles=failures_of(run.events.troubles),
         retention=retention(run),
         metrics=metrics_of(run),
         MEANING=MEANING | {name: own.summary for name, own in run.own_metrics.items()},
@@ -85,7 +85,7 @@ def render(run: Run) -> str:
     )
 
 
-def _headline(run: Run) -> list[tuple[str, str, float | None]]:
+def _headline(run: RunRecord) -> list[tuple[str, str, float | None]]:
     """Return (predictor, what it is, its accuracy) of all three."""
     return [
         (p, GLOSSES[p] if p in run.predictors else "not part of this run", _accuracy(run, p))
@@ -93,12 +93,12 @@ def _headline(run: Run) -> list[tuple[str, str, float | None]]:
     ]
 
 
-def _accuracy(run: Run, predictor: str) -> float | None:
+def _accuracy(run: RunRecord, predictor: str) -> float | None:
     """Return the final accuracy or, while the run is unfinished, that on the tasks so far."""
     return run.measures(predictor, MAIN).final_accuracy
 
 
-def _gain(run: Run) -> float | None:
+def _gain(run: RunRecord) -> float | None:
     """Return how far ``together`` lies above the better side, None where one is unknown."""
     small, large, together = (_accuracy(run, predictor) for predictor in PREDICTORS)
     if small is None or large is None or together is None:
@@ -106,7 +106,7 @@ def _gain(run: Run) -> float | None:
     return together - max(small, large)
 
 
-def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
+def _results(run: RunRecord) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     """Return (protocol, [(predictor, metrics as text)]), nothing before the first measurement."""
     if not run.results:
         return []
@@ -123,12 +123,12 @@ def _results(run: Run) -> list[tuple[str, list[tuple[str, list[str]]]]]:
     ]
 
 
-def _alarms(run: Run) -> list[tuple[str, int]]:
+def _alarms(run: RunRecord) -> list[tuple[str, int]]:
     """Return each warning once, with how often it was given."""
     return list(Counter(alarm.message for alarm in run.events.alarms).items())
 
 
-def _figures(run: Run) -> dict[str, list[str]]:
+def _figures(run: RunRecord) -> dict[str, list[str]]:
     """Return the page's figures as markup, by section; a section without data is empty."""
     from markupsafe import Markup
 
@@ -136,16 +136,16 @@ def _figures(run: Run) -> dict[str, list[str]]:
     return {section: [Markup(svg) for svg in found] for section, found in drawn.items()}
 
 
-def _accuracy_figures(run: Run) -> dict[str, list[str]]:
+def _accuracy_figures(run: RunRecord) -> dict[str, list[str]]:
     mean = figures.curves_of(run, MAIN)
     if not mean:
         return {"tasks": [], "clients": [], "finals": []}
     own = _own_curves(run)
-    limits = figures.limits_of([points for curves in own.values() for points in curves.values()])
+    limits = figures.axis_limits([points for curves in own.values() for points in curves.values()])
     finals = {c: {p: points[-1][1] for p, points in curves.items()} for c, curves in own.items()}
     return {
         "tasks": [
-            figures.accuracy_over_tasks("tasks", mean, figures.limits_of(list(mean.values())))
+            figures.accuracy_over_tasks("tasks", mean, figures.axis_limits(list(mean.values())))
         ],
         "clients": [
             figures.accuracy_of_client(f"client-{place}", client, curves, limits)
@@ -155,13 +155,13 @@ def _accuracy_figures(run: Run) -> dict[str, list[str]]:
     }
 
 
-def _own_curves(run: Run) -> dict[str, dict[str, Curve]]:
+def _own_curves(run: RunRecord) -> dict[str, dict[str, Curve]]:
     """Return the curves of each client that was measured."""
     own = {client: figures.curves_of(run, MAIN, client) for client in run.clients}
     return {client: curves for client, curves in own.items() if curves}
 
 
-def _curves(run: Run) -> dict[str, Any]:
+def _curves(run: RunRecord) -> dict[str, Any]:
     """Return what the curves show as rows of tables: of the mean, and of each client."""
     mean = figures.curves_of(run, MAIN)
     return {
@@ -179,7 +179,7 @@ def _by_task(curves: dict[str, Curve]) -> Rows:
     return [[task, *(percent(points.get(task)) for points in found.values())] for task in tasks]
 
 
-def _heat(run: Run) -> dict[str, Any]:
+def _heat(run: RunRecord) -> dict[str, Any]:
     """Return the heat maps by predictor: of the mean, and of each client."""
 
     def maps_of(client: str | None) -> dict[str, HeatMap]:
@@ -192,7 +192,7 @@ def _heat(run: Run) -> dict[str, Any]:
     return {"mean": maps_of(None), "clients": clients}
 
 
-def _taught(run: Run) -> dict[str, Any] | None:
+def _taught(run: RunRecord) -> dict[str, Any] | None:
     """Return who taught whom, and what it brought; None without teachers."""
     lessons = run.events.lessons
     if not lessons:
@@ -207,7 +207,7 @@ def _taught(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _space(run: Run) -> dict[str, Any] | None:
+def _space(run: RunRecord) -> dict[str, Any] | None:
     """Return the picture of the shared space, None where none was kept."""
     if run.space is None:
         return None
@@ -226,7 +226,7 @@ def _space(run: Run) -> dict[str, Any] | None:
     }
 
 
-def _cost_figures(run: Run) -> dict[str, list[str]]:
+def _cost_figures(run: RunRecord) -> dict[str, list[str]]:
     rounds, seconds = run.events.rounds, _seconds(run)
     return {
         "traffic": [bars.traffic("traffic", rounds)] if rounds else [],
@@ -234,11 +234,11 @@ def _cost_figures(run: Run) -> dict[str, list[str]]:
     }
 
 
-def _seconds(run: Run) -> dict[str, float]:
+def _seconds(run: RunRecord) -> dict[str, float]:
     return run.summary.seconds if run.summary else {}
 
 
-def _costs(run: Run) -> Rows:
+def _costs(run: RunRecord) -> Rows:
     """Return task, round, seconds and bytes both ways of each round."""
     return [
         [r.task, r.round, duration(r.seconds), size(r.bytes_up), size(r.bytes_down)]
@@ -246,7 +246,7 @@ def _costs(run: Run) -> Rows:
     ]
 
 
-def _phases(run: Run) -> Rows:
+def _phases(run: RunRecord) -> Rows:
     """Return each phase with its seconds, the longest first."""
     ranked = sorted(_seconds(run).items(), key=lambda item: -item[1])
     return [[phase, f"{seconds:.1f}"] for phase, seconds in ranked]

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 from fedbridge import runs
-from fedbridge.report.folder import Run
+from fedbridge.report.folder import RunRecord
 from fedbridge.tasks import slot_of
 
 State = Literal["running", "finished", "failed", "stopped"]
@@ -42,12 +42,12 @@ class Reached:
         return f"{place}, {WORDS[self.state]} step {self.done} of {self.total}"
 
 
-def reached(run: Run, state: State | None = None) -> Reached:
+def reached(run: RunRecord, state: State | None = None) -> Reached:
     """Return how far a run has come by now; ``state`` is what it is in, where that is known."""
     config = run.config
     ends = [slot_of(run.tasks, score.client, score.after_task) for score in run.scores]
     return Reached(
-        state or state_of(run),
+        state or run_state(run),
         len(run.events.rounds),
         config.scenario.slots * config.training.rounds,
         max(ends, default=0),
@@ -56,18 +56,18 @@ def reached(run: Run, state: State | None = None) -> Reached:
     )
 
 
-def state_of(run: Run) -> State:
+def run_state(run: RunRecord) -> State:
     """Return the state that a run is in now."""
     if run.summary:
         return "finished"
-    if is_held(run.folder):
+    if still_running(run.folder):
         return "running"
     return "stopped" if run.events.ended is None else "failed"
 
 
-def is_held(folder: Path) -> bool:
+def still_running(folder: Path) -> bool:
     """Return whether a process is at work in a run's folder; not in one that has vanished."""
     try:
-        return runs.is_held(folder)
+        return runs.is_running(folder)
     except OSError:
         return False

@@ -13,7 +13,7 @@ FEW = 12
 """Most classes whose anchors are named in the drawing."""
 
 
-class Group(NamedTuple):
+class PointGroup(NamedTuple):
     """Points of one client or class, with the numbers of their colour and shape."""
 
     name: str
@@ -25,7 +25,7 @@ class Group(NamedTuple):
 class Map(NamedTuple):
     """One drawing: points by group, over the anchors ``(name, x, y)``."""
 
-    groups: list[Group]
+    groups: list[PointGroup]
     anchors: list[tuple[str, float, float]]
     named: bool
     """Whether anchors carry their names; where there are many, names only show on pointing."""
@@ -61,10 +61,10 @@ def _mean(values: Sequence[float]) -> float | None:
     return float(np.mean(values)) if values else None
 
 
-def _groups(points: dict[str, list[tuple[float, float]]]) -> list[Group]:
+def _groups(points: dict[str, list[tuple[float, float]]]) -> list[PointGroup]:
     """Give each group a colour, and another shape as well as soon as colours repeat."""
     return [
-        Group(name, k % KINDS, (k + k // KINDS) % KINDS, found)
+        PointGroup(name, k % KINDS, (k + k // KINDS) % KINDS, found)
         for k, (name, found) in enumerate(points.items())
     ]
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from fedbridge.legible import legible
 from fedbridge.metrics import PROTOCOLS
-from fedbridge.report.comparison import Label, Line, compare, compared_in
-from fedbridge.report.folder import Run, read_run
+from fedbridge.report.comparison import ComparisonLine, Label, compare, compared_in
+from fedbridge.report.folder import RunRecord, read_run
 from fedbridge.report.meaning import remarks
 from fedbridge.report.metric_words import METRICS, metric, metrics_of
 from fedbridge.report.reached import reached
@@ -117,12 +117,12 @@ def _title(protocol: str) -> str:
     return f"Results in %, {protocol}; mean ± standard deviation over seeds"
 
 
-def _headers(runs: Sequence[Run]) -> tuple[str, ...]:
+def _headers(runs: Sequence[RunRecord]) -> tuple[str, ...]:
     known = METRICS | {name: own.title for run in runs for name, own in run.own_metrics.items()}
     return ("method", "seed", *(f"{p} {known[name]}" for p, name in compared_in(runs)))
 
 
-def _width_of_numbers(headers: Sequence[str], lines: Sequence[Line]) -> int:
+def _width_of_numbers(headers: Sequence[str], lines: Sequence[ComparisonLine]) -> int:
     """Return how many signs all columns but the first take, with what divides them."""
     rows = [(line.seed, *line.cells) for line in lines]
     heads = [max(map(len, header.split())) for header in headers[1:]]

@@ -50,7 +50,7 @@ class Expected:
     adapter: State
     """What clients train of the large side."""
     complete: bool
-    """Whether sums are over all items of a task, see ``large.least``."""
+    """Whether sums are over all items of a task, see ``large.min_class_items``."""
     extra: State = field(default_factory=dict)
     """What clients upload for the fusion besides."""
     faults: Callable[[Upload], Iterator[str]] = lambda upload: iter(())
@@ -75,32 +75,32 @@ class Expected:
         return replace(self, open=self.open - {client}, done=self.done | {client})
 
 
-def expectation(commons: SharedContext, models: dict[str, str], trained: State) -> Expected:
+def expectation(shared: SharedContext, models: dict[str, str], trained: State) -> Expected:
     """Return what the settings ask of uploads; ``trained`` is the adapter as clients send it.
 
     Nobody is expected to send anything before the first step.
     """
-    config, classes, features = commons.config, len(commons.classes), commons.lift.dimension
-    kinds = {kind: _shapes(commons, kind) for kind in sorted(set(models.values()))}
+    config, classes, features = shared.config, len(shared.classes), shared.lift.dimension
+    kinds = {kind: _shapes(shared, kind) for kind in sorted(set(models.values()))}
     head, large = head_of(config), config.large
     sizes = {"gram": (features * (features + 1) // 2,), "cross": (features, classes)}
     sizes["counts"] = (classes,)
-    shared = head.sums if large.scope == "federation" else ()
+    extras = head.sums if large.scope == "federation" else ()
     own = fusion_of(config).extra
     return Expected(
         {client: kinds[model] for client, model in models.items()},
         classes,
-        {n: torch.empty(sizes[n] if n in shared else 0, device="meta") for n in SUMS},
+        {n: torch.empty(sizes[n] if n in extras else 0, device="meta") for n in SUMS},
         {name: tensor.to("meta") for name, tensor in trained.items()},
-        extra=declared(commons),
-        faults=lambda upload: own.check(upload, commons, config.fusion) if own else iter(()),
+        extra=declared(shared),
+        faults=lambda upload: own.check(upload, shared, config.fusion) if own else iter(()),
         of_head=lambda upload, whole: head.upload_faults(upload, whole, large),
-        complete=large.least == 1,
+        complete=large.min_class_items == 1,
     )
 
 
-def _shapes(commons: SharedContext, model: str) -> State:
-    state = exchange_of(commons.config).uploaded(commons.small_model(model, model))
+def _shapes(shared: SharedContext, model: str) -> State:
+    state = exchange_of(shared.config).uploaded(shared.small_model(model, model))
     return {k: v.clone() if placeholder(v) else v.to("meta") for k, v in state.items()}
 
 
@@ -125,10 +125,11 @@ def _sender(upload: Upload, expected: Expected) -> Iterator[str]:
 
 
 def _scalars(upload: Upload, expected: Expected) -> Iterator[str]:
-    if not 0 <= upload.items <= MOST_ITEMS:
-        yield f"items: must be from 0 to {MOST_ITEMS}, found {shortened(upload.items)}"
-    if not 0 <= upload.own <= MOST_ITEMS:
-        yield f"own: must be from 0 to {MOST_ITEMS}, found {shortened(upload.own)}"
+    if not 0 <= upload.num_examples <= MOST_ITEMS:
+        found = shortened(upload.num_examples)
+        yield f"num_examples: must be from 0 to {MOST_ITEMS}, found {found}"
+    if not 0 <= upload.client_task <= MOST_ITEMS:
+        yield f"client_task: must be from 0 to {MOST_ITEMS}, found {shortened(upload.client_task)}"
     seen, last = upload.seen, expected.classes - 1
     if any(one >= other for one, other in pairwise(seen)):
         yield f"seen: must be ascending, each class once, found {shortened(seen)}"
@@ -181,7 +182,7 @@ def _arrays(upload: Upload, expected: Expected) -> Iterator[str]:
 
 
 def _head(upload: Upload, expected: Expected) -> Iterator[str]:
-    one_task = upload.own - expected.held.get(upload.client, 0) <= 1
+    one_task = upload.client_task - expected.held.get(upload.client, 0) <= 1
     yield from expected.of_head(upload, expected.complete and one_task)
 
 
@@ -191,7 +192,7 @@ def _extra(upload: Upload, expected: Expected) -> Iterator[str]:
         return
     if fault := misfit(upload.extra, expected.extra):
         yield f"extra: {fault}"
-    yield from _magnitudes("extra", upload.extra, MOST * max(1, upload.items))
+    yield from _magnitudes("extra", upload.extra, MOST * max(1, upload.num_examples))
     for fault in expected.faults(upload):
         yield f"extra: {fault}"
 

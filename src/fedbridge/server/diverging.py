@@ -8,16 +8,16 @@ from fedbridge.methods.registry import head_of
 from fedbridge.methods.rounds import Noted
 from fedbridge.wire import Step, Upload
 
-SMALL = "training.rate"
+SMALL = "training.lr"
 
 
 def astray(config: Settings, upload: Upload) -> Noted:
     """Return what is noted of an upload whose client says that its training diverged."""
     about: dict[str, float] = {"step": upload.diverged}
     what, setting = "its small model", SMALL
-    about["rate"] = config.training.rate
+    about["rate"] = config.training.lr
     if upload.state:  # the small model is there, what was trained of the large side is not
-        option = head_of(config).rate
+        option = head_of(config).lr
         what, setting = "what it trains of the large side", f"large.{option}"
         about["rate"] = getattr(config.large, option, 0.0)
     told = f" with {setting} = {about['rate']:g}" if about["rate"] else ""
@@ -27,8 +27,8 @@ def astray(config: Settings, upload: Upload) -> Noted:
 
 def cold(config: Settings, client: str, model: str, step: int) -> Noted:
     """Return what is noted of a client whose architecture's warm start diverged at a step."""
-    rate = config.small.warm_rate
-    reason = f"the warm start of {model} diverged at step {step} with small.warm_rate = {rate:g}; "
+    rate = config.small.warm_lr
+    reason = f"the warm start of {model} diverged at step {step} with small.warm_lr = {rate:g}; "
     about = {"step": step, "rate": rate}
     return Noted("diverged", client, reason + "it begins without one", about)
 

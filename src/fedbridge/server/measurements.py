@@ -13,7 +13,7 @@ from fedbridge.methods.counting import MOST_ITEMS
 from fedbridge.methods.rounds import Noted
 from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
 from fedbridge.server.admission import Refused
-from fedbridge.wire import Choice, Evaluation
+from fedbridge.wire import Acceptance, Evaluation
 
 MOST_TASKS = 4096
 """Most tasks of one client; the table of its accuracies has the square of this many places."""
@@ -27,7 +27,7 @@ class Measurements:
 
     def __init__(self, config: Settings, clients: Iterable[str]) -> None:
         self.rows: list[AccuracyRow] = []
-        self._choices: list[tuple[str, Choice]] = []
+        self._choices: list[tuple[str, Acceptance]] = []
         self._noted: list[Noted] = []
         self._clients = tuple(clients)
         self._predictors = PREDICTORS if config.large.embeds else PREDICTORS[:1]
@@ -50,10 +50,10 @@ class Measurements:
             if one.unsolved:
                 self._noted.append(Noted("unsolved", one.client, UNSOLVED))
             if one.accepted:
-                self._choices.append((one.client, Choice(*one.accepted)))
+                self._choices.append((one.client, Acceptance(*one.accepted)))
         return refused
 
-    def take_choices(self) -> list[tuple[str, Choice]]:
+    def take_choices(self) -> list[tuple[str, Acceptance]]:
         """Return once what clients have said of the fused models that they were sent."""
         taken, self._choices = self._choices, []
         return taken
@@ -72,7 +72,7 @@ class Measurements:
             yield f"after_task: must be from {last} to {slot}, found {shortened(one.after_task)}"
         yield from self._misplaced(one)
         if one.accepted:  # the boundary has seen that it has the form of one
-            choice = Choice(*one.accepted)
+            choice = Acceptance(*one.accepted)
             if not (1 <= choice.task <= slot and choice.n <= MOST_ITEMS):
                 yield f"accepted: must be of a task up to {slot}, found {shortened(choice)}"
         for on, predictor, protocol, correct, n in one.rows:

@@ -38,28 +38,28 @@ class Server:
 
     def __init__(
         self,
-        commons: SharedContext,
+        shared: SharedContext,
         models: dict[str, str],
-        spread: MapJobs,
+        map_jobs: MapJobs,
         present: Callable[[str, Step], bool] = lambda name, step: True,
     ) -> None:
-        self.commons = commons
+        self.shared = shared
         self.models = models
         self._present = present
-        make, options = head_of(commons.config).server, commons.config.large
-        self.large: ServerHead = make(commons, tuple(models), options)
+        make, options = head_of(shared.config).server, shared.config.large
+        self.large: ServerHead = make(shared, tuple(models), options)
         self.states: dict[str, State] = {}
         self.snapshots: dict[str, tuple[PublicPredictions, ...]] = {name: () for name in models}
         self.acknowledged = dict.fromkeys(models, 0)
-        self.shared: State = {}
+        self.sent_to_all: State = {}
         self.notes: State = {}
         self.taught: list[TeachingRecord] = []
-        self._spread = spread
-        config = commons.config
+        self._spread = map_jobs
+        config = shared.config
         self._fusion = fusion_of(config)
         self._asks = self._fusion.needs_public_logits or config.large.absorbs
         self._starts = self._common_starts()
-        self._expected = expectation(commons, models, self.large.trained)
+        self._expected = expectation(shared, models, self.large.trained)
         self._students: list[Student] = []
         self.refused: list[Refused] = []
         """What was not taken in since the last broadcast."""
@@ -81,7 +81,7 @@ class Server:
                 *step,
                 state=self.states.get(name, self._starts.get(self.models[name], {})),
                 adapter=self.large.adapter(name),
-                shared=self.shared,
+                shared=self.sent_to_all,
                 acknowledged=self.acknowledged[name],
             )
             for name in asked
@@ -96,7 +96,7 @@ class Server:
         """
         name = upload.client
         reason = refusal(upload, self._expected)
-        embedding = torch.zeros(0, self.commons.config.small.dimension)
+        embedding = torch.zeros(0, self.shared.config.small.dimension)
         if not reason and upload.state:  # else the client had nothing new to learn
             embedding, fault = self._answers(name, upload.state)
             reason = f"{name!r}: state: {fault}" if fault else None
@@ -104,20 +104,20 @@ class Server:
             self.refused.append(Refused.of(name[:LONGEST], reason))
             return
         self._expected = self._expected.without(name)
-        if upload.own > self.acknowledged[name]:
-            self.acknowledged[name] = upload.own
+        if upload.client_task > self.acknowledged[name]:
+            self.acknowledged[name] = upload.client_task
         else:
             upload = _without_sums(upload)
         self.large.absorb(upload)
         self._took = self._took or bool(upload.state or upload.adapter or len(upload.cross))
         if upload.diverged:
-            self.noted.append(astray(self.commons.config, upload))
+            self.noted.append(astray(self.shared.config, upload))
         if not upload.state:  # the client had nothing new to learn
             return
-        knowledge = PublicPredictions(name, upload.seen, embedding)
+        predictions = PublicPredictions(name, upload.seen, embedding)
         snapshots = self.snapshots[name]
-        model, extras = self.models[name], (upload.items, upload.extra)
-        self._students.append(Student(name, model, upload.state, knowledge, snapshots, *extras))
+        model, extras = self.models[name], (upload.num_examples, upload.extra)
+        self._students.append(Student(name, model, upload.state, predictions, snapshots, *extras))
 
     def finish_round(self, step: Step) -> None:
         """Let the large side learn from every small model, then fuse for each client.
@@ -128,18 +128,18 @@ class Server:
         arrived = {student.name: student for student in self._students}
         students, self._students = [arrived[n] for n in self.models if n in arrived], []
         if self._took:  # whose model diverged may have sent what is the large side's
-            self.noted += self.large.finish_round([student.knowledge for student in students])
+            self.noted += self.large.finish_round([student.predictions for student in students])
         self._took = False
         if not students:  # everybody was absent
             self.taught = []
             return
-        fusion = self.commons.config.fusion
+        fusion = self.shared.config.fusion
         gathered = RoundUploads(step, students, self.notes, self.models)
-        fused = self._fusion.fuse(gathered, self.commons, fusion, self._spread)
-        self.taught, self.shared = fused.taught, fused.shared
+        fused = self._fusion.fuse(gathered, self.shared, fusion, self._spread)
+        self.taught, self.sent_to_all = fused.taught, fused.shared
         self.states |= self._usable(fused.states, arrived)
         self.notes = settled(self.notes)
-        last = step.round == self.commons.config.training.rounds
+        last = step.round == self.shared.config.training.rounds
         if last and self._fusion.snapshots(fusion):
             for student in students:
                 self._snapshot(student, step.task)
@@ -150,7 +150,7 @@ class Server:
             f"{file_name(c)}/{k}": v for c, state in self.states.items() for k, v in state.items()
         }
         save_file(_apart(arrays), folder / "fused.safetensors")
-        kept_parts = {"shared": self.shared, "notes": self.notes}
+        kept_parts = {"shared": self.sent_to_all, "notes": self.notes}
         own = {f"{part}/{k}": v for part, state in kept_parts.items() for k, v in state.items()}
         save_file(_apart(own), folder / "fusion.safetensors")
         kept = [k for owned in self.snapshots.values() for k in owned]
@@ -167,11 +167,11 @@ class Server:
         for key, tensor in read_state(folder / "fused.safetensors").items():
             client, _, name = key.partition("/")
             self.states.setdefault(named[client], {})[name] = tensor
-        self.shared, self.notes = {}, {}
+        self.sent_to_all, self.notes = {}, {}
         for key, tensor in read_state(folder / "fusion.safetensors").items():
             part, _, name = key.partition("/")
-            (self.shared if part == "shared" else self.notes)[name] = tensor
-        tensors = read_state(folder / "snapshots.safetensors", self.commons.device)
+            (self.sent_to_all if part == "shared" else self.notes)[name] = tensor
+        tensors = read_state(folder / "snapshots.safetensors", self.shared.device)
         state = read_json(folder / "server.json", "state of the server")
         if known := state["acknowledged"].keys() ^ self.models.keys():
             raise ValueError(f"clients: must be the same, found {min(known)!r} on one side alone")
@@ -188,12 +188,12 @@ class Server:
             return {}
         kinds = sorted(set(self.models.values()))
         return {
-            kind: {k: v.cpu() for k, v in self.commons.small_model(kind, kind).state_dict().items()}
+            kind: {k: v.cpu() for k, v in self.shared.small_model(kind, kind).state_dict().items()}
             for kind in kinds
         }
 
     def _snapshot(self, student: Student, task: int) -> None:
-        new = replace(student.knowledge, name=f"{student.name}@task-{task}")
+        new = replace(student.predictions, name=f"{student.name}@task-{task}")
         self.snapshots[student.name] = (*self.snapshots[student.name], new)
 
     def _usable(self, states: dict[str, State], arrived: dict[str, Student]) -> dict[str, State]:
@@ -205,7 +205,7 @@ class Server:
                 usable[name] = state
                 continue
             if id(state) not in faults:
-                faults[id(state)] = self.commons.fault(self._model(name, state))
+                faults[id(state)] = self.shared.fault(self._model(name, state))
             if not (fault := faults[id(state)]):
                 usable[name] = state
                 continue
@@ -218,11 +218,11 @@ class Server:
         """Return embeddings of U, none where nobody asks for them, and what is wrong if any is."""
         model = self._model(client, state)
         if self._asks:
-            return self.commons.answers(model)
-        return torch.zeros(0, self.commons.config.small.dimension), self.commons.fault(model)
+            return self.shared.answers(model)
+        return torch.zeros(0, self.shared.config.small.dimension), self.shared.fault(model)
 
     def _model(self, client: str, state: State) -> SmallModel:
-        model = self.commons.small_model(self.models[client], client)
+        model = self.shared.small_model(self.models[client], client)
         model.load_state_dict({key: state[key] for key in model.state_dict()})
         return model
 

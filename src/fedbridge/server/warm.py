@@ -20,7 +20,7 @@ from fedbridge.wire import State
 DECAY = 0.01  # of weights, per step and unit of the rate
 
 
-def warm_start(commons: SharedContext, model: str) -> State:
+def warm_start(shared: SharedContext, model: str) -> State:
     """Distil the FM's embeddings of U into one architecture; no labels, no private data.
 
     The targets are the leading principal components of the FM's features of U, ``(|U|, P)``,
@@ -28,33 +28,33 @@ def warm_start(commons: SharedContext, model: str) -> State:
     kept in the cache: it is the same for all methods and clients. Raises DivergedError if it does
     not stay finite.
     """
-    state = kept(commons, model)
+    state = kept(shared, model)
     if state is None:
-        state = distilled(commons, model)
-        warmed.keep(_place(commons, model), state)
+        state = distilled(shared, model)
+        warmed.keep(_place(shared, model), state)
     return state
 
 
-def kept(commons: SharedContext, model: str) -> State | None:
+def kept(shared: SharedContext, model: str) -> State | None:
     """Return what the cache holds of an architecture's warm start, None if there is nothing."""
-    return warmed.read(_place(commons, model), commons.small_model(model, model))
+    return warmed.read(_place(shared, model), shared.small_model(model, model))
 
 
-def tried_warm_start(commons: SharedContext, model: str) -> tuple[State, int]:
+def tried_warm_start(shared: SharedContext, model: str) -> tuple[State, int]:
     """Return the state after a warm start; or none, and the step at which it diverged."""
     try:
-        return warm_start(commons, model), 0
+        return warm_start(shared, model), 0
     except DivergedError as error:
         return {}, error.step
 
 
-def distilled(commons: SharedContext, model: str) -> State:
+def distilled(shared: SharedContext, model: str) -> State:
     """Carry a warm start out, whatever the cache holds; raises DivergedError as ``warm_start``."""
-    settings, student = commons.config, commons.small_model(model, model)
-    targets = _principal(commons.public_features, settings.small.dimension).to(commons.device)
-    optimiser = adamw(student.parameters(), settings.small.warm_rate, DECAY)
+    settings, student = shared.config, shared.small_model(model, model)
+    targets = _principal(shared.public_features, settings.small.dimension).to(shared.device)
+    optimiser = adamw(student.parameters(), settings.small.warm_lr, DECAY)
     steps = settings.small.warm_epochs * -(-len(targets) // settings.training.batch)
-    course = OneCycleLR(optimiser, settings.small.warm_rate, total_steps=steps)
+    course = OneCycleLR(optimiser, settings.small.warm_lr, total_steps=steps)
     generator = torch.Generator().manual_seed(seed_for(settings.seed, "warm", model))
     step = 0
     for _ in range(settings.small.warm_epochs):
@@ -62,22 +62,22 @@ def distilled(commons: SharedContext, model: str) -> State:
         for rows in order.split(settings.training.batch):
             if len(rows) < 2:  # normalisation layers cannot learn from a single item
                 continue
-            u = rows.to(commons.device)
-            loss = distance(targets[u], student(as_input(commons.public_inputs[u]))).mean()
+            u = rows.to(shared.device)
+            loss = distance(targets[u], student(as_input(shared.public_inputs[u]))).mean()
             step += 1
             require_finite(loss, step)
             optimiser.zero_grad()
             loss.backward()
             optimiser.step()
             course.step()
-    if commons.fault(student):
+    if shared.fault(student):
         raise DivergedError(step)
     return {k: v.detach().cpu().clone() for k, v in student.state_dict().items()}
 
 
-def _place(commons: SharedContext, model: str) -> Path:
+def _place(shared: SharedContext, model: str) -> Path:
     source = inspect.getsource(sys.modules[__name__])
-    return warmed.place_of(commons, model, commons.small_model(model, model), source)
+    return warmed.place_of(shared, model, shared.small_model(model, model), source)
 
 
 def _principal(features: np.ndarray, dimension: int) -> torch.Tensor:

@@ -21,21 +21,21 @@ FEW = 64
 """Public items whose first answers tell an architecture from another of the same name."""
 
 
-def place_of(commons: SharedContext, model: str, student: SmallModel, source: str) -> Path:
+def place_of(shared: SharedContext, model: str, student: SmallModel, source: str) -> Path:
     """Return the file of an architecture's warm start, named by all that it depends on.
 
     ``student`` is the model before it; ``source`` is the code that carries it out. This
     machine's arithmetic is part of the name: a run shall not depend on who filled the cache.
     """
-    settings, small = commons.config, commons.config.small
-    first = embed(student, commons.public_inputs[:FEW]).cpu().numpy()
+    settings, small = shared.config, shared.config.small
+    first = embed(student, shared.public_inputs[:FEW]).cpu().numpy()
     about = {
         "model": [model, repr(student), state_hash(student), _hash(first)],
-        "public": [_hash(commons.public_inputs.cpu().numpy()), _hash(commons.public_features)],
-        "settings": [settings.seed, settings.training.batch, small.warm_epochs, small.warm_rate],
+        "public": [_hash(shared.public_inputs.cpu().numpy()), _hash(shared.public_features)],
+        "settings": [settings.seed, settings.training.batch, small.warm_epochs, small.warm_lr],
         "arithmetic": [
             *(torch.__version__, np.__version__, torch.backends.cpu.get_cpu_capability()),
-            *(str(commons.device), torch.get_num_threads()),
+            *(str(shared.device), torch.get_num_threads()),
         ],
         "source": source,
     }

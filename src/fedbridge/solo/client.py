@@ -9,13 +9,13 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.client.client import Client as Learner
+from fedbridge.client.client import FederatedClient as Learner
 from fedbridge.client.private import Private
 from fedbridge.data.own.lists import words_of
 from fedbridge.data.public import PublicSet, items_at, public_set
 from fedbridge.data.reading import Inputs, Reading
 from fedbridge.data.scenario import Task
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.data.splits import Indices
 from fedbridge.errors import UserError
 from fedbridge.finished import predictor_of
@@ -27,9 +27,9 @@ from fedbridge.models.trial import check_models
 from fedbridge.predictor import Predictor, Using, foundation
 from fedbridge.rng import rng_for
 from fedbridge.server.warm import warm_start
-from fedbridge.setup import commons_of, plan
-from fedbridge.solo.settings import NAME, Choice, settings_of
-from fedbridge.solo.shelf import Given, Shelf
+from fedbridge.setup import context_of, plan
+from fedbridge.solo.settings import NAME, NameOrSettings, solo_config
+from fedbridge.solo.shelf import ItemStore, ManualStream
 from fedbridge.solo.storage import Saved, read_client, save_client, unreadable
 from fedbridge.wire import Broadcast
 
@@ -51,25 +51,25 @@ class Client:
         self,
         model: str = "cnn",
         classes: Sequence[object] = (),
-        large: Choice | None = None,
-        learner: Choice = "smcf",
+        large: NameOrSettings | None = None,
+        learner: NameOrSettings = "smcf",
         public: Any = None,
         **settings: Any,
     ) -> None:
-        config = settings_of(model, classes, large, learner, settings)
-        check_models((model,), Frame.of(config).empty().inputs.shape[1:])
+        config = solo_config(model, classes, large, learner, settings)
+        check_models((model,), InputSpec.of(config).empty().inputs.shape[1:])
         inputs, items = _public(config, public)
         self._build(config, inputs, _encoded(config, items))
         if config.starts_warm:
             self._warm(model)
 
     def _warm(self, model: str) -> None:
-        rate = self.config.small.warm_rate
+        rate = self.config.small.warm_lr
         try:
-            self._learner.model.load_state_dict(warm_start(self._learner.commons, model))
+            self._learner.model.load_state_dict(warm_start(self._learner.shared, model))
         except DivergedError as error:
             raise UserError(
-                f"small.warm_rate: the warm start of {model} diverged at step {error.step} with "
+                f"small.warm_lr: the warm start of {model} diverged at step {error.step} with "
                 f"the rate {rate:g}; choose a lower one, or small.warm_epochs = 0"
             ) from error
 
@@ -90,26 +90,26 @@ class Client:
         return client
 
     def _build(self, config: Config, inputs: Inputs, embeddings: NDArray[np.float32]) -> None:
-        empty = Frame.of(config).empty()
+        empty = InputSpec.of(config).empty()
         public = PublicSet(empty, np.zeros(0, np.int64), inputs)
-        commons = commons_of(config, empty, public, embeddings)
+        shared = context_of(config, empty, public, embeddings)
         self.config = config
         self._reading = _reading(config)
         self._public = inputs, embeddings
-        self._stream = Given(NAME)
-        self._shelf = Shelf(self._reading.inputs, embeddings.shape[1])
+        self._stream = ManualStream(NAME)
+        self._shelf = ItemStore(self._reading.inputs, embeddings.shape[1])
         private = Private(
             self._stream,
             self._shelf.inputs_of,
-            lambda rows: commons.lift(self._shelf.embeddings_of(rows)),
+            lambda rows: shared.lift(self._shelf.embeddings_of(rows)),
             _Labels(self._shelf),
         )
-        self._learner = Learner(private, commons, config.small.models[0])
+        self._learner = Learner(private, shared, config.small.models[0])
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Return the names of the classes met so far."""
-        every = self._learner.commons.classes
+        every = self._learner.shared.classes
         return tuple(every[label] for label in self._stream.seen(len(self._stream.known)))
 
     def learn(self, x: Any, y: Sequence[object]) -> Self:
@@ -127,9 +127,9 @@ class Client:
         for round_ in range(1, rounds + 1):
             if step := self._learner.learn(Broadcast(number, round_)).diverged:
                 log.warning(
-                    "task %d, round %d: the small model diverged at step %d with training.rate = "
+                    "task %d, round %d: the small model diverged at step %d with training.lr = "
                     "%g; it is as it was before",
-                    *(number, round_, step, self.config.training.rate),
+                    *(number, round_, step, self.config.training.lr),
                 )
         self._learner.take(Broadcast(number, rounds))  # settles the head with the new sums
         exemplars = [*self._learner.memory.values(), np.zeros(0, np.int64)]
@@ -174,7 +174,7 @@ class Client:
         return Saved(self.config, self._public, self._shelf.state(), list(self._stream.known))
 
     def _labels(self, y: Sequence[object], count: int) -> Indices:
-        known = {name: place for place, name in enumerate(self._learner.commons.classes)}
+        known = {name: place for place, name in enumerate(self._learner.shared.classes)}
         if len(y) != count:
             raise UserError(f"y: must name {count} classes as x has items, found {len(y)}")
         names = words_of("y", y, count, ())
@@ -202,7 +202,7 @@ class Client:
 class _Labels:
     """The class ids on a shelf, which grow with it."""
 
-    def __init__(self, shelf: Shelf) -> None:
+    def __init__(self, shelf: ItemStore) -> None:
         self._shelf = shelf
 
     def __getitem__(self, rows: Indices) -> Indices:
@@ -210,7 +210,7 @@ class _Labels:
 
 
 def _reading(config: Config) -> Reading:
-    empty = Frame.of(config).empty()
+    empty = InputSpec.of(config).empty()
     items = empty.items.shape[1:] if isinstance(empty.items, np.ndarray) else ()
     return Reading(empty.modality, tuple(empty.inputs.shape[1:]), items)
 

@@ -16,15 +16,15 @@ PUBLIC_ITEMS = 128
 ASKED = "fedbridge.Client"
 
 
-Choice = str | dict[str, Any]
+NameOrSettings = str | dict[str, Any]
 """A name, or a section of settings with more than that."""
 
 
-def settings_of(
+def solo_config(
     model: str,
     classes: Sequence[object],
-    large: Choice | None,
-    learner: Choice,
+    large: NameOrSettings | None,
+    learner: NameOrSettings,
     tree: dict[str, Any],
 ) -> Config:
     """Return the settings, with ``tree`` laid over them; raise UserError if they do not fit."""
@@ -82,5 +82,5 @@ def checked(config: Config) -> Config:
     return config
 
 
-def _section(choice: Choice, key: str) -> dict[str, Any]:
+def _section(choice: NameOrSettings, key: str) -> dict[str, Any]:
     return {key: choice} if isinstance(choice, str) else dict(choice)

@@ -17,7 +17,7 @@ State = dict[str, Tensor]
 
 
 @dataclass
-class Given:
+class ManualStream:
     """The tasks given so far, as a stream: the k-th arrives in the k-th slot."""
 
     name: str
@@ -48,7 +48,7 @@ class Given:
         """Restore what ``state`` returned."""
 
 
-class Shelf:
+class ItemStore:
     """Items by number; those of earlier tasks go, but for validation and exemplars."""
 
     def __init__(self, input_shape: tuple[int, ...], dimension: int) -> None:

@@ -10,7 +10,7 @@ from fedbridge.bench import pool, slot
 from fedbridge.bench.grid import log_of
 from fedbridge.bench.pool import carry_out, only_bench
 from fedbridge.errors import UserError
-from fedbridge.runs import Run, alone
+from fedbridge.runs import Run, exclusive_lock
 
 EVEN = {"small": [50, 50]}
 FAILS = "import sys; print('a\\nerror: no luck', file=sys.stderr); sys.exit(2)"
@@ -107,7 +107,7 @@ def test_a_changed_run_that_is_at_work_is_left_alone(bench, act):
     job = bench().jobs()[0]
     Run.create(job.folder, job.config.model_copy(update={"name": "another"}))
     act({})
-    with alone(job.folder):
+    with exclusive_lock(job.folder):
         (failed,) = last([job]).failed
     assert "another process is carrying out this run" in failed[1]
     assert (job.folder / "config.toml").is_file()

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.bench.significance import compared, holm, signed_rank
+from fedbridge.bench.significance import compared_with_ours, holm, signed_rank
 
 P = st.one_of(st.none(), st.floats(0.0, 1.0))
 
@@ -64,7 +64,7 @@ def test_only_common_seeds_and_clients_are_paired():
     worse = {key: 0.3 for key in ours}
     same = dict(ours)
     short = {key: 0.3 for key in ours if key[0] != 3} | {(9, "a"): 0.1}
-    first, second, third = compared(ours, [worse, same, short])
+    first, second, third = compared_with_ours(ours, [worse, same, short])
     assert first.pairs == 6 and first.p == pytest.approx(2 * 2 / 64)  # Holm over two
     assert second == (1.0, 6)
     assert third == (None, 4)

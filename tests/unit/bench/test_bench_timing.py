@@ -7,7 +7,7 @@ from suites import SUITE, finish, method, write
 
 from fedbridge.bench import timing
 from fedbridge.bench.pages import TABLE
-from fedbridge.bench.pool import Standing
+from fedbridge.bench.pool import GridStatus
 from fedbridge.bench.tables import write_table
 from fedbridge.bench.timing import Durations
 
@@ -51,10 +51,10 @@ def test_the_time_left(bench, monkeypatch):
     monkeypatch.setattr(timing, "time", SimpleNamespace(monotonic=lambda: 100.0))
     jobs = bench().jobs()  # three of 40 seconds, three of 60
     known = Durations(KNOWN)
-    assert known.left(Standing(jobs), 3) == pytest.approx(100.0)
-    assert known.left(Standing(jobs[:1]), 3) == pytest.approx(40.0)
-    assert known.left(Standing([jobs[0], jobs[-1]]), 3) == pytest.approx(60.0)  # the longer one
+    assert known.left(GridStatus(jobs), 3) == pytest.approx(100.0)
+    assert known.left(GridStatus(jobs[:1]), 3) == pytest.approx(40.0)
+    assert known.left(GridStatus([jobs[0], jobs[-1]]), 3) == pytest.approx(60.0)  # the longer one
     running = {jobs[0].name: (jobs[0], 70.0)}
-    assert known.left(Standing(jobs[1:2], running), 1) == pytest.approx(50.0)
-    assert Durations().left(Standing(jobs), 1) is None
-    assert known.left(Standing([]), 1) is None
+    assert known.left(GridStatus(jobs[1:2], running), 1) == pytest.approx(50.0)
+    assert Durations().left(GridStatus(jobs), 1) is None
+    assert known.left(GridStatus([]), 1) is None

@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from fedbridge.methods.context import ItemBatch, TrainContext
-from worlds import bare_commons, linear_model, tiny_config
+from worlds import bare_context, linear_model, tiny_config
 
 Table = NDArray[np.float64]
 
@@ -36,13 +36,13 @@ PUBLIC = item([255, 255], -1, [0.0, 1.0, 0.0], -1)
 NOTHING = NEW[torch.arange(0)]
 
 
-def lesson(epochs: int = 1, decay: float = DECAY, **changes: object) -> TrainContext:
+def context(epochs: int = 1, decay: float = DECAY, **changes: object) -> TrainContext:
     """Return the third task of a client: class 2 is new, 0 and 1 are old, nothing is remembered."""
-    training = {"epochs": epochs, "batch": 4, "rate": RATE, "weight_decay": decay}
+    training = {"epochs": epochs, "batch": 4, "lr": RATE, "weight_decay": decay}
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
     made = TrainContext(
         model=linear_model(WEIGHTS),
-        shared=bare_commons(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
+        shared=bare_context(config, 3, PUBLIC.inputs, torch.zeros(1, 2)),
         task=NEW,
         memory=NOTHING,
         public=PUBLIC,
@@ -68,8 +68,8 @@ def logits(weights: Table, one: ItemBatch) -> Table:
 
 def answer(one: ItemBatch) -> Table:
     """Return the earlier self's logits of an item."""
-    assert one.previous is not None
-    return TAU * one.previous[0].double().numpy()
+    assert one.old_embeddings is not None
+    return TAU * one.old_embeddings[0].double().numpy()
 
 
 def entropy(weights: Table, one: ItemBatch, classes: tuple[int, ...] = (0, 1, 2)) -> float:

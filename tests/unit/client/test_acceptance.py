@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.client.acceptance import SHARES, Accepted, Verdict, accepted
-from fedbridge.client.client import Client
+from fedbridge.client.acceptance import SHARES, Accepted, ValidationScore, accepted
+from fedbridge.client.client import FederatedClient
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, same_state, tiny_config
@@ -19,7 +19,9 @@ FUSED: State = {"w": torch.tensor([8.0, 0.0]), "count": torch.tensor(7)}
 
 def taken(best: float) -> Accepted:
     """Accept with a loss that is least where the first weight is ``best``, which is counted."""
-    return accepted(OWN, FUSED, lambda s: Verdict(abs(float(s["w"][0]) - best), int(s["w"][0])))
+    return accepted(
+        OWN, FUSED, lambda s: ValidationScore(abs(float(s["w"][0]) - best), int(s["w"][0]))
+    )
 
 
 @pytest.mark.parametrize("best", [0.0, 4.0, 8.0])
@@ -28,7 +30,7 @@ def test_what_is_infinite_is_taken_as_it_is(best: float):
     found = accepted(
         OWN | {"mask": mask},
         FUSED | {"mask": mask},
-        lambda s: Verdict(abs(float(s["w"][0]) - best), 0),
+        lambda s: ValidationScore(abs(float(s["w"][0]) - best), 0),
     )
     assert torch.equal(found.state["mask"], mask)
     assert found.state["w"][0] == best
@@ -55,16 +57,16 @@ def test_the_best_share_by_hand(best: float, expected: list[float]):
 
 
 def test_of_equal_losses_the_own_model_stays():
-    assert torch.equal(accepted(OWN, FUSED, lambda _: Verdict(1.0, 0)).state["w"], OWN["w"])
+    assert torch.equal(accepted(OWN, FUSED, lambda _: ValidationScore(1.0, 0)).state["w"], OWN["w"])
 
 
 def test_every_share_is_tried_once_and_nothing_is_changed():
     before = {k: v.clone() for k, v in (OWN | {}).items()}
     tried: list[float] = []
 
-    def judge(state: State) -> Verdict:
+    def judge(state: State) -> ValidationScore:
         tried.append(float(state["w"][0]) / 8)
-        return Verdict(0.0, 0)
+        return ValidationScore(0.0, 0)
 
     accepted(OWN, FUSED, judge)
     assert tried == list(SHARES)
@@ -80,26 +82,26 @@ def choosing() -> World:
     return make_world(tiny_config(scenario={"order": "same"}, fusion={"accept": True}))
 
 
-def balanced_loss(world: World, client: Client, state: State, task: int) -> float:
+def balanced_loss(world: World, client: FederatedClient, state: State, task: int) -> float:
     """Return the mean over classes of the mean loss on validation items, item by item."""
     rows = client.private.validation(task)
     labels = torch.from_numpy(world.dataset.labels[rows])
     seen = client.private.seen(task)
-    small = world.commons.small_model("mlp", "any")
+    small = world.shared.small_model("mlp", "any")
     small.load_state_dict(state)
-    logits = world.commons.logits(embed(small, client.private.inputs_of(rows)), seen)
+    logits = world.shared.logits(embed(small, client.private.inputs_of(rows)), seen)
     columns = torch.searchsorted(seen, labels)
     each = torch.nn.functional.cross_entropy(logits, columns, reduction="none")
     return float(torch.stack([each[labels == c].mean() for c in labels.unique()]).mean())
 
 
-def right_answers(world: World, client: Client, state: State, task: int) -> int:
+def right_answers(world: World, client: FederatedClient, state: State, task: int) -> int:
     """Count the validation items whose best class of those seen is their label, one by one."""
-    small = world.commons.small_model("mlp", "any")
+    small = world.shared.small_model("mlp", "any")
     small.load_state_dict(state)
     seen = client.private.seen(task)
     return sum(
-        int(seen[world.commons.logits(embed(small, client.private.inputs_of(row)), seen).argmax()])
+        int(seen[world.shared.logits(embed(small, client.private.inputs_of(row)), seen).argmax()])
         == int(world.dataset.labels[row][0])
         for row in client.private.validation(task)[:, None]
     )
@@ -112,7 +114,7 @@ def between(own: State, fused: State, share: float) -> State:
     }
 
 
-def started_from(client: Client, sent: Any) -> State:
+def started_from(client: FederatedClient, sent: Any) -> State:
     """Return the model as a client measures it after it was sent something."""
     client.evaluate(sent)
     return {k: v.clone() for k, v in client.model.state_dict().items()}
@@ -125,10 +127,10 @@ def uploaded(played: Played, name: str) -> State:
 @pytest.mark.parametrize("quality", ["better", "worse"])
 def test_a_client_takes_the_share_with_the_least_balanced_loss(quality: str, choosing: World):
     played = play(choosing, [Step(1, 1)])
-    other = choosing.commons.small_model("mlp", "stranger").state_dict()
+    other = choosing.shared.small_model("mlp", "stranger").state_dict()
     if quality == "better":  # the same start, and trained faster
         other = uploaded(played, "client-1")
-        slow = {"training": {"rate": 1e-5}, "fusion": {"accept": True}}
+        slow = {"training": {"lr": 1e-5}, "fusion": {"accept": True}}
         played = play(choosing.with_config(**slow), [Step(1, 1)])
     client, own = played.clients["client-1"], uploaded(played, "client-1")
     sent = dataclasses.replace(played.broadcasts(1, 2)["client-1"], state=other)
@@ -173,13 +175,13 @@ def test_without_validation_items_the_fused_model_is_taken_as_it_is(choosing: Wo
     bare = dataclasses.replace(private, stream=dataclasses.replace(private.stream, tasks=tasks))
     client, played = choosing.client(private=bare), play(choosing, [Step(1, 1)])
     client.learn(choosing.server().broadcast(Step(1, 1))["client-1"])
-    other = choosing.commons.small_model("mlp", "stranger").state_dict()
+    other = choosing.shared.small_model("mlp", "stranger").state_dict()
     sent = dataclasses.replace(played.broadcasts(1, 2)["client-1"], state=other)
     assert same_state(started_from(client, sent), other)
 
 
 def test_a_client_that_uploaded_nothing_yet_takes_what_it_is_sent(choosing: World):
-    other = choosing.commons.small_model("mlp", "stranger").state_dict()
+    other = choosing.shared.small_model("mlp", "stranger").state_dict()
     sent = choosing.server().broadcast(Step(1, 1))["client-1"]
     client = choosing.client()
     assert same_state(started_from(client, dataclasses.replace(sent, state=other)), other)
@@ -189,7 +191,7 @@ def test_a_client_that_uploaded_nothing_yet_takes_what_it_is_sent(choosing: Worl
 def test_where_nobody_chooses_the_fused_model_is_taken_as_it_is(fusion: dict[str, Any]):
     world = make_world(tiny_config(scenario={"order": "same"}, fusion=fusion))
     played = play(world, [Step(1, 1)])
-    other = world.commons.small_model("mlp", "stranger").state_dict()
+    other = world.shared.small_model("mlp", "stranger").state_dict()
     sent = dataclasses.replace(played.broadcasts(1, 2)["client-1"], state=other)
     assert same_state(started_from(played.clients["client-1"], sent), other)
     assert played.clients["client-1"].evaluate(sent).accepted == ()

@@ -9,14 +9,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.client.measuring import mixture_of
 from fedbridge.client.private import Private
 from fedbridge.evaluation import fit_mixture
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import LEARNERS
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import Sums, packed, unpacked
+from fedbridge.models.head import SufficientStatistics, packed, unpacked
 from fedbridge.models.space import embed
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
@@ -62,11 +62,11 @@ def copy(state: State) -> State:
     return {key: value.clone() for key, value in state.items()}
 
 
-def first(played: Played) -> Client:
+def first(played: Played) -> FederatedClient:
     return played.clients["client-1"]
 
 
-def learn(client: Client, played: Played, steps: list[tuple[int, int]]) -> None:
+def learn(client: FederatedClient, played: Played, steps: list[tuple[int, int]]) -> None:
     """Let one client take some steps with what the server has to say now."""
     for task, round_ in steps:
         client.learn(dataclasses.replace(played.broadcasts(task, round_)[client.name], state={}))
@@ -195,19 +195,19 @@ def test_the_remembered_items_are_studied_again(after_one: Played):
 
 
 @pytest.fixture
-def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     """Collect the lessons that clients take; nothing is learnt in them."""
     taken: list[TrainContext] = []
 
-    def take(lesson: TrainContext, options: object) -> None:
-        taken.append(lesson)
+    def take(context: TrainContext, options: object) -> None:
+        taken.append(context)
 
     monkeypatch.setitem(LEARNERS, "smcf", replace(LEARNERS["smcf"], learn=take))
     return taken
 
 
 def test_a_lesson_tells_seen_new_old_and_taught_classes(
-    after_one: Played, lessons: list[TrainContext]
+    after_one: Played, contexts: list[TrainContext]
 ):
     one, two = (sorted(task.classes) for task in after_one.world.streams.clients[0].tasks)
     others = [c for c in range(8) if c not in one + two]
@@ -219,17 +219,17 @@ def test_a_lesson_tells_seen_new_old_and_taught_classes(
 
     first(after_one).learn(broadcast)
 
-    (lesson,) = lessons
-    assert lesson.seen.tolist() == sorted(one + two)
-    assert (lesson.new.tolist(), lesson.old.tolist()) == (two, one)
-    assert lesson.taught.tolist() == sorted([*one, two[1]])
+    (context,) = contexts
+    assert context.seen.tolist() == sorted(one + two)
+    assert (context.new.tolist(), context.old.tolist()) == (two, one)
+    assert context.taught.tolist() == sorted([*one, two[1]])
 
 
 @pytest.mark.parametrize("ahead", [True, False])
 def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
-    ahead: bool, after_one: Played, lessons: list[TrainContext]
+    ahead: bool, after_one: Played, contexts: list[TrainContext]
 ):
-    world = after_one.world.with_config(learner={"ahead": ahead})
+    world = after_one.world.with_config(learner={"teach_unseen": ahead})
     own = [c for task in world.streams.clients[0].tasks for c in task.classes]
     other = next(c for c in range(8) if c not in own)
     adapter = packed(everybodys(after_one))
@@ -238,17 +238,19 @@ def test_the_large_side_may_teach_classes_that_the_client_has_not_met_yet(
 
     world.client().learn(Broadcast(1, 1, adapter=adapter))
 
-    (lesson,) = lessons
-    assert other in known and other not in lesson.seen
-    assert lesson.taught.tolist() == [c for c in known if ahead or c in lesson.seen]
+    (context,) = contexts
+    assert other in known and other not in context.seen
+    assert context.taught.tolist() == [c for c in known if ahead or c in context.seen]
 
 
-def everybodys(played: Played) -> Sums:
+def everybodys(played: Played) -> SufficientStatistics:
     assert isinstance(played.server.large, SummedUp)
     return played.server.large.sums
 
 
-def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: list[TrainContext]):
+def test_a_lesson_holds_what_is_known_of_every_item(
+    after_one: Played, contexts: list[TrainContext]
+):
     client, world = first(after_one), after_one.world
     broadcast = after_one.broadcasts(2)["client-1"]
     client.evaluate(after_one.broadcasts(1, 2)["client-1"])
@@ -256,44 +258,44 @@ def test_a_lesson_holds_what_is_known_of_every_item(after_one: Played, lessons: 
 
     client.learn(broadcast)
 
-    (lesson,) = lessons
+    (context,) = contexts
     train = world.streams.clients[0].tasks[1].train
     kept = np.concatenate(list(client.memory.values()))
-    earlier = world.commons.small_model("mlp", "client-1")
+    earlier = world.shared.small_model("mlp", "client-1")
     earlier.load_state_dict(broadcast.state)
-    for share, rows in ((lesson.task, train), (lesson.memory, kept)):
+    for share, rows in ((context.task, train), (context.memory, kept)):
         assert share.labels.tolist() == world.dataset.labels[rows].tolist()
         assert torch.equal(share.inputs, world.private().inputs_of(rows))
-        assert torch.equal(share.previous, embed(earlier, share.inputs))
+        assert torch.equal(share.old_embeddings, embed(earlier, share.inputs))
         expected = 8.0 * world.private().features_of(rows) @ head
-        np.testing.assert_allclose(share.guide, expected, atol=1e-4)
-    assert torch.equal(lesson.public.inputs, world.commons.public_inputs)
-    assert set(lesson.public.labels.tolist()) == {-1}  # labels of public items are never used
-    assert torch.equal(lesson.public.previous, embed(earlier, lesson.public.inputs))
+        np.testing.assert_allclose(share.teacher_logits, expected, atol=1e-4)
+    assert torch.equal(context.public.inputs, world.shared.public_inputs)
+    assert set(context.public.labels.tolist()) == {-1}  # labels of public items are never used
+    assert torch.equal(context.public.old_embeddings, embed(earlier, context.public.inputs))
 
 
-def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, lessons: list[TrainContext]):
+def test_in_the_first_task_there_is_no_earlier_self(fresh: Played, contexts: list[TrainContext]):
     learn(first(fresh), fresh, [(1, 1), (1, 2)])
-    for lesson in lessons:
-        assert lesson.task.previous is None and lesson.public.previous is None
-        assert len(lesson.memory) == 0 and len(lesson.old) == 0
+    for context in contexts:
+        assert context.task.old_embeddings is None and context.public.old_embeddings is None
+        assert len(context.memory) == 0 and len(context.old) == 0
 
 
 def test_a_calibrated_guide_is_the_mixture_with_the_model_as_the_round_began(
-    after_one: Played, lessons: list[TrainContext]
+    after_one: Played, contexts: list[TrainContext]
 ):
     world = after_one.world.with_config(learner={"guide": "together"})
     client = world.client()
     adapter = packed(everybodys(after_one))
     broadcast = dataclasses.replace(after_one.broadcasts(2)["client-1"], adapter=adapter)
-    began = world.commons.small_model("mlp", "client-1")
+    began = world.shared.small_model("mlp", "client-1")
     began.load_state_dict(broadcast.state)
     private, labels = world.private(), torch.from_numpy(world.dataset.labels)
 
     def sides(rows: Rows, classes: list[int]) -> tuple[Tensor, Tensor]:
         e = embed(began, private.inputs_of(rows))
         large = torch.from_numpy(private.features_of(rows)) @ head
-        return world.commons.logits(e, torch.tensor(classes)), large[:, classes]
+        return world.shared.logits(e, torch.tensor(classes)), large[:, classes]
 
     head = torch.from_numpy(unpacked(adapter).ridge(0.1)).float()  # nothing was settled yet
     for round_ in (1, 2):
@@ -307,7 +309,7 @@ def test_a_calibrated_guide_is_the_mixture_with_the_model_as_the_round_began(
         mixture = fit_mixture(*sides(held, seen), columns)
         rows = world.streams.clients[0].tasks[1].train
         expected = mixture(*sides(rows, list(range(8)))).float()
-        torch.testing.assert_close(lessons[-1].task.guide, expected, rtol=1e-3, atol=1e-2)
+        torch.testing.assert_close(contexts[-1].task.teacher_logits, expected, rtol=1e-3, atol=1e-2)
 
 
 # uploads
@@ -364,7 +366,7 @@ def test_the_earlier_self_is_what_the_client_had_when_the_task_began(after_one: 
     client, other = first(after_one), after_one.clients["client-2"]
     assert client.previous == {}  # there was none before the first task
 
-    fused = after_one.world.commons.small_model("mlp", "fused").state_dict()
+    fused = after_one.world.shared.small_model("mlp", "fused").state_dict()
     client.learn(dataclasses.replace(after_one.broadcasts(2)["client-1"], state=fused))
     assert same_state(client.previous, fused)
     client.learn(after_one.broadcasts(2, 2)["client-1"])
@@ -376,7 +378,7 @@ def test_the_earlier_self_is_what_the_client_had_when_the_task_began(after_one: 
 
 
 def test_the_broadcast_model_is_where_learning_starts(fresh: Played):
-    other = fresh.world.commons.small_model("mlp", "somebody").state_dict()
+    other = fresh.world.shared.small_model("mlp", "somebody").state_dict()
     broadcast = fresh.broadcasts(1)["client-1"]
     assert broadcast.state == {}
 
@@ -412,13 +414,13 @@ def test_learning_neither_reads_nor_moves_the_global_generators(fresh: Played):
     "changes",
     [
         {"learner": {"name": "finetune"}},
-        {"learner": {"guide": "large", "ahead": True}},
+        {"learner": {"guide": "large", "teach_unseen": True}},
         {"learner": {"guide": "together", "on": "both"}},
         {"learner": {"memory": 0}},
         {"fusion": {"accept": True, **LOOSE}},
         {"large": {"scope": "client"}},
         {"large": {"head": "nearest-mean"}},
-        {"large": {"absorb": 0.5}},
+        {"large": {"student_weight": 0.5}},
     ],
     ids=str,
 )
@@ -520,7 +522,9 @@ def evaluated(played: Played, after: int, scores: Callable[[Rows], Tensor]) -> E
         return np.pad(scores(rows).numpy(), ((0, 0), (0, 8)))
 
     client = world.client(private=dataclasses.replace(world.private(), features_of=features_of))
-    identity = Sums(np.eye(16), np.eye(16, 8), np.ones(8))  # solved, it is a multiple of one
+    identity = SufficientStatistics(
+        np.eye(16), np.eye(16, 8), np.ones(8)
+    )  # solved, it is a multiple of one
     return client.evaluate(Broadcast(after, 2, adapter=packed(identity)))
 
 

@@ -10,7 +10,7 @@ import torch
 from fedbridge.wire import Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 
-PROBE = {"head": "probe", "probe_epochs": 10, "probe_rate": 0.05}
+PROBE = {"head": "probe", "probe_epochs": 10, "probe_lr": 0.05}
 
 
 def probing(seed: int = 0, scope: str = "federation", **large: object) -> World:
@@ -56,19 +56,19 @@ def test_every_round_begins_at_the_head_in_force():
     sent = world.server().broadcast(Step(1, 1))["client-1"]
     start = torch.randn(16, 8, generator=torch.Generator().manual_seed(0))
     still = world.with_config(
-        large={**PROBE, "probe_rate": 1e-12}, learner={"name": "finetune"}
+        large={**PROBE, "probe_lr": 1e-12}, learner={"name": "finetune"}
     ).client()
     upload = still.learn(replace(sent, adapter={"head": start}))
     torch.testing.assert_close(upload.adapter["head"], 8.0 * start)
 
 
 def test_one_step_is_that_of_adam_on_cross_entropy():
-    once = probing(probe_epochs=1, probe_rate=0.01)
+    once = probing(probe_epochs=1, probe_lr=0.01)
     config = tiny_config(
-        **once.commons.config.model_dump(include={"large", "learner", "fusion", "scenario"}),
+        **once.shared.config.model_dump(include={"large", "learner", "fusion", "scenario"}),
         training={"batch": 512},
     )
-    world = replace(once, commons=replace(once.commons, config=config))
+    world = replace(once, shared=replace(once.shared, config=config))
     upload = world.client().learn(world.server().broadcast(Step(1, 1))["client-1"])
     rows = world.streams.clients[0].tasks[0].train
     z, labels = world.private().features_of(rows), world.dataset.labels[rows]
@@ -82,9 +82,9 @@ def test_one_step_is_that_of_adam_on_cross_entropy():
 def test_the_server_sends_the_mean_of_what_clients_trained():
     played = play(probing(), [Step(1, 1)])
     one, other = played.transport.uploads
-    weighted = one.items * one.adapter["head"] + other.items * other.adapter["head"]
+    weighted = one.num_examples * one.adapter["head"] + other.num_examples * other.adapter["head"]
     head = played.broadcasts(1, 2)["client-1"].adapter["head"]
-    torch.testing.assert_close(8.0 * head, weighted / (one.items + other.items))
+    torch.testing.assert_close(8.0 * head, weighted / (one.num_examples + other.num_examples))
 
 
 def test_on_its_own_a_client_gets_back_what_it_trained():
@@ -104,7 +104,7 @@ def test_it_gives_the_same_result_twice():
 def test_the_seed_decides_the_order_of_items():
     one = probing()
     sent = one.server().broadcast(Step(1, 1))["client-1"]
-    other = one.with_config(seed=1, **one.commons.config.model_dump(include={"large", "learner"}))
+    other = one.with_config(seed=1, **one.shared.config.model_dump(include={"large", "learner"}))
     heads = [w.client().learn(sent).adapter for w in (one, other)]
     assert not same_state(*heads)
 

@@ -13,13 +13,13 @@ from paper import (
     WEIGHTS,
     Table,
     answer,
+    context,
     entropy,
-    lesson,
     logits,
     stepped,
 )
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.methods.context import ItemBatch
 from fedbridge.methods.derpp import DERPP, derpp, derpp_loss, with_first_answers
 from fedbridge.models.space import embed
@@ -43,12 +43,12 @@ def by_hand(weights: Table, alpha: float = 0.3, beta: float = 0.7) -> float:
 
 @pytest.mark.parametrize(("alpha", "beta"), [(0.3, 0.7), (0.0, 0.7), (0.3, 0.0), (0.0, 0.0)])
 def test_the_loss_by_hand(alpha: float, beta: float):
-    found = derpp_loss(lesson(), options(alpha=alpha, beta=beta), NEW, (OLD, OTHER)).item()
+    found = derpp_loss(context(), options(alpha=alpha, beta=beta), NEW, (OLD, OTHER)).item()
     assert found == pytest.approx(by_hand(np.array(WEIGHTS), alpha, beta), rel=1e-5)
 
 
 def test_answers_are_compared_over_the_classes_seen():
-    made = lesson(seen=torch.tensor([1, 2]))
+    made = context(seen=torch.tensor([1, 2]))
     gap = np.square(logits(np.array(WEIGHTS), OLD) - answer(OLD))[[1, 2]].mean()
     found = derpp_loss(made, options(beta=0.0), NEW, (OLD, OTHER)).item()
     expected = entropy(np.array(WEIGHTS), NEW, (1, 2)) + 0.3 * gap
@@ -56,7 +56,7 @@ def test_answers_are_compared_over_the_classes_seen():
 
 
 def test_one_step_by_hand():
-    made = lesson(memory=OLD)
+    made = context(memory=OLD)
     derpp(made, options())
 
     def loss(weights: Table) -> float:
@@ -68,10 +68,10 @@ def test_one_step_by_hand():
 
 
 def test_without_memory_there_is_nothing_but_the_task():
-    found = derpp_loss(lesson(), options(), NEW, (NOTHING, NOTHING)).item()
+    found = derpp_loss(context(), options(), NEW, (NOTHING, NOTHING)).item()
     assert found == pytest.approx(entropy(np.array(WEIGHTS), NEW), rel=1e-5)
-    first = dataclasses.replace(NOTHING, previous=None)
-    made = lesson(memory=first)
+    first = dataclasses.replace(NOTHING, old_embeddings=None)
+    made = context(memory=first)
     derpp(made, options())
     assert made.notes == {}
 
@@ -84,16 +84,16 @@ def test_new_exemplars_take_their_answer_and_old_ones_keep_theirs():
         "items": torch.tensor([7, OLD.items[0]]),
         "answers": torch.tensor([[1.0, 0.0, 0.0], [0.0, 0.0, 1.0]]),
     }
-    made = lesson(memory=OTHER + OLD, notes=notes)
+    made = context(memory=OTHER + OLD, notes=notes)
 
     found = with_first_answers(made)
 
-    assert found.previous is not None and OTHER.previous is not None
-    expected = torch.cat([OTHER.previous, torch.tensor([[0.0, 0.0, 1.0]])])
-    assert torch.equal(found.previous, expected)
+    assert found.old_embeddings is not None and OTHER.old_embeddings is not None
+    expected = torch.cat([OTHER.old_embeddings, torch.tensor([[0.0, 0.0, 1.0]])])
+    assert torch.equal(found.old_embeddings, expected)
     assert torch.equal(notes["items"], torch.cat([OTHER.items, OLD.items]))  # 7 has left
     assert torch.equal(notes["answers"], expected)
-    assert torch.equal(with_first_answers(made).previous, expected)  # in later rounds too
+    assert torch.equal(with_first_answers(made).old_embeddings, expected)  # in later rounds too
 
 
 def three_tasks(**learner: Any) -> Played:
@@ -105,7 +105,7 @@ def three_tasks(**learner: Any) -> Played:
     return play(make_world(config), [])
 
 
-def study(played: Played, client: Client, task: int) -> None:
+def study(played: Played, client: FederatedClient, task: int) -> None:
     for round_ in (1, 2):
         client.learn(dataclasses.replace(played.broadcasts(task, round_)[client.name], state={}))
 

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paper import NEW, OLD, OTHER, WEIGHTS, entropy, lesson, slope, stepped
+from paper import NEW, OLD, OTHER, WEIGHTS, context, entropy, slope, stepped
 
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.ewc import EWC, consolidate, ewc, fisher, penalty
@@ -33,7 +33,7 @@ def held(made: TrainContext, importance: np.ndarray, centre: np.ndarray) -> Trai
 
 
 def test_the_fisher_of_a_linear_model_by_hand():
-    made = lesson(task=NEW + OLD + OTHER)
+    made = context(task=NEW + OLD + OTHER)
     weights = np.array(WEIGHTS)
     slopes = [slope(lambda w, one=one: entropy(w, one), weights) for one in (NEW, OLD, OTHER)]
 
@@ -45,7 +45,7 @@ def test_the_fisher_of_a_linear_model_by_hand():
 
 
 def test_the_fisher_is_over_the_classes_of_the_softmax():
-    made, weights, both = lesson(task=NEW), np.array(WEIGHTS), torch.tensor([0, 2])
+    made, weights, both = context(task=NEW), np.array(WEIGHTS), torch.tensor([0, 2])
     expected = np.square(slope(lambda w: entropy(w, NEW, (0, 2)), weights))
     np.testing.assert_allclose(
         fisher(made, torch.arange(1), both)[WEIGHT], expected, rtol=1e-4, atol=1e-6
@@ -55,7 +55,7 @@ def test_the_fisher_is_over_the_classes_of_the_softmax():
 def test_the_penalty_by_hand():
     importance = np.array([[1.0, 2.0], [0.5, 0.0], [3.0, 1.0]])
     centre = np.array([[0.9, 0.0], [0.0, 1.0], [0.5, 0.7]])
-    made = held(lesson(), importance, centre)
+    made = held(context(), importance, centre)
     expected = (importance * (np.array(WEIGHTS) - centre) ** 2).sum()
     assert penalty(made).item() == pytest.approx(expected, rel=1e-6)
 
@@ -63,7 +63,7 @@ def test_the_penalty_by_hand():
 def test_one_step_by_hand():
     importance = np.array([[1.0, 2.0], [0.5, 0.1], [3.0, 1.0]])
     centre = np.array([[0.9, 0.0], [0.0, 1.0], [0.6, 0.7]])
-    made = held(lesson(), importance, centre)
+    made = held(context(), importance, centre)
 
     ewc(made, options())
 
@@ -76,7 +76,7 @@ def test_one_step_by_hand():
 
 def test_what_is_important_stays_and_what_is_not_may_go():
     importance = np.array([[1e6, 0.0], [1e6, 0.0], [1e6, 0.0]])
-    made = held(lesson(epochs=40, decay=0.0, task=NEW + OTHER), importance, np.array(WEIGHTS))
+    made = held(context(epochs=40, decay=0.0, task=NEW + OTHER), importance, np.array(WEIGHTS))
 
     ewc(made, options())
 
@@ -85,7 +85,7 @@ def test_what_is_important_stays_and_what_is_not_may_go():
 
 
 def test_importances_decay_and_add_up():
-    one, two = lesson(task=NEW), lesson(task=OLD + OTHER)
+    one, two = context(task=NEW), context(task=OLD + OTHER)
     first, second = fisher(one, torch.arange(1), ALL), fisher(two, torch.arange(2), ALL)
 
     consolidate(one, options())
@@ -97,13 +97,13 @@ def test_importances_decay_and_add_up():
 
 
 def test_a_task_that_is_known_for_certain_is_held_as_firmly_as_others():
-    world = lesson(task=NEW).shared.config
+    world = context(task=NEW).shared.config
     means = []
     for temperature in (4.0, 20.0):
         config = world.model_copy(
             update={"small": world.small.model_copy(update={"temperature": temperature})}
         )
-        made = lesson(task=OLD)  # at 20 nearly all probability is on the label
+        made = context(task=OLD)  # at 20 nearly all probability is on the label
         made = dataclasses.replace(made, shared=dataclasses.replace(made.shared, config=config))
         consolidate(made, options(normalise=True))
         parts = [note.flatten() for note in made.notes.values()]
@@ -112,13 +112,13 @@ def test_a_task_that_is_known_for_certain_is_held_as_firmly_as_others():
 
 
 def test_no_gradient_at_all_is_no_importance():
-    made = lesson(task=NEW, seen=torch.tensor([2]))  # a single class cannot be missed
+    made = context(task=NEW, seen=torch.tensor([2]))  # a single class cannot be missed
     consolidate(made, options(normalise=True))
     assert all(not note.any() for note in made.notes.values())
 
 
 def test_what_is_not_trained_has_no_importance_and_no_penalty():
-    made = lesson(task=NEW + OLD)
+    made = context(task=NEW + OLD)
     made.model.projector.bias.requires_grad_(False)
     found = fisher(made, torch.arange(2), ALL)
     assert found.keys() == {WEIGHT} and found[WEIGHT].any()
@@ -128,7 +128,7 @@ def test_what_is_not_trained_has_no_importance_and_no_penalty():
 
 
 def test_no_more_items_are_read_than_asked_for():
-    made = lesson(task=NEW + OLD + OTHER)
+    made = context(task=NEW + OLD + OTHER)
     alone = [fisher(made, torch.tensor([k]), ALL)[WEIGHT] for k in range(3)]
     consolidate(made, options(fisher_items=1))
     found = made.notes[f"fisher/{WEIGHT}"]
@@ -140,7 +140,7 @@ def test_the_fisher_leaves_the_model_and_its_statistics_as_they_were():
     model = world.client().model.train()
     before = {k: v.clone() for k, v in model.state_dict().items()}
     inputs = world.private().inputs_of(world.items("train")[:5])
-    made = lesson(model=model, shared=world.commons)
+    made = context(model=model, shared=world.shared)
     share = NEW[torch.zeros(5, dtype=torch.int64)]
     made = dataclasses.replace(made, task=dataclasses.replace(share, inputs=inputs))
 
@@ -165,7 +165,7 @@ def test_with_a_weight_of_zero_it_is_fine_tuning():
 
 
 def test_the_first_task_is_fine_tuning():
-    one, other = lesson(), lesson()
+    one, other = context(), context()
     ewc(one, options())
     finetune(other, FineTune())
     assert same_state(one.model.state_dict(), other.model.state_dict())

@@ -6,13 +6,20 @@ from typing import Any
 
 import pytest
 import torch
-from paper import NEW, NOTHING, WEIGHTS, lesson
+from paper import NEW, NOTHING, WEIGHTS, context
 from torch import Tensor
 
 from fedbridge.client.measuring import scores_of
 from fedbridge.errors import UserError
 from fedbridge.methods.context import TrainContext
-from fedbridge.methods.fedweit import Decomposed, FedWeITLearner, body, fedweit, matrices, recall
+from fedbridge.methods.fedweit import (
+    Decomposed,
+    FedWeITLearner,
+    body,
+    fedweit,
+    matrices,
+    task_model,
+)
 from fedbridge.models.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, tiny_config
@@ -39,7 +46,7 @@ def parts(task: int = 1, attention: float = 0.5) -> State:
 def in_parts(number: int = 1, **changes: Any) -> TrainContext:
     """Return a lesson on one item whose model is made of the parts in its notes."""
     given = {"notes": parts(number), "received": {f"{NAME}/other": OTHERS}, "client": "me"}
-    made = lesson(decay=0.0, task=NEW, number=number, **{**given, **changes})
+    made = context(decay=0.0, task=NEW, number=number, **{**given, **changes})
     return dataclasses.replace(made, start=dict(made.model.state_dict()))
 
 
@@ -87,7 +94,7 @@ def test_the_penalty_by_hand():
 
 
 def test_a_task_begins_with_the_base_which_takes_what_fusions_change():
-    made = lesson(epochs=1, task=NOTHING, client="me")
+    made = context(epochs=1, task=NOTHING, client="me")
     made = dataclasses.replace(
         made, start={k: v.clone() for k, v in made.model.state_dict().items()}
     )
@@ -111,23 +118,23 @@ def world_of(fusion: str = "fedweit", clients: int = 2, **learner: Any) -> World
 def test_a_task_is_recalled_as_it_ended():
     played = play(world_of("none"), [Step(1, 1), Step(1, 2)])
     client = played.clients["client-1"]
-    found, expected = recall(client.notes, 1), client.model.state_dict()
+    found, expected = task_model(client.notes, 1), client.model.state_dict()
     assert found.keys() == expected.keys()
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value)
-    assert recall(client.notes, 2) == {}
+    assert task_model(client.notes, 2) == {}
 
 
 def drift(retain: float) -> float:
     """Return how far the recalled first task moves while two more are learnt."""
     played = play(world_of(retain=retain), [Step(1, 1), Step(1, 2)])
     notes = played.clients["client-1"].notes
-    before = {name: value.clone() for name, value in recall(notes, 1).items()}
+    before = {name: value.clone() for name, value in task_model(notes, 1).items()}
     for step in (Step(2, 1), Step(2, 2), Step(3, 1), Step(3, 2)):
         for upload in played.transport.exchange(played.server.broadcast(step)):
             played.server.absorb(upload)
         played.server.finish_round(step)
-    after = recall(notes, 1)
+    after = task_model(notes, 1)
     assert torch.equal(after["projector.bias"], before["projector.bias"])
     return float((after[NAME] - before[NAME]).norm())
 
@@ -143,10 +150,10 @@ def test_every_task_is_answered_by_its_own_model():
     inputs = played.world.private().inputs_of(rows)
     scores, _ = scores_of(client, rows)
     for number in (1, 2, 3):
-        model = played.world.commons.small_model("mlp", "client-1")
-        model.load_state_dict(recall(client.notes, number))
+        model = played.world.shared.small_model("mlp", "client-1")
+        model.load_state_dict(task_model(client.notes, number))
         classes = torch.tensor(sorted(played.world.streams.clients[0].tasks[number - 1].classes))
-        expected = played.world.commons.logits(embed(model, inputs), classes)
+        expected = played.world.shared.logits(embed(model, inputs), classes)
         torch.testing.assert_close(scores[:, classes], expected, rtol=1e-4, atol=1e-4)
 
 
@@ -195,6 +202,8 @@ def test_what_others_added_comes_with_the_next_task():
 
 def test_what_is_no_model_cannot_be_absorbed():
     names = {"learner": {"name": "fedweit"}, "fusion": {"name": "fedweit"}}
-    with pytest.raises(UserError, match=r"large\.absorb: must be 0 .* found 0\.5"):
-        tiny_config(**names, large={"absorb": 0.5})
-    tiny_config(learner={"name": "fedweit"}, fusion={"name": "fedavg"}, large={"absorb": 0.5})
+    with pytest.raises(UserError, match=r"large\.student_weight: must be 0 .* found 0\.5"):
+        tiny_config(**names, large={"student_weight": 0.5})
+    tiny_config(
+        learner={"name": "fedweit"}, fusion={"name": "fedavg"}, large={"student_weight": 0.5}
+    )

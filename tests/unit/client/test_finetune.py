@@ -7,7 +7,7 @@ import torch
 
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.finetune import FineTune, finetune
-from worlds import bare_commons, linear_model, make_world, play, same_state, tiny_config
+from worlds import bare_context, linear_model, make_world, play, same_state, tiny_config
 
 WEIGHTS = [[1.0, 0.2], [-0.3, 0.8], [0.5, 0.5]]
 RATE, TAU = 0.01, 4.0
@@ -19,12 +19,12 @@ def share(*pixels: list[int], labels: list[int], scores: float = 0.5) -> ItemBat
     return ItemBatch(inputs, torch.tensor(labels), None, guide, torch.arange(len(labels)))
 
 
-def lesson(**changes: object) -> TrainContext:
-    training = {"epochs": 1, "batch": 4, "rate": RATE, "weight_decay": 0.0}
+def context(**changes: object) -> TrainContext:
+    training = {"epochs": 1, "batch": 4, "lr": RATE, "weight_decay": 0.0}
     config = tiny_config(small={"temperature": TAU, "dimension": 3}, training=training)
     made = TrainContext(
         model=linear_model(WEIGHTS),
-        shared=bare_commons(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
+        shared=bare_context(config, 3, torch.zeros(1, 1, 1, 2), torch.zeros(1, 2)),
         task=share([255, 0], labels=[2]),
         memory=share([0, 255], labels=[0]),
         public=share([255, 255], labels=[-1]),
@@ -56,14 +56,14 @@ def test_one_step_by_hand(classes: str, columns: list[int]):
         nudge[place] = 1e-6
         slope[place] = (loss(weights + nudge) - loss(weights - nudge)) / 2e-6
 
-    found = after(lesson(), classes)["projector.weight"]
+    found = after(context(), classes)["projector.weight"]
 
     expected = weights - RATE * slope / (np.abs(slope) + 1e-8)
     np.testing.assert_allclose(found, expected, atol=1e-5)
 
 
 def test_memory_public_set_and_large_side_have_no_say():
-    alone = after(lesson())
+    alone = after(context())
     nothing = share(labels=[])
     for change in (
         {"memory": nothing},
@@ -72,11 +72,11 @@ def test_memory_public_set_and_large_side_have_no_say():
         {"task": share([255, 0], labels=[2], scores=-3.0)},
         {"taught": torch.arange(0)},
     ):
-        assert same_state(after(lesson(**change)), alone)
+        assert same_state(after(context(**change)), alone)
 
 
 def test_the_classes_of_the_softmax_matter():
-    assert not same_state(after(lesson()), after(lesson(), "task"))
+    assert not same_state(after(context()), after(context(), "task"))
 
 
 def test_a_task_of_a_single_item_can_be_learnt():

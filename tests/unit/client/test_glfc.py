@@ -8,7 +8,19 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from paper import NEW, OLD, OTHER, WEIGHTS, Table, answer, entropy, lesson, logits, softmax, stepped
+from paper import (
+    NEW,
+    OLD,
+    OTHER,
+    WEIGHTS,
+    Table,
+    answer,
+    context,
+    entropy,
+    logits,
+    softmax,
+    stepped,
+)
 
 from fedbridge.methods.context import ItemBatch
 from fedbridge.methods.glfc import GLFC, compensation, glfc, glfc_loss
@@ -56,13 +68,13 @@ def by_hand(weights: Table, frozen: Table, relation: float = 0.25) -> float:
 
 @pytest.mark.parametrize("relation", [0.25, 0.0])
 def test_the_loss_by_hand(relation: float):
-    found = glfc_loss(lesson(), options(relation=relation), BATCH).item()
+    found = glfc_loss(context(), options(relation=relation), BATCH).item()
     weights = np.array(WEIGHTS)
     assert found == pytest.approx(by_hand(weights, weights, relation), rel=1e-5)
 
 
 def test_one_step_by_hand():
-    made = lesson(task=NEW + OLD + OTHER)
+    made = context(task=NEW + OLD + OTHER)
     glfc(made, options())
     weights = np.array(WEIGHTS)
     expected = stepped(lambda w: by_hand(w, weights), weights)
@@ -70,15 +82,15 @@ def test_one_step_by_hand():
 
 
 def test_exemplars_are_learnt_beside_new_items():
-    made, alone = lesson(memory=OLD), lesson()
+    made, alone = context(memory=OLD), context()
     for each in (made, alone):
         glfc(each, options())
     assert (made.model.projector.weight - alone.model.projector.weight).abs().max() > 1e-3
 
 
 def test_in_the_first_task_only_items_of_new_classes_are_weighed():
-    first = dataclasses.replace(BATCH, previous=None)
-    made = lesson(old=torch.arange(0), new=torch.arange(3))
+    first = dataclasses.replace(BATCH, old_embeddings=None)
+    made = context(old=torch.arange(0), new=torch.arange(3))
     found = glfc_loss(made, options(), first).item()
     weights = np.array(WEIGHTS)
     mean = sum(sizes(weights)) / 3

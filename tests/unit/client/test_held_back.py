@@ -1,4 +1,4 @@
-"""``large.least``: sums of few items stay at home until there are more of their class."""
+"""``large.min_class_items``: sums of few items stay at home until there are more of their class."""
 
 from collections import Counter
 from itertools import pairwise
@@ -61,13 +61,16 @@ def test_no_sum_is_of_fewer_and_no_item_is_summed_twice(tasks: list[list[int]], 
 
 
 def first_upload(least: int, **changes: object) -> Upload:
-    world = make_world(tiny_config(large={"least": least}, **changes))
+    world = make_world(tiny_config(large={"min_class_items": least}, **changes))
     return play(world, [Step(1, 1)]).transport.uploads[0]
 
 
 def test_what_is_uploaded_are_the_sums_of_classes_with_enough_items():
     whole, part = first_upload(1), first_upload(13)
-    assert whole.counts.tolist() == [19, 0, 12, 0, 0, 0, 0, 0] and whole.items == part.items == 31
+    assert (
+        whole.counts.tolist() == [19, 0, 12, 0, 0, 0, 0, 0]
+        and whole.num_examples == part.num_examples == 31
+    )
     assert part.counts.tolist() == [19, 0, 0, 0, 0, 0, 0, 0]
     assert torch.equal(part.cross[:, 0], whole.cross[:, 0])
     assert not part.cross[:, 1:].any()
@@ -81,7 +84,7 @@ def test_what_is_uploaded_are_the_sums_of_classes_with_enough_items():
 
 
 def test_the_clients_own_head_knows_all_of_its_items():
-    world = make_world(tiny_config(large={"least": 13}))
+    world = make_world(tiny_config(large={"min_class_items": 13}))
     client = play(world, [Step(1, 1)]).clients["client-1"]
     assert packed(client.head.own)["counts"].tolist() == [19, 0, 12, 0, 0, 0, 0, 0]  # type: ignore[attr-defined]
 
@@ -95,9 +98,9 @@ def test_prototypes_of_few_items_are_held_back_too():
 
 
 def test_a_federation_that_holds_sums_back_runs_to_its_end():
-    played = play(make_world(tiny_config(large={"least": 13})))
+    played = play(make_world(tiny_config(large={"min_class_items": 13})))
     assert played.server.refused == []
     sums = [u for u in played.transport.uploads if len(u.counts)]
     counts = torch.cat([u.counts for u in sums])
     assert not set(counts.tolist()) & set(range(1, 13))
-    assert 0 < counts.sum() < sum(u.items for u in sums)
+    assert 0 < counts.sum() < sum(u.num_examples for u in sums)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.client.client import Client
+from fedbridge.client.client import FederatedClient
 from fedbridge.errors import UserError
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import FUSIONS, LEARNERS
@@ -23,33 +23,33 @@ from worlds import Played, make_world, play, same_state, tiny_config
 FIRST = Step(1, 1)
 
 
-def spoil(lesson: TrainContext, value: float = torch.nan) -> None:
+def spoil(context: TrainContext, value: float = torch.nan) -> None:
     with torch.no_grad():
-        next(lesson.model.parameters()).fill_(value)
+        next(context.model.parameters()).fill_(value)
 
 
-def loss_is_none(lesson: TrainContext, options: Any) -> None:
+def loss_is_none(context: TrainContext, options: Any) -> None:
     """Let the loss of the second step be no number."""
-    optimiser = lesson.optimiser()
-    for batch in lesson.batches():
-        embedding = lesson.model(batch.inputs.float() / 255)
-        loss = lesson.classification_loss(embedding, batch.labels, lesson.seen)
-        lesson.optimizer_step(optimiser, loss * (torch.nan if lesson.steps.count == 2 else 1.0))
+    optimiser = context.optimiser()
+    for batch in context.batches():
+        embedding = context.model(batch.inputs.float() / 255)
+        loss = context.classification_loss(embedding, batch.labels, context.seen)
+        context.optimizer_step(optimiser, loss * (torch.nan if context.steps.count == 2 else 1.0))
 
 
-def weights_are_none(lesson: TrainContext, options: Any) -> None:
+def weights_are_none(context: TrainContext, options: Any) -> None:
     """Let the weights be no numbers after the last step, whose loss was one."""
-    for _ in lesson.batches():
-        lesson.notes["kept"] = torch.tensor(lesson.steps.count)
-    spoil(lesson)
+    for _ in context.batches():
+        context.notes["kept"] = torch.tensor(context.steps.count)
+    spoil(context)
 
 
-def answers_are_none(lesson: TrainContext, options: Any) -> None:
+def answers_are_none(context: TrainContext, options: Any) -> None:
     """Let the weights be numbers whose products are not."""
-    for _ in lesson.batches():
+    for _ in context.batches():
         pass
     with torch.no_grad():
-        lesson.model.projector.weight.fill_(3e38)
+        context.model.projector.weight.fill_(3e38)
 
 
 WAYS: dict[str, tuple[Callable[[TrainContext, Any], None], int]] = {
@@ -59,7 +59,7 @@ WAYS: dict[str, tuple[Callable[[TrainContext, Any], None], int]] = {
 }
 
 
-def client(monkeypatch: pytest.MonkeyPatch, learner: Learner) -> tuple[Played, Client]:
+def client(monkeypatch: pytest.MonkeyPatch, learner: Learner) -> tuple[Played, FederatedClient]:
     monkeypatch.setitem(LEARNERS, "finetune", learner)
     world = make_world(tiny_config(learner={"name": "finetune"}))
     played = play(world, [])
@@ -78,16 +78,16 @@ def test_the_model_and_the_notes_are_those_before_and_the_step_is_told(
     assert upload.diverged == step and upload.state == {}
     assert same_state(one.model.state_dict(), before)
     assert one.notes == {"kept": torch.tensor(0)}
-    assert len(upload.gram) and upload.items == int(upload.counts.sum()) > 0
+    assert len(upload.gram) and upload.num_examples == int(upload.counts.sum()) > 0
 
 
 def test_the_sums_count_and_the_client_goes_on_in_the_next_round(monkeypatch: pytest.MonkeyPatch):
     broken = [True]
 
-    def once(lesson: TrainContext, options: Any) -> None:
-        if broken and lesson.client == "client-1":
+    def once(context: TrainContext, options: Any) -> None:
+        if broken and context.client == "client-1":
             broken.pop()
-            weights_are_none(lesson, options)
+            weights_are_none(context, options)
 
     played, _ = client(monkeypatch, replace(LEARNERS["finetune"], learn=once))
     server, transport = played.server, played.transport
@@ -100,15 +100,15 @@ def test_the_sums_count_and_the_client_goes_on_in_the_next_round(monkeypatch: py
             (told,) = noted
             assert (told.kind, told.client) == ("diverged", "client-1")
             assert told.about == {"step": 4, "rate": 0.005}
-            assert "training.rate = 0.005" in told.reason and "step 4" in told.reason
-            assert server.large.sums.counts.sum() == sum(u.items for u in transport.uploads)
+            assert "training.lr = 0.005" in told.reason and "step 4" in told.reason
+            assert server.large.sums.counts.sum() == sum(u.num_examples for u in transport.uploads)
         else:
             assert noted == [] and transport.uploads[-2].state
 
 
 def test_what_a_task_leaves_behind_may_diverge_too(monkeypatch: pytest.MonkeyPatch):
-    def close(lesson: TrainContext, options: Any) -> None:
-        lesson.notes["fisher"] = torch.tensor(torch.inf)
+    def close(context: TrainContext, options: Any) -> None:
+        context.notes["fisher"] = torch.tensor(torch.inf)
 
     played, one = client(monkeypatch, replace(LEARNERS["finetune"], end_task=close))
     assert one.learn(played.server.broadcast(FIRST)["client-1"]).diverged == 0
@@ -120,10 +120,10 @@ def test_others_get_what_they_would_without_it(monkeypatch: pytest.MonkeyPatch):
     """A client that diverges in a round is to the others' models as one that sends no model."""
     learn = LEARNERS["finetune"].learn
 
-    def wild(lesson: TrainContext, options: Any) -> None:
-        learn(lesson, options)
-        if lesson.client == "client-2":
-            spoil(lesson)
+    def wild(context: TrainContext, options: Any) -> None:
+        learn(context, options)
+        if context.client == "client-2":
+            spoil(context)
 
     outcomes = []
     for way in (wild, learn):
@@ -155,7 +155,7 @@ def test_what_is_trained_of_the_large_side_may_diverge_alone(
     assert same_state(one.head.state(), kept)
     played.server.absorb(upload)
     assert not played.server.refused
-    assert "large.probe_rate = 0.005" in played.server.noted[0].reason
+    assert "large.probe_lr = 0.005" in played.server.noted[0].reason
 
 
 def test_where_all_diverge_the_run_ends_in_words(monkeypatch: pytest.MonkeyPatch):
@@ -163,7 +163,7 @@ def test_where_all_diverge_the_run_ends_in_words(monkeypatch: pytest.MonkeyPatch
     for upload in played.transport.exchange(played.server.broadcast(FIRST)):
         played.server.absorb(upload)
     said = (
-        r"training\.rate: the small models of all clients diverged in task 1, round 1 with the "
+        r"training\.lr: the small models of all clients diverged in task 1, round 1 with the "
         r"rate 0\.005: client-1 at step \d+, client-2 at step \d+; choose a lower one"
     )
     with pytest.raises(UserError, match=said):
@@ -207,12 +207,12 @@ def test_a_fusion_that_makes_a_model_of_no_use_leaves_the_clients_own(
 
 def test_a_warm_start_that_diverges_is_left_out_and_said(tmp_path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
-    world = make_world(tiny_config(small={"warm_epochs": 1, "warm_rate": 1.0}))
-    assert tried_warm_start(world.commons, "mlp")[1] == 0
-    public = replace(world.commons, public_features=world.commons.public_features * math.nan)
+    world = make_world(tiny_config(small={"warm_epochs": 1, "warm_lr": 1.0}))
+    assert tried_warm_start(world.shared, "mlp")[1] == 0
+    public = replace(world.shared, public_features=world.shared.public_features * math.nan)
     with monkeypatch.context() as patch:
         patch.setattr(warm, "_principal", lambda features, size: torch.full((16, size), torch.nan))
         assert tried_warm_start(public, "mlp") == ({}, 1)
-    told = cold(world.commons.config, "client-1", "mlp", 1)
+    told = cold(world.shared.config, "client-1", "mlp", 1)
     assert told.kind == "diverged" and told.about == {"step": 1, "rate": 1.0}
-    assert "the warm start of mlp diverged at step 1 with small.warm_rate = 1" in told.reason
+    assert "the warm start of mlp diverged at step 1 with small.warm_lr = 1" in told.reason

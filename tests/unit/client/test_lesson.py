@@ -6,7 +6,7 @@ from torch import Tensor
 
 from fedbridge.errors import UserError
 from fedbridge.methods.context import ItemBatch, TrainContext
-from worlds import bare_commons, linear_model, tiny_config
+from worlds import bare_context, linear_model, tiny_config
 
 
 def share(n: int, previous: bool = True, start: int = 0) -> ItemBatch:
@@ -17,13 +17,13 @@ def share(n: int, previous: bool = True, start: int = 0) -> ItemBatch:
     return ItemBatch(table.to(torch.uint8), numbers, earlier, table.repeat(1, 3), numbers)
 
 
-def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> TrainContext:
-    config = tiny_config(training={"epochs": epochs, "batch": batch, "rate": 0.25})
-    commons = bare_commons(config, 3, torch.zeros(1, 1), torch.zeros(1, 1))
+def context(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> TrainContext:
+    config = tiny_config(training={"epochs": epochs, "batch": batch, "lr": 0.25})
+    shared = bare_context(config, 3, torch.zeros(1, 1), torch.zeros(1, 1))
     nothing, ids = share(0), torch.arange(3)
     return TrainContext(
         model=linear_model([[1.0]] * 3),
-        shared=commons,
+        shared=shared,
         task=share(n),
         memory=nothing,
         public=nothing,
@@ -37,31 +37,31 @@ def lesson(n: int, epochs: int = 1, batch: int = 4, seed: int = 0) -> TrainConte
 
 def numbers(found: ItemBatch) -> list[int]:
     assert found.inputs[:, 0].tolist() == found.labels.tolist()
-    assert found.guide[:, 0].tolist() == found.labels.tolist()
+    assert found.teacher_logits[:, 0].tolist() == found.labels.tolist()
     return found.labels.tolist()
 
 
 def test_some_rows_of_a_share_keep_all_that_is_known_of_them():
     found = share(5)[torch.tensor([3, 1])]
     assert numbers(found) == [3, 1]
-    assert found.previous is not None and found.previous[:, 0].tolist() == [3, 1]
-    assert share(5, previous=False)[torch.tensor([3, 1])].previous is None
+    assert found.old_embeddings is not None and found.old_embeddings[:, 0].tolist() == [3, 1]
+    assert share(5, previous=False)[torch.tensor([3, 1])].old_embeddings is None
 
 
 def test_shares_are_joined_in_order():
     both = share(2) + share(3, start=7)
     assert len(both) == 5
     assert numbers(both) == [0, 1, 7, 8, 9]
-    assert both.previous is not None and both.previous[:, 0].tolist() == [0, 1, 7, 8, 9]
+    assert both.old_embeddings is not None and both.old_embeddings[:, 0].tolist() == [0, 1, 7, 8, 9]
 
 
 @pytest.mark.parametrize("first", [True, False])
 def test_an_earlier_self_that_did_not_see_all_items_is_left_out(first: bool):
-    assert (share(2, previous=first) + share(2, previous=not first)).previous is None
+    assert (share(2, previous=first) + share(2, previous=not first)).old_embeddings is None
 
 
 def test_every_epoch_takes_each_item_once_and_in_another_order():
-    batches = [numbers(batch) for batch in lesson(12, epochs=2).batches()]
+    batches = [numbers(batch) for batch in context(12, epochs=2).batches()]
 
     assert [len(batch) for batch in batches] == [4] * 6
     first, second = ([n for batch in half for n in batch] for half in (batches[:3], batches[3:]))
@@ -73,11 +73,11 @@ def test_every_epoch_takes_each_item_once_and_in_another_order():
     ("n", "sizes"), [(12, [4, 4, 4]), (10, [4, 4, 2]), (9, [4, 4]), (5, [4]), (3, [3])]
 )
 def test_a_last_batch_of_one_is_dropped(n: int, sizes: list[int]):
-    assert [len(batch) for batch in lesson(n).batches()] == sizes
+    assert [len(batch) for batch in context(n).batches()] == sizes
 
 
 def test_a_single_item_is_not_dropped():
-    assert {number for batch in lesson(1).batches() for number in numbers(batch)} == {0}
+    assert {number for batch in context(1).batches() for number in numbers(batch)} == {0}
 
 
 def test_batches_of_one_are_refused_since_all_of_them_would_be_dropped():
@@ -87,7 +87,7 @@ def test_batches_of_one_are_refused_since_all_of_them_would_be_dropped():
 
 def test_batches_and_draws_are_a_function_of_the_generator():
     def taken(seed: int) -> list[list[int]]:
-        one = lesson(9, seed=seed)
+        one = context(9, seed=seed)
         return [*map(numbers, one.batches()), numbers(one.draw(one.task, 6))]
 
     torch.manual_seed(0)
@@ -97,26 +97,26 @@ def test_batches_and_draws_are_a_function_of_the_generator():
 
 
 def test_draws_may_ask_for_more_than_there_is():
-    found = numbers(lesson(3).draw(share(3), 50))
+    found = numbers(context(3).draw(share(3), 50))
     assert len(found) == 50
     assert set(found) == {0, 1, 2}
 
 
 def test_columns_are_places_among_the_classes():
-    found = lesson(1).label_indices(torch.tensor([8, 2, 8, 5]), torch.tensor([2, 5, 8]))
+    found = context(1).label_indices(torch.tensor([8, 2, 8, 5]), torch.tensor([2, 5, 8]))
     assert found.tolist() == [2, 0, 2, 1]
 
 
 def test_the_softmax_runs_over_classes_seen_or_over_those_of_the_task_and_its_items():
     made = dataclasses.replace(
-        lesson(3), task=share(2, start=4), seen=torch.arange(9), new=torch.tensor([3, 7])
+        context(3), task=share(2, start=4), seen=torch.arange(9), new=torch.tensor([3, 7])
     )
     assert made.classes("seen").tolist() == list(range(9))
     assert made.classes("task").tolist() == [3, 4, 5, 7]
 
 
 def test_items_may_count_unequally():
-    made, labels = lesson(1), torch.tensor([0, 2])
+    made, labels = context(1), torch.tensor([0, 2])
     embedding = torch.tensor([[0.6, 0.8, 0.0], [0.0, 0.6, 0.8]])
     each = [
         made.classification_loss(embedding[k : k + 1], labels[k : k + 1], made.seen) for k in (0, 1)
@@ -129,7 +129,7 @@ def test_items_may_count_unequally():
 
 
 def test_the_first_step_of_the_optimiser_is_one_rate_long_and_every_one_is_fresh():
-    one = lesson(1)
+    one = context(1)
     weight: Tensor = one.model.projector.weight
     for _ in range(2):
         before = weight.detach().clone()
@@ -143,4 +143,4 @@ def test_the_first_step_of_the_optimiser_is_one_rate_long_and_every_one_is_fresh
 
 def test_a_lesson_is_not_changed():
     with pytest.raises(dataclasses.FrozenInstanceError):
-        lesson(1).seen = torch.arange(2)  # type: ignore[misc]
+        context(1).seen = torch.arange(2)  # type: ignore[misc]

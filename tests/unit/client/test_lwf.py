@@ -12,8 +12,8 @@ from paper import (
     WEIGHTS,
     Table,
     answer,
+    context,
     entropy,
-    lesson,
     logits,
     softmax,
     stepped,
@@ -46,7 +46,7 @@ def by_hand(weights: Table, on: list[ItemBatch], temperature: float = 2.0) -> fl
 
 def loss(chosen: LwF, made: TrainContext | None = None) -> float:
     public = NOTHING if chosen.on == "private" else PUBLIC
-    return lwf_loss(made or lesson(), chosen, NEW, public).item()
+    return lwf_loss(made or context(), chosen, NEW, public).item()
 
 
 @pytest.mark.parametrize("on", ON)
@@ -58,7 +58,7 @@ def test_the_loss_by_hand(on: str, temperature: float):
 
 @pytest.mark.parametrize("on", ON)
 def test_one_step_by_hand(on: str):
-    made = lesson()
+    made = context()
     lwf(made, options(on=on))
     # a single item is taken twice, since normalisation layers cannot learn from one
     asked = [NEW, *ON[on]] if on != "public" else ON[on]
@@ -67,14 +67,14 @@ def test_one_step_by_hand(on: str):
 
 
 def test_cross_entropy_may_run_over_the_tasks_classes_only():
-    made = lesson(new=torch.tensor([0, 2]))
+    made = context(new=torch.tensor([0, 2]))
     weights = np.array(WEIGHTS)
     expected = entropy(weights, NEW, (0, 2)) + 0.5 * softened(weights, NEW, 2.0)
     assert loss(options(classes="task"), made) == pytest.approx(expected, rel=1e-5)
 
 
 def test_public_items_that_are_not_asked_for_change_nothing():
-    one, other = lesson(), lesson(public=OTHER)
+    one, other = context(), context(public=OTHER)
     for made in (one, other):
         lwf(made, options(public_batch=7))
     assert same_state(one.model.state_dict(), other.model.state_dict())
@@ -83,13 +83,13 @@ def test_public_items_that_are_not_asked_for_change_nothing():
 @pytest.mark.parametrize(
     "changes",
     [
-        {"task": dataclasses.replace(NEW, previous=None)},  # the first task
+        {"task": dataclasses.replace(NEW, old_embeddings=None)},  # the first task
         {"old": torch.tensor([0])},  # of one class there is nothing to say
         {"old": torch.arange(0)},
     ],
 )
 def test_without_an_earlier_self_it_is_fine_tuning(changes: dict[str, Any]):
-    one, other, weightless = lesson(**changes), lesson(**changes), lesson()
+    one, other, weightless = context(**changes), context(**changes), context()
     lwf(one, options())
     finetune(other, FineTune())
     lwf(weightless, options(weight=0.0))
@@ -100,6 +100,6 @@ def test_without_an_earlier_self_it_is_fine_tuning(changes: dict[str, Any]):
 def test_a_model_that_says_what_it_said_pays_cross_entropy_alone():
     weights = np.array(WEIGHTS)
     same = torch.from_numpy(logits(weights, NEW)).float()[None] / 4.0
-    as_before = dataclasses.replace(NEW, previous=same)
-    found = lwf_loss(lesson(), options(weight=9.0), as_before, NOTHING).item()
+    as_before = dataclasses.replace(NEW, old_embeddings=same)
+    found = lwf_loss(context(), options(weight=9.0), as_before, NOTHING).item()
     assert found == pytest.approx(entropy(weights, NEW), rel=1e-5)

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.client.memory import Memory, balanced, herding, merged, reservoir
+from fedbridge.client.memory import Memory, balanced, herding, reservoir, with_items
 
 ROWS = st.lists(st.integers(0, 400), unique=True, max_size=40)
 PARTS = st.lists(st.lists(st.integers(0, 3), max_size=3, unique=True), min_size=1, max_size=4)
@@ -14,7 +14,7 @@ PARTS = st.lists(st.lists(st.integers(0, 3), max_size=3, unique=True), min_size=
 def offer(rows: list[int], classes: int = 4) -> Memory:
     """Return items by class: the class is the remainder."""
     items = np.array(rows, np.int64)
-    return merged({}, items, items % classes)
+    return with_items({}, items, items % classes)
 
 
 def same(one: Memory, other: Memory) -> bool:
@@ -64,7 +64,7 @@ def test_classes_make_room_as_others_come(policy: str):
     shares = [{0: 12}, {0: 6, 1: 6}, {0: 4, 1: 4, 2: 4}, {0: 3, 1: 3, 2: 3, 3: 3}]
     for label, expected in enumerate(shares):
         before, new = memory, np.arange(100 * label, 100 * label + 50)
-        memory = kept_by(policy, merged(memory, new, np.full(50, label)), 12)
+        memory = kept_by(policy, with_items(memory, new, np.full(50, label)), 12)
         assert {c: len(rows) for c, rows in memory.items()} == expected
         assert all(set(memory[c].tolist()) < set(rows.tolist()) for c, rows in before.items())
 
@@ -79,7 +79,7 @@ def test_a_sample_does_not_depend_on_the_order_of_arrival(
     borders = [0, *sorted(min(cut, len(rows)) for cut in cuts), len(rows)]
     for start, end in itertools.pairwise(borders):
         part = np.array(rows[start:end], np.int64)
-        memory = kept_by(policy, merged(memory, part, part % 4), size)
+        memory = kept_by(policy, with_items(memory, part, part % 4), size)
     assert same(memory, kept_by(policy, offer(rows), size))
 
 
@@ -142,9 +142,9 @@ def test_herding_follows_the_mean_better_than_a_sample():
 
 def test_exemplars_join_new_items_of_their_class_once():
     memory: Memory = {1: np.array([5, 9])}
-    found = merged(memory, np.array([9, 2, 4]), np.array([1, 1, 0]))
+    found = with_items(memory, np.array([9, 2, 4]), np.array([1, 1, 0]))
     assert {c: rows.tolist() for c, rows in found.items()} == {0: [4], 1: [2, 5, 9]}
-    assert same(merged(memory, np.zeros(0, np.int64), np.zeros(0, np.int64)), memory)
+    assert same(with_items(memory, np.zeros(0, np.int64), np.zeros(0, np.int64)), memory)
 
 
 @POLICIES

@@ -9,7 +9,7 @@ import pytest
 
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import LEARNERS
-from fedbridge.models.head import Sums, one_hot, packed, unpacked
+from fedbridge.models.head import SufficientStatistics, one_hot, packed, unpacked
 from fedbridge.wire import Broadcast, Step, Upload
 from worlds import Played, World, make_world, play, tiny_config
 
@@ -28,10 +28,10 @@ def classes(world: World, k: int, tasks: int) -> tuple[int, ...]:
     return tuple(sorted(c for task in world.streams.clients[k].tasks[:tasks] for c in task.classes))
 
 
-def own_sums(world: World, k: int, task: int) -> Sums:
+def own_sums(world: World, k: int, task: int) -> SufficientStatistics:
     rows = world.streams.clients[k].tasks[task - 1].own
     targets = one_hot(world.dataset.labels[rows], 8)
-    return unpacked(packed(Sums.of(world.private(k).features_of(rows), targets)))
+    return unpacked(packed(SufficientStatistics.of(world.private(k).features_of(rows), targets)))
 
 
 def test_who_comes_late_begins_with_its_first_task_and_everybodys_sums():
@@ -61,7 +61,7 @@ def test_sums_that_the_server_does_not_have_are_sent_with_the_next_tasks():
     again = client.learn(Broadcast(1, 2))
     held = client.learn(Broadcast(1, 2, acknowledged=1))
     both = client.learn(Broadcast(2, 1))
-    assert [u.own for u in (lost, again, held, both)] == [1, 1, 1, 2]
+    assert [u.client_task for u in (lost, again, held, both)] == [1, 1, 1, 2]
     one, two = own_sums(world, 0, 1), own_sums(world, 0, 2)
     np.testing.assert_array_equal(lost.cross, again.cross)
     np.testing.assert_allclose(lost.cross, one.cross, rtol=1e-5, atol=1e-5)
@@ -103,7 +103,7 @@ def test_who_has_left_is_asked_no_more_but_its_sums_stay():
 
 
 def test_who_takes_part_in_last_rounds_only_starts_its_tasks_there():
-    world = unequal(effort=(2, 1))
+    world = unequal(participation_rounds=(2, 1))
     played = play(world)
     assert places(played, "client-2") == [(1, 2), (2, 2)]
     own: list[Upload] = [u for u in played.transport.uploads if u.client == "client-2"]
@@ -114,40 +114,40 @@ def test_who_takes_part_in_last_rounds_only_starts_its_tasks_there():
 
 
 @pytest.fixture
-def lessons(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[TrainContext]:
     """Collect the lessons that clients take; nothing is learnt in them."""
     taken: list[TrainContext] = []
-    take = replace(LEARNERS["smcf"], learn=lambda lesson, options: taken.append(lesson))
+    take = replace(LEARNERS["smcf"], learn=lambda context, options: taken.append(context))
     monkeypatch.setitem(LEARNERS, "smcf", take)
     return taken
 
 
-def test_a_repeated_task_brings_classes_that_are_old_as_well(lessons: list[TrainContext]):
+def test_a_repeated_task_brings_classes_that_are_old_as_well(contexts: list[TrainContext]):
     world = unequal(repeats=1)
     played = play(world)
     assert places(played, "client-1") == [(t, r) for t in (1, 2, 3) for r in (1, 2)]
     one, two, again = (world.streams.clients[0].tasks[t] for t in range(3))
     assert again.classes == one.classes and not set(again.own) & set(one.own)
     # one lesson of each client in turn
-    lesson = lessons[-2]
-    assert set(lesson.new.tolist()) == set(one.classes)
-    assert lesson.old.tolist() == lesson.seen.tolist() == sorted(one.classes + two.classes)
+    context = contexts[-2]
+    assert set(context.new.tolist()) == set(one.classes)
+    assert context.old.tolist() == context.seen.tolist() == sorted(one.classes + two.classes)
     # and the sums count every item once
     total = played.clients["client-1"].head.own.counts  # type: ignore[attr-defined]
     assert total.sum() == len(world.items("own"))
 
 
-def test_blurred_borders_let_a_class_be_met_early(lessons: list[TrainContext]):
+def test_blurred_borders_let_a_class_be_met_early(contexts: list[TrainContext]):
     world = unequal(blur=0.4)
     play(world, [Step(1, 1)])
     task = world.streams.clients[0].tasks[0]
     assert set(task.classes) < set(task.met)
-    assert lessons[0].new.tolist() == lessons[0].seen.tolist() == sorted(task.met)
-    assert set(lessons[0].task.labels.tolist()) == set(task.met)
+    assert contexts[0].new.tolist() == contexts[0].seen.tolist() == sorted(task.met)
+    assert set(contexts[0].task.labels.tolist()) == set(task.met)
 
 
 def test_a_round_without_anybody_changes_nothing():
-    world = unequal(effort=(1,))
+    world = unequal(participation_rounds=(1,))
     played = play(world, [Step(1, 1)])
     assert played.transport.uploads == [] and played.server.states == {}
     assert all(b == Broadcast(1, 2) for b in played.server.broadcast(Step(1, 2)).values())

@@ -4,7 +4,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from paper import NEW, OLD, OTHER, WEIGHTS, entropy, lesson, stepped
+from paper import NEW, OLD, OTHER, WEIGHTS, context, entropy, stepped
 
 from fedbridge.methods.finetune import FineTune, finetune
 from fedbridge.methods.replay import Replay, replay
@@ -23,7 +23,7 @@ def uploads(learner: dict[str, Any]) -> list[bytes]:
 
 
 def test_one_step_by_hand():
-    made = lesson(memory=OLD)
+    made = context(memory=OLD)
     replay(made, options())  # the only exemplar is drawn three times
 
     def loss(weights: np.ndarray) -> float:
@@ -35,7 +35,7 @@ def test_one_step_by_hand():
 
 
 def test_without_memory_it_is_fine_tuning():
-    one, other = lesson(epochs=3), lesson(epochs=3)
+    one, other = context(epochs=3), context(epochs=3)
     replay(one, options())
     finetune(other, FineTune())
     assert same_state(one.model.state_dict(), other.model.state_dict())
@@ -54,7 +54,7 @@ def test_smcf_without_its_teachers_is_replay():
     Replay takes one mean over both and SMCF a mean of each, which Adam's first step does not tell
     apart; later ones differ in what the generator has been asked for.
     """
-    one, other = (lesson(task=NEW + OTHER, memory=OLD + OTHER) for _ in range(2))
+    one, other = (context(task=NEW + OTHER, memory=OLD + OTHER) for _ in range(2))
     replay(one, options(memory_batch=2))
     smcf(other, SMCF(previous=0.0, large=0.0, memory=5, memory_batch=2, public_batch=4))
     for key, value in one.model.state_dict().items():
@@ -62,17 +62,17 @@ def test_smcf_without_its_teachers_is_replay():
 
 
 def test_labels_of_all_seen_classes_count():
-    few = lesson(memory=OLD, seen=torch.tensor([1, 2]))
-    many = lesson(memory=OLD)
+    few = context(memory=OLD, seen=torch.tensor([1, 2]))
+    many = context(memory=OLD)
     for made in (few, many):
         replay(made, options())
     assert not same_state(few.model.state_dict(), many.model.state_dict())
 
 
 def test_nothing_but_labels_is_used():
-    for change in ({"previous": None}, {"guide": torch.ones(1, 3)}):
-        one = lesson(memory=OLD)
-        other = lesson(memory=dataclasses.replace(OLD, **change))
+    for change in ({"old_embeddings": None}, {"teacher_logits": torch.ones(1, 3)}):
+        one = context(memory=OLD)
+        other = context(memory=dataclasses.replace(OLD, **change))
         for made in (one, other):
             replay(made, options())
         assert same_state(one.model.state_dict(), other.model.state_dict())

@@ -29,12 +29,12 @@ def second_task(world: World, former: State, shared: State) -> TrainContext:
     inputs = world.private().inputs_of(rows)
     labels = torch.from_numpy(world.dataset.labels[rows])
     task = ItemBatch(inputs, labels, None, torch.zeros(len(rows), 8), torch.from_numpy(rows))
-    model = world.commons.small_model("mlp", "client-1")
+    model = world.shared.small_model("mlp", "client-1")
     model.load_state_dict(former)
     nothing = task[torch.arange(0)]
     return TrainContext(
         model,
-        world.commons,
+        world.shared,
         task,
         nothing,
         nothing,
@@ -49,15 +49,15 @@ def second_task(world: World, former: State, shared: State) -> TrainContext:
     )
 
 
-def drift(lesson: TrainContext, weight: float) -> float:
+def drift(context: TrainContext, weight: float) -> float:
     """Return how far the model moves from its former answers on the pictures."""
-    pictures, labels = lesson.received["synthetic"], lesson.received["synthetic_labels"].unique()
+    pictures, labels = context.received["synthetic"], context.received["synthetic_labels"].unique()
 
     def answers() -> torch.Tensor:
-        return lesson.shared.logits(embed(lesson.model, pictures), labels)
+        return context.shared.logits(embed(context.model, pictures), labels)
 
     before = answers()
-    target(lesson, TargetLearner(weight=weight, batch=16))
+    target(context, TargetLearner(weight=weight, batch=16))
     return float(divergence(before, answers()).mean())
 
 
@@ -76,15 +76,15 @@ def test_pictures_hold_a_model_to_what_it_said_of_them():
 
 def test_in_a_first_task_there_is_nothing_to_hold_to():
     world = make_world(tiny_config(learner={"name": "target"}, fusion={"name": "none"}))
-    start = world.commons.small_model("mlp", "client-1").state_dict()
+    start = world.shared.small_model("mlp", "client-1").state_dict()
     shared = {
         "synthetic": torch.zeros(4, 1, 16, 16, dtype=torch.uint8),
         "synthetic_labels": torch.tensor([0, 1, 2, 3]),
     }
-    lesson = second_task(world, {k: v.clone() for k, v in start.items()}, shared)
-    fresh = dataclasses.replace(lesson, former={})
+    context = second_task(world, {k: v.clone() for k, v in start.items()}, shared)
+    fresh = dataclasses.replace(context, former={})
     plain = second_task(world, {k: v.clone() for k, v in start.items()}, {})
     for each in (fresh, plain):
         target(each, TargetLearner())
-    inputs = as_input(lesson.task.inputs)
+    inputs = as_input(context.task.inputs)
     torch.testing.assert_close(fresh.model(inputs), plain.model(inputs))

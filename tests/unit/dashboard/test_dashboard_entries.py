@@ -8,7 +8,7 @@ from fedbridge.dashboard.catalogue import FRESH, Catalogue
 from fedbridge.dashboard.discovery import find_runs, name_of
 from fedbridge.dashboard.entry import read_entry
 from fedbridge.errors import UserError
-from fedbridge.runs import Run, alone
+from fedbridge.runs import Run, exclusive_lock
 from growing_runs import advance, finish, write_run
 
 
@@ -64,15 +64,15 @@ def test_a_finished_run(tmp_path):
 def test_running_stopped_failed_and_gone_on_with(tmp_path):
     run = write_run(tmp_path / "run", done=1, tasks=4)
     assert read(run.folder).state == "stopped"
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         entry = read(run.folder)
         assert entry.state == "running" and entry.left is None
-    with pytest.raises(ZeroDivisionError), alone(run.folder), run.noting_failure():
+    with pytest.raises(ZeroDivisionError), exclusive_lock(run.folder), run.noting_failure():
         raise ZeroDivisionError("one by zero")
     entry = read(run.folder)
     assert entry.state == "failed"
     assert entry.events[-1]["message"] == "ZeroDivisionError: one by zero"
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         assert read(run.folder).state == "running"
         advance(run, 2, 4)
     assert read(run.folder).state == "stopped"
@@ -100,7 +100,7 @@ def test_accuracy_so_far_and_time_left(tmp_path):
         for task, time in ((1, 50.0), (2, 60.0))
     )
     (run.folder / "events.jsonl").write_text(events)
-    with alone(run.folder):
+    with exclusive_lock(run.folder):
         entry = read(run.folder)
     assert entry.accuracy["small"] == pytest.approx(0.8)  # 6 of 10 at the end, 1 more each before
     assert entry.left == 20.0  # two tasks of ten seconds; preparing is no measure
@@ -116,7 +116,7 @@ def test_looking_does_not_keep_a_run_from_beginning(tmp_path):
         assert lock_descriptor(file.fileno(), blocking=False)  # as a look does, for a moment
         free = threading.Timer(0.01, unlock_descriptor, (file.fileno(),))
         free.start()
-        with alone(folder):
+        with exclusive_lock(folder):
             pass
         free.join()
 
@@ -124,9 +124,9 @@ def test_looking_does_not_keep_a_run_from_beginning(tmp_path):
 def test_two_at_work_are_still_refused(tmp_path):
     folder = write_run(tmp_path / "run", done=1).folder
     with (
-        alone(folder),
+        exclusive_lock(folder),
         pytest.raises(UserError, match="another process is carrying out"),
-        alone(folder),
+        exclusive_lock(folder),
     ):
         raise AssertionError("two are at work")
 

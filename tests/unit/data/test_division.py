@@ -62,7 +62,7 @@ def spoilt(tmp_path, monkeypatch) -> str:
 
 
 def test_streams_are_what_the_stranger_says(spoilt):
-    streams = divided(whole(), effort=(1, 2))
+    streams = divided(whole(), participation_rounds=(1, 2))
     assert streams.public.tolist() == [20, 21]
     assert [client.name for client in streams.clients] == ["one", "two"]
     one, two = streams.clients

@@ -11,7 +11,7 @@ from hypothesis.extra import numpy as arrays
 from PIL import Image
 
 from fedbridge.data import emoji, unicode
-from fedbridge.data.emoji import STYLES, draw, halve, prepare
+from fedbridge.data.emoji import STYLES, draw_emoji, halve, prepare
 from fedbridge.errors import UserError
 
 FACES = [chr(0x1F600 + n) for n in range(8)]
@@ -129,7 +129,7 @@ def test_without_resvg_the_user_learns_what_to_install(styles, workspace, monkey
 def test_transparent_paper_becomes_white(tmp_path):
     path = tmp_path / "a.png"
     path.write_bytes(picture("PNG", (255, 0, 0, 0)))
-    np.testing.assert_array_equal(draw(path), np.full((3, 64, 64), 255))
+    np.testing.assert_array_equal(draw_emoji(path), np.full((3, 64, 64), 255))
 
 
 def test_halving_takes_the_rounded_mean_of_four():

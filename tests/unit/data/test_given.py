@@ -81,7 +81,7 @@ def test_a_client_without_items_in_a_task_takes_no_part_in_it():
         tasks=[0] * 20 + [1] * 20 + [2] * 40,
         domains=[0] * 20 + [1] * 20 + [0] * 20 + [1] * 20,
     )
-    wanted = settings(clients=2, clients_are="domains", tasks=3, effort=[1])
+    wanted = settings(clients=2, clients_are="domains", tasks=3, participation_rounds=[1])
     early, late = build_scenario(data, wanted, seed=0).clients
     assert (early.slots, late.slots) == ((1, 3), (2, 3))
     assert [early.own_task(slot) for slot in range(4)] == [0, 1, 1, 2]

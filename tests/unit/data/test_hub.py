@@ -17,7 +17,7 @@ from PIL import Image
 from fedbridge.config import Data, Hub, PublicHub
 from fedbridge.data import load_dataset, to_download
 from fedbridge.data.hub_rows import read_rows
-from fedbridge.data.pixels import draw
+from fedbridge.data.pixels import draw_picture
 from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
 from fedbridge.methods.files import parse_config
@@ -98,11 +98,11 @@ def test_large_pictures_for_the_fm_and_small_ones_beside_them(tmp_path):
 def test_drawing_takes_the_middle_square_on_white_paper():
     wide = Image.new("RGB", (96, 32), "red")
     wide.paste("blue", (32, 0, 64, 32))
-    assert (draw(wide, 32) == np.array([0, 0, 255])[:, None, None]).all()
-    assert (draw(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), 32) == 255).all()
-    assert (draw(Image.new("L", (32, 32), 7), 32) == 7).all()
+    assert (draw_picture(wide, 32) == np.array([0, 0, 255])[:, None, None]).all()
+    assert (draw_picture(Image.new("RGBA", (40, 40), (0, 0, 0, 0)), 32) == 255).all()
+    assert (draw_picture(Image.new("L", (32, 32), 7), 32) == 7).all()
     deep = Image.fromarray(np.full((32, 32), 0x8001, np.uint16))
-    assert (draw(deep, 32) == 0x80).all()
+    assert (draw_picture(deep, 32) == 0x80).all()
 
 
 def test_unreadable_pictures_are_counted_and_named(tmp_path):

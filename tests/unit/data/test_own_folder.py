@@ -100,9 +100,9 @@ def test_broken_files_are_left_out_if_that_is_asked_for(damaged):
 
 def test_classes_of_few_items_are_left_out_if_that_is_asked_for(folder):
     pictures(folder, "eel", 2)
-    data = load(folder, least=3)
+    data = load(folder, min_class_items=3)
     assert data.classes == ("cat", "dog")
-    assert data.small == ("class 'eel' has 2 items, fewer than data.own.least = 3",)
+    assert data.small == ("class 'eel' has 2 items, fewer than data.own.min_class_items = 3",)
     assert load(folder).classes == ("cat", "dog", "eel")
 
 
@@ -110,8 +110,11 @@ def test_one_class_is_not_enough(tmp_path):
     pictures(tmp_path / "p", "cat", 3)
     assert "at least two classes, found 'cat' (3)" in refused(tmp_path / "p")
     pictures(tmp_path / "p", "dog", 1)
-    found = refused(tmp_path / "p", least=2)
-    assert "at least two classes of 2 items or more (data.own.least), found 'cat' (3), " in found
+    found = refused(tmp_path / "p", min_class_items=2)
+    assert (
+        "at least two classes of 2 items or more (data.own.min_class_items), found 'cat' (3), "
+        in found
+    )
 
 
 def test_a_class_without_pictures_is_refused(folder):

@@ -14,7 +14,7 @@ from PIL import Image
 from fedbridge.config import Own
 from fedbridge.data import from_arrays, load_dataset
 from fedbridge.data import own as own_package
-from fedbridge.data.own.lists import shown
+from fedbridge.data.own.lists import shown_value
 from fedbridge.errors import UserError
 from sites import pictures, rows, write_csv
 
@@ -119,13 +119,13 @@ def test_what_is_missing_is_told_by_its_item(nothing):
         values = [*KINDS[:3], nothing, *KINDS[4:]]
         about = {"labels": KINDS} | {name: values}
         expected = f"{name}: must have a value for each item, found none for 1, the first being "
-        assert expected + f"item 3 ({shown(nothing)})" in refused(TEXTS, **about)
+        assert expected + f"item 3 ({shown_value(nothing)})" in refused(TEXTS, **about)
 
 
 @pytest.mark.parametrize("nothing", [None, float("nan"), pd.NA, "NA"])
 def test_texts_that_are_missing_are_told_by_their_item(nothing):
     items = [*TEXTS[:5], nothing, *TEXTS[6:]]
-    expected = f"items: must be texts, found none ({shown(nothing)}) at item 5"
+    expected = f"items: must be texts, found none ({shown_value(nothing)}) at item 5"
     assert refused(items, KINDS) == refused(pd.Series(items, dtype=object), KINDS) == expected
 
 

@@ -17,7 +17,7 @@ from fedbridge.data.pixels import (
     Levels,
     as_bytes,
     decode_picture,
-    draw,
+    draw_picture,
     pixels_digest,
     white_of,
 )
@@ -80,8 +80,8 @@ DEEP = {
 
 @pytest.mark.parametrize("form", DEEP)
 def test_a_gradient_is_the_same_at_every_depth(form):
-    wanted = draw(Image.fromarray(grey(255, np.uint8)), 32).astype(int)
-    drawn = draw(decode_picture(DEEP[form]), 32)
+    wanted = draw_picture(Image.fromarray(grey(255, np.uint8)), 32).astype(int)
+    drawn = draw_picture(decode_picture(DEEP[form]), 32)
     assert np.abs(drawn.astype(int) - wanted).max() <= (6 if form == "YCbCr" else 2)
     assert abs(drawn.mean() - wanted.mean()) <= 0.6
 
@@ -138,8 +138,8 @@ def test_unsigned_32_bits_are_not_taken_for_negative_ones():
 
 
 def test_a_black_picture_of_any_depth_is_black():
-    assert not draw(decode_picture(of_values(np.zeros((9, 9), np.uint16))), 32).any()
-    assert not draw(decode_picture(of_values(np.zeros((9, 9), np.float32))), 32).any()
+    assert not draw_picture(decode_picture(of_values(np.zeros((9, 9), np.uint16))), 32).any()
+    assert not draw_picture(decode_picture(of_values(np.zeros((9, 9), np.float32))), 32).any()
 
 
 def test_what_is_transparent_is_paper_at_every_depth():

@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from fedbridge.data.emoji import halve
-from fedbridge.data.pixels import draw
+from fedbridge.data.pixels import draw_picture
 from fedbridge.data.reading import Reading
 from fedbridge.data.shapes import dead_leaves
 from fedbridge.data.site.cells import Cells
@@ -28,7 +28,7 @@ def test_the_way_of_drawing_is_found_from_the_data():
     halved = Reading.of(SHAPES, halve(SHAPES))
     assert (halved.known, halved.box, halved.inverted) == (True, True, False)
     pictures = [Image.fromarray(one.transpose(1, 2, 0)) for one in SHAPES]
-    drawn = Reading.of(SHAPES, np.stack([draw(one, 32) for one in pictures]))
+    drawn = Reading.of(SHAPES, np.stack([draw_picture(one, 32) for one in pictures]))
     assert (drawn.known, drawn.box, drawn.inverted) == (True, False, False)
     inverted = Reading.of(255 - GREY, GREY)
     assert (inverted.known, inverted.inverted) == (True, True)

@@ -7,10 +7,10 @@ import pytest
 
 from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Holding
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from sites import common, site, task
 
-FRAME = Frame.of(common())
+FRAME = InputSpec.of(common())
 
 
 @pytest.fixture

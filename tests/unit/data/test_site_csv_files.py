@@ -250,7 +250,7 @@ def test_pandas_and_csv_agree_on_what_a_record_is(tmp_path_factory, lines, end):
 
 def test_a_site_says_in_its_log_what_it_guessed(tmp_path, caplog):
     from fedbridge.data.site.holding import Holding
-    from fedbridge.data.site.preparing import Frame
+    from fedbridge.data.site.preparing import InputSpec
     from sites import common
 
     rows = "".join(f"{30 + n % 9},{n % 10};{('cat', 'dog')[n % 2]}\n" for n in range(60))
@@ -259,7 +259,7 @@ def test_a_site_says_in_its_log_what_it_guessed(tmp_path, caplog):
     (found,) = partitions_of(own)
     assert next(iter(found.rows())).content.values == (("temp", 30.0),)
     with caplog.at_level(logging.INFO):
-        assert Holding(own, Frame.of(common("text"))).take()
+        assert Holding(own, InputSpec.of(common("text"))).take()
     assert "north: read ';' as what stands between values; data.separator states it" in caplog.text
     assert "north: read numbers as with a decimal comma (30,0)" in caplog.text
 

@@ -5,11 +5,11 @@ import pytest
 
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.site.holding import Holding
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.errors import UserError
 from sites import common, rows, site, task, write_csv
 
-FRAME = Frame.of(common())
+FRAME = InputSpec.of(common())
 
 
 @pytest.fixture
@@ -19,7 +19,7 @@ def settings(tmp_path):
     return site(tmp_path, kind="images", path="p", layout="task/class/file")
 
 
-def whole(settings, frame: Frame = FRAME) -> Holding:
+def whole(settings, frame: InputSpec = FRAME) -> Holding:
     holding = Holding(settings, frame)
     while holding.take():
         pass
@@ -47,7 +47,7 @@ def test_items_are_found_by_their_numbers_across_tasks(settings):
 def test_texts_are_found_by_their_numbers(tmp_path):
     write_csv(tmp_path / "t.csv", rows(80))
     text = site(tmp_path, kind="csv", path="t.csv", text="text", task="task")
-    holding = whole(text, Frame.of(common("text")))
+    holding = whole(text, InputSpec.of(common("text")))
     every = [str(item) for dataset in holding.datasets for item in dataset.items]
     assert holding.items_of(np.array([45, 2])) == (every[45], every[2])
 
@@ -73,7 +73,7 @@ def test_a_new_task_is_added_after_those_that_were_taken_whatever_its_name(tmp_p
 
 def test_other_settings_read_anew(tmp_path, settings):
     before = whole(settings)
-    other = whole(settings, Frame.of(common(data={"size": 32})))
+    other = whole(settings, InputSpec.of(common(data={"size": 32})))
     assert other.folder != before.folder
     assert other.inputs_of(np.arange(2)).shape == (2, 3, 32, 32)
 
@@ -130,7 +130,7 @@ def test_a_client_does_not_go_on_with_items_that_were_read_otherwise(tmp_path, s
 def test_a_site_without_a_task_yet_has_nothing_to_compare(settings):
     from fedbridge.data.site.arriving import WholeStream
 
-    holding = Holding(settings, Frame.of(common()))
+    holding = Holding(settings, InputSpec.of(common()))
     WholeStream("north", holding.tasks, holding=holding).load([])
 
 
@@ -139,7 +139,7 @@ def test_tables_of_an_older_release_are_not_gone_on_with(tmp_path):
 
     write_csv(tmp_path / "t.csv", rows(80))
     text = site(tmp_path, kind="csv", path="t.csv", text="text", task="task")
-    holding = whole(text, Frame.of(common("text")))
+    holding = whole(text, InputSpec.of(common("text")))
     with pytest.raises(UserError, match="or by the rules of an older release"):
         WholeStream("north", holding.tasks, holding=holding).load([])
 
@@ -147,6 +147,6 @@ def test_tables_of_an_older_release_are_not_gone_on_with(tmp_path):
 def test_other_rules_for_tables_are_another_folder(tmp_path, monkeypatch):
     write_csv(tmp_path / "t.csv", rows(80))
     text = site(tmp_path, kind="csv", path="t.csv", text="text", task="task")
-    before = whole(text, Frame.of(common("text"))).folder
+    before = whole(text, InputSpec.of(common("text"))).folder
     monkeypatch.setattr("fedbridge.data.site.holding.RULES", 99)
-    assert whole(text, Frame.of(common("text"))).folder != before
+    assert whole(text, InputSpec.of(common("text"))).folder != before

@@ -8,7 +8,7 @@ from PIL import Image
 from fedbridge.data.faults import Fault
 from fedbridge.data.pixels import Encoded
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.preparing import Frame, prepared
+from fedbridge.data.site.preparing import InputSpec, prepared
 from fedbridge.errors import UserError
 from sites import common, pictures, site, task
 
@@ -112,7 +112,7 @@ def test_what_cannot_be_used_is_left_out_if_that_is_asked_for(tmp_path):
     (tmp_path / "p" / "a" / "cat" / "bad.png").write_bytes(b"none")
     data = {"kind": "images", "path": "p", "layout": "task/class/file"}
     settings = site(tmp_path, **data, broken="skip")
-    part = prepared(partitions_of(settings)[0], Frame.of(common()), settings.data)
+    part = prepared(partitions_of(settings)[0], InputSpec.of(common()), settings.data)
     assert len(part.labels) == 50
     assert [line.partition(": ")[0] for line in part.origin.broken] == [
         str(tmp_path / "p" / "notes.txt"),
@@ -121,7 +121,7 @@ def test_what_cannot_be_used_is_left_out_if_that_is_asked_for(tmp_path):
     ]
     settings = site(tmp_path, **data)
     with pytest.raises(UserError, match=r"of 53 items 3 cannot be used: .* data\.broken = 'skip'"):
-        prepared(partitions_of(settings)[0], Frame.of(common()), settings.data)
+        prepared(partitions_of(settings)[0], InputSpec.of(common()), settings.data)
 
 
 def test_folders_of_a_division_are_no_classes(tmp_path):

@@ -12,7 +12,7 @@ from fedbridge.data.site.preparing import (
     TEST,
     TRAIN,
     VALIDATION,
-    Frame,
+    InputSpec,
     prepared,
     read_items,
     sides_of,
@@ -22,7 +22,7 @@ from fedbridge.data.tokens import tokenize
 from fedbridge.errors import UserError
 from sites import common, pictures, site, task
 
-TEXTS, PICTURES = Frame.of(common("text")), Frame.of(common())
+TEXTS, PICTURES = InputSpec.of(common("text")), InputSpec.of(common())
 HELD = Images(path="p")
 
 
@@ -36,7 +36,7 @@ def many(labels=("cat", "dog"), count: int = 30) -> list[tuple[str, str]]:
 
 
 def test_pictures_are_drawn_for_the_fm_and_for_small_models(tmp_path):
-    frame = Frame.of(common(large={"size": 24}))
+    frame = InputSpec.of(common(large={"size": 24}))
     task(tmp_path / "p", ["cat", "dog"])
     (found,) = partitions_of(site(tmp_path, kind="images", path="p"))
     part = prepared(found, frame, HELD)

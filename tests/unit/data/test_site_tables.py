@@ -12,7 +12,7 @@ from PIL import Image
 from fedbridge.data.pixels import Encoded
 from fedbridge.data.site import partitions_of
 from fedbridge.data.site.cells import cells
-from fedbridge.data.site.preparing import Frame, read_items
+from fedbridge.data.site.preparing import InputSpec, read_items
 from fedbridge.errors import UserError
 from sites import CLASSES, common, rows, site, write_csv
 
@@ -234,7 +234,7 @@ def test_rows_that_cannot_be_used_are_told_together(tmp_path):
     lines = "text,label,task\none,cat,1\ntwo\nthree,,1\n,cat,1\nfive,dog,1\nsix,cat,\n"
     (tmp_path / "t.csv").write_text(lines)
     (found,) = partitions_of(site(tmp_path, kind="csv", path="t.csv", text="text", task="task"))
-    items, faults = read_items(found, Frame.of(common("text")))
+    items, faults = read_items(found, InputSpec.of(common("text")))
     assert {item.item for item in items} == {"one", "five"}
     assert [fault.rule for fault in faults] == [
         "must have a value for each column of the header",

@@ -59,7 +59,7 @@ def test_joins_and_leaves_bound_each_clients_tasks():
 
 
 def test_short_lists_start_over_at_their_end():
-    wanted = settings(clients=5, joins=[1, 2], effort=[2, 1, 1])
+    wanted = settings(clients=5, joins=[1, 2], participation_rounds=[2, 1, 1])
     streams = build_scenario(emoji_like(40), wanted, seed=0)
     assert [client.start for client in streams.clients] == [1, 2, 1, 2, 1]
     assert [client.rounds for client in streams.clients] == [2, 1, 1, 2, 1]
@@ -95,7 +95,7 @@ def test_private_classes_and_classes_for_the_longest_stream_must_be_there():
 def test_amount_keeps_a_fraction_of_the_training_items_of_every_class():
     data = single(100)
     full = build_scenario(data, settings(), seed=0)
-    less = build_scenario(data, settings(amount=[1.0, 0.25, 0.001]), seed=0)
+    less = build_scenario(data, settings(data_fraction=[1.0, 0.25, 0.001]), seed=0)
     for client, kept, fraction in zip(full.clients, less.clients, (1.0, 0.25, 0.0), strict=True):
         for task, small in zip(client.tasks, kept.tasks, strict=True):
             assert len(small.own) == max(1, round(fraction * len(task.own)))
@@ -105,7 +105,7 @@ def test_amount_keeps_a_fraction_of_the_training_items_of_every_class():
 
 
 def test_amount_is_a_fraction_of_what_the_cap_leaves():
-    wanted = settings(train_per_class=8, amount=[0.5])
+    wanted = settings(train_per_class=8, data_fraction=[0.5])
     streams = build_scenario(single(100), wanted, seed=0)
     assert {len(task.own) for client in streams.clients for task in client.tasks} == {4}
 
@@ -118,8 +118,8 @@ def test_amount_is_a_fraction_of_what_the_cap_leaves():
             "scenario.joins: must have at most one value for each of 3 clients, found 4",
         ),
         (
-            {"amount": [1.0] * 5},
-            "scenario.amount: must have at most one value for each of 3 clients, found 5",
+            {"data_fraction": [1.0] * 5},
+            "scenario.data_fraction: must have at most one value for each of 3 clients, found 5",
         ),
         (
             {"joins": [1, 6]},
@@ -153,10 +153,10 @@ def test_impossible_calendars_are_refused(changes, expected):
         ("joins", [0], "greater than or equal to 1"),
         ("joins", [], "at least 1"),
         ("leaves", [1, 0], "greater than or equal to 1"),
-        ("effort", [0], "greater than or equal to 1"),
-        ("amount", [0.0], "greater than 0"),
-        ("amount", [1.5], "less than or equal to 1"),
-        ("amount", [], "at least 1"),
+        ("participation_rounds", [0], "greater than or equal to 1"),
+        ("data_fraction", [0.0], "greater than 0"),
+        ("data_fraction", [1.5], "less than or equal to 1"),
+        ("data_fraction", [], "at least 1"),
         ("blur", 1.0, "less than 1"),
         ("blur", -0.1, "greater than or equal to 0"),
         ("repeats", -1, "greater than or equal to 0"),
@@ -169,13 +169,15 @@ def test_values_that_mean_nothing_are_refused(field, value, rule):
 
 
 def test_more_effort_than_rounds_is_refused():
-    tree = {"scenario": {"effort": [1, 4, 2]}, "training": {"rounds": 3}}
+    tree = {"scenario": {"participation_rounds": [1, 4, 2]}, "training": {"rounds": 3}}
     with pytest.raises(UserError) as caught:
         parse_config(tree, "mine.toml")
     assert str(caught.value) == (
-        "mine.toml: scenario.effort: must be at most training.rounds = 3, found 4"
+        "mine.toml: scenario.participation_rounds: must be at most training.rounds = 3, found 4"
     )
-    assert parse_config({**tree, "training": {"rounds": 4}}, "mine.toml").scenario.effort == (
+    assert parse_config(
+        {**tree, "training": {"rounds": 4}}, "mine.toml"
+    ).scenario.participation_rounds == (
         1,
         4,
         2,

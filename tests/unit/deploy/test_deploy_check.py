@@ -14,7 +14,7 @@ from fedbridge.agreement import agreement
 from fedbridge.deploy import folder as deploy
 from fedbridge.deploy import reach, readiness
 from fedbridge.deploy.agreement import common_files
-from fedbridge.deploy.check import Finding, check
+from fedbridge.deploy.check import CheckResult, check
 from fedbridge.deploy.settings import ServerSettings, read_env
 from fedbridge.errors import UserError
 from fedbridge.files import write_text
@@ -61,7 +61,7 @@ def ready(tmp_path: Path, common: dict[str, str]) -> Path:
     return tmp_path / "fed"
 
 
-def wrong(findings: list[Finding]) -> list[tuple[str, str]]:
+def wrong(findings: list[CheckResult]) -> list[tuple[str, str]]:
     return [(finding.place, finding.what) for finding in findings if not finding.ok]
 
 

@@ -18,7 +18,7 @@ GATE = {reach.FLEET: 401}
 def test_a_gate_is_recognised(original: Path):
     server = original / "server"
     with backend(server, GATE) as up:
-        words = reach.gate("127.0.0.1", up.port, server / "ca.crt")
+        words = reach.check_gate("127.0.0.1", up.port, server / "ca.crt")
     assert words == f"127.0.0.1:{up.port} answers, with a certificate of the CA"
 
 
@@ -28,7 +28,7 @@ def test_a_bare_superlink_is_told(original: Path):
         backend(server, GATE | {reach.CONTROL: 200}) as up,
         pytest.raises(UserError, match="lets everyone who reaches it register keys"),
     ):
-        reach.gate("127.0.0.1", up.port, server / "ca.crt")
+        reach.check_gate("127.0.0.1", up.port, server / "ca.crt")
 
 
 def test_a_gate_with_nothing_behind_it_is_told(original: Path):
@@ -37,7 +37,7 @@ def test_a_gate_with_nothing_behind_it_is_told(original: Path):
         backend(server, {reach.FLEET: 503}) as up,
         pytest.raises(UserError, match="the gate is up, the SuperLink behind it is not"),
     ):
-        reach.gate("127.0.0.1", up.port, server / "ca.crt")
+        reach.check_gate("127.0.0.1", up.port, server / "ca.crt")
 
 
 def test_another_authority_is_told(original: Path, tmp_path: Path):
@@ -46,26 +46,26 @@ def test_another_authority_is_told(original: Path, tmp_path: Path):
         backend(original / "server", GATE) as up,
         pytest.raises(UserError, match=r"its certificate is refused: .*certificate"),
     ):
-        reach.gate("127.0.0.1", up.port, tmp_path / "ca.crt")
+        reach.check_gate("127.0.0.1", up.port, tmp_path / "ca.crt")
 
 
 def test_a_certificate_for_other_names_is_told(tmp_path: Path):
     new_authority(tmp_path)
     new_server_certificate(tmp_path, tmp_path, ["fed.example.org"], 10)
     with backend(tmp_path, GATE) as up, pytest.raises(UserError, match=r"refused: .*127\.0\.0\.1"):
-        reach.gate("127.0.0.1", up.port, tmp_path / "ca.crt")
+        reach.check_gate("127.0.0.1", up.port, tmp_path / "ca.crt")
 
 
 def test_a_closed_port_is_told(original: Path):
     with socket.create_server(("127.0.0.1", 0)) as unused:
         port = unused.getsockname()[1]
     with pytest.raises(UserError, match=f"127.0.0.1:{port}: nothing listens there"):
-        reach.gate("127.0.0.1", port, original / "server" / "ca.crt")
+        reach.check_gate("127.0.0.1", port, original / "server" / "ca.crt")
 
 
 def test_a_name_that_is_none_is_told(original: Path):
     with pytest.raises(UserError, match=r"gate\.invalid:8000: no such name"):
-        reach.gate("gate.invalid", 8000, original / "server" / "ca.crt")
+        reach.check_gate("gate.invalid", 8000, original / "server" / "ca.crt")
 
 
 def test_silence_is_told(original: Path, monkeypatch: pytest.MonkeyPatch):
@@ -73,7 +73,7 @@ def test_silence_is_told(original: Path, monkeypatch: pytest.MonkeyPatch):
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(UserError, match="no answer in 0 seconds; a firewall"):
-            reach.gate("127.0.0.1", port, original / "server" / "ca.crt")
+            reach.check_gate("127.0.0.1", port, original / "server" / "ca.crt")
 
 
 def test_what_speaks_no_tls_is_told(original: Path):
@@ -88,7 +88,7 @@ def test_what_speaks_no_tls_is_told(original: Path):
         thread = threading.Thread(target=greet, daemon=True)
         thread.start()
         with pytest.raises(UserError, match="speaks no TLS"):
-            reach.gate("127.0.0.1", plain.getsockname()[1], original / "server" / "ca.crt")
+            reach.check_gate("127.0.0.1", plain.getsockname()[1], original / "server" / "ca.crt")
         thread.join(10)
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedbridge.engine.hosts import Crew
+from fedbridge.engine.hosts import WorkerState
 from fedbridge.errors import UserError
 from fedbridge.plane import Sample
 from fedbridge.wire import Broadcast, Evaluation, Upload
@@ -53,17 +53,17 @@ class Echo:
             self.held = float(broadcast.state["x"].sum())
 
 
-def build(names: tuple[str, ...]) -> Crew:
-    commons: Any = "commons"
-    return Crew(commons, {name: Echo(name) for name in names})  # type: ignore[misc]
+def build(names: tuple[str, ...]) -> WorkerState:
+    shared: Any = "commons"
+    return WorkerState(shared, {name: Echo(name) for name in names})  # type: ignore[misc]
 
 
-def build_nothing(names: tuple[str, ...]) -> Crew:
+def build_nothing(names: tuple[str, ...]) -> WorkerState:
     raise UserError(f"data: nothing for {names[0]}")
 
 
-def join(commons: Any, job: int) -> str:
-    return f"{commons} {job}"
+def join(shared: Any, job: int) -> str:
+    return f"{shared} {job}"
 
 
 def send(task: int, round_: int = 1, **values: float) -> dict[str, Broadcast]:

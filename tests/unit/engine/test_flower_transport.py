@@ -11,7 +11,7 @@ from fedbridge import flower_app
 from fedbridge.client.disk import Resident
 from fedbridge.config import Engine
 from fedbridge.engine.flower import FlowerTransport
-from fedbridge.engine.hosts import Hosts
+from fedbridge.engine.hosts import WorkerPool
 from fedbridge.engine.local import LocalTransport
 from fedbridge.engine.records import to_record, to_request
 from fedbridge.errors import UserError
@@ -40,7 +40,7 @@ class World:
         if fate:
             self.grid.fate = fate
         self.settings = Engine(**engine)
-        self.hosts = Hosts(build, names, 0, 1)
+        self.hosts = WorkerPool(build, names, 0, 1)
         self.transport = self.connect()
 
     def connect(self):

@@ -96,8 +96,8 @@ def test_client_k_lives_in_worker_k_mod_workers(transport):
 
 
 def test_spread_jobs_keep_their_order(transport):
-    assert transport.spread(join, [3, 1, 2]) == ["commons 3", "commons 1", "commons 2"]
-    assert transport.spread(join, []) == []
+    assert transport.map_jobs(join, [3, 1, 2]) == ["commons 3", "commons 1", "commons 2"]
+    assert transport.map_jobs(join, []) == []
 
 
 def test_two_in_one_process_keep_their_clients_apart(tmp_path):
@@ -144,7 +144,7 @@ def test_worker_that_dies_is_told_from_then_on():
         with pytest.raises(UserError, match=r"engine.workers: .* fedbridge resume"):
             list(transport.exchange(send(13, a=0.0)))
         with pytest.raises(UserError, match="a worker process died"):
-            transport.spread(join, [1])
+            transport.map_jobs(join, [1])
     assert set(multiprocessing.active_children()) <= others
 
 

@@ -7,7 +7,7 @@ from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
 from fedbridge.engine.register import impostor, owner
-from fedbridge.engine.roll import Roll, introduction
+from fedbridge.engine.roll import Roster, introduction
 from fedbridge.errors import UserError
 from fedbridge.server.admission import Refused
 from grids import Clock, FakeGrid
@@ -65,7 +65,7 @@ def test_a_name_that_another_took_is_free_for_the_one_whose_key_it_is(nodes: Pat
     def doubts(node: int, name: str, presented: bytes) -> list[str]:
         return impostor(nodes, node, name)
 
-    roll = Roll(grid, ("a", "b"), turned_away.append, doubts, clock)
+    roll = Roster(grid, ("a", "b"), turned_away.append, doubts, clock)
     roll.call()
     clock.now += 1.0
     assert roll.call() == {"a": 100}

@@ -6,7 +6,7 @@ from flwr.app import Error, Message, RecordDict
 from flwr.clientapp import ClientApp
 
 from fedbridge import flower_app
-from fedbridge.engine.roll import AGAIN, LOST, RAISED, Roll, introduction
+from fedbridge.engine.roll import AGAIN, LOST, RAISED, Roster, introduction
 from fedbridge.methods.files import dump_config, parse_config
 from fedbridge.server.admission import Refused
 from grids import UNAVAILABLE, Clock, FakeGrid
@@ -24,7 +24,7 @@ class Door:
         self.asked: list[str] = []
         self.clock = Clock()
         self.grid = FakeGrid(app or self._introduce, NAMES, self.clock)
-        self.roll = Roll(self.grid, NAMES, self.refused.append, self._doubts, self.clock)
+        self.roll = Roster(self.grid, NAMES, self.refused.append, self._doubts, self.clock)
 
     def here(self, seconds: float = 1.0) -> list[str]:
         """Return who is there when all who were asked have had time to say who they are."""

@@ -73,12 +73,12 @@ def test_a_class_too_small_for_the_scenario_is_shown_beside_the_others(config, t
     assert found.stock == (25, 25, 25, 2)
     (reason,) = found.unusable
     assert "class 'fox' of client 'client-1' must have at least one training, one valid" in reason
-    assert "leaving out classes of few items (data.own.least)" in reason
+    assert "leaving out classes of few items (data.own.min_class_items)" in reason
     write_inspection(found, tmp_path / "page.html")
     page = (tmp_path / "page.html").read_text()
     assert "Nearly equal items: not compared, because the data cannot be divided as" in page
-    left = inspect_file(config({"tasks": 1}, least=3))
-    assert left.left_out == ("class 'fox' has 2 items, fewer than data.own.least = 3",)
+    left = inspect_file(config({"tasks": 1}, min_class_items=3))
+    assert left.left_out == ("class 'fox' has 2 items, fewer than data.own.min_class_items = 3",)
 
 
 def test_tasks_have_the_names_that_the_data_give_them(config, tmp_path):

@@ -3,7 +3,7 @@ import threading
 
 from fedbridge.live import lines
 from fedbridge.live.lines import LONG, Lines, spoken
-from fedbridge.live.standing import Standing
+from fedbridge.live.standing import RunStatus
 from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, AccuracyRow
 from fedbridge.progress import Progress
@@ -56,7 +56,7 @@ def test_a_slow_phase_speaks_by_tenths_and_a_quick_one_not_more_than_every_so_of
 def test_steps_are_told_with_accuracy_and_times():
     config = parse_config({"scenario": {"tasks": 2}, "training": {"rounds": 1}}, "t")
     clock = Clock()
-    standing = Standing(config, clock)
+    standing = RunStatus(config, clock)
     said = []
     rows = [AccuracyRow("a", 1, 1, p, "class-incremental", 8, 10) for p in PREDICTORS]
     with spoken(standing, said.append) as step:

@@ -4,7 +4,7 @@ import pytest
 from rich.console import Console
 
 from fedbridge.live.picture import picture
-from fedbridge.live.standing import Seat, Standing
+from fedbridge.live.standing import RunStatus, Seat
 from fedbridge.methods.files import parse_config
 from fedbridge.metrics import PREDICTORS, AccuracyRow
 from fedbridge.progress import Progress
@@ -27,7 +27,7 @@ def clock():
 @pytest.fixture
 def standing(clock):
     tree = {"name": "[b]x[/b]", "scenario": {"clients": 2, "tasks": 2}, "training": {"rounds": 2}}
-    found = Standing(parse_config(tree, "t"), clock)
+    found = RunStatus(parse_config(tree, "t"), clock)
     found.seats = {"a": Seat(), "b": Seat()}
     return found
 

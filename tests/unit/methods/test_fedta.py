@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedbridge.methods.fedta import Anchoring, TailAnchored, classified, contrast, mix
 from fedbridge.wire import Step
-from worlds import Played, accuracy, bare_commons, make_world, play, same_state, tiny_config
+from worlds import Played, accuracy, bare_context, make_world, play, same_state, tiny_config
 
 LARGE = {"head": "tail-anchors", "anchors": 12, "contrast": 2.0, "attract": 0.5}
 FEATURES = torch.tensor([[3.0, 4.0], [5.0, 0.0], [0.0, -1.0]])
@@ -19,8 +19,8 @@ ANCHORS = torch.tensor([[1.0, 2.0], [3.0, 4.0]])
 
 def head_of(classes: int = 3, **large: Any) -> TailAnchored:
     config = tiny_config(large={**LARGE, **large}, learner={"name": "finetune"})
-    commons = bare_commons(config, classes, torch.zeros(1, 1, 16, 16), torch.eye(2))
-    return TailAnchored(commons, config.large)
+    shared = bare_context(config, classes, torch.zeros(1, 1, 16, 16), torch.eye(2))
+    return TailAnchored(shared, config.large)
 
 
 def test_an_item_gets_the_anchor_of_the_nearest_key():
@@ -73,7 +73,7 @@ def test_the_loss_is_the_sum_of_its_three_terms():
 
 @pytest.mark.parametrize(("least", "there"), [(1, [1, 1, 0]), (2, [0, 1, 0])])
 def test_prototypes_are_means_of_mixed_features_of_enough_items(least: int, there: list[int]):
-    head, labels = head_of(least=least), torch.tensor([0, 1, 1])
+    head, labels = head_of(min_class_items=least), torch.tensor([0, 1, 1])
     head.parts["keys"], head.parts["anchors"] = KEYS, ANCHORS
     study = Anchoring(head, torch.tensor([0, 1]), Step(1, 1))
     found = study.trained(lambda: FEATURES, labels)
@@ -104,7 +104,7 @@ def test_a_class_is_scored_by_the_classifier_of_the_last_task_that_had_it():
 
 
 def played(**changes: Any) -> Played:
-    large = {**LARGE, "probe_epochs": 30, "probe_rate": 0.005}
+    large = {**LARGE, "probe_epochs": 30, "probe_lr": 0.005}
     names = {"learner": {"name": "finetune"}, "fusion": {"name": "none"}}
     chosen = {"large": large, "scenario": {"order": "same"}, **names, **changes}
     return play(make_world(tiny_config(**chosen)))

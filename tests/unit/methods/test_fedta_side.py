@@ -12,7 +12,7 @@ from fedbridge.methods.fedta import Selected, fused, selected
 from fedbridge.models.tuning import tunable
 from fedbridge.wire import Step, Upload
 from tiny_transformers import save_vit
-from worlds import bare_commons, same_state, tiny_config
+from worlds import bare_context, same_state, tiny_config
 
 NOTHING, NONE = torch.zeros(2, 2), torch.zeros(2)
 
@@ -55,19 +55,21 @@ def test_nobody_has_anything():
 
 def side(**large: object) -> Selected:
     config = tiny_config(large={"head": "tail-anchors", **large}, learner={"name": "finetune"})
-    commons = bare_commons(config, 2, torch.zeros(2, 1, 16, 16), torch.eye(1))
-    return Selected(commons, ("a", "b"), config.large)
+    shared = bare_context(config, 2, torch.zeros(2, 1, 16, 16), torch.eye(1))
+    return Selected(shared, ("a", "b"), config.large)
 
 
 def upload(client: str, prototypes: Tensor) -> Upload:
-    return Upload(client, 1, 1, {}, (0,), items=3, adapter={"prototypes": prototypes})
+    return Upload(client, 1, 1, {}, (0,), num_examples=3, adapter={"prototypes": prototypes})
 
 
 def test_clients_get_the_selected_and_not_which_are_settled(tmp_path: Path):
     large, again = side(), side()
     assert {k: tuple(v.shape) for k, v in large.trained.items()} == {"prototypes": (2, 2)}
     large.absorb(upload("a", columns((1.0, 0.0), (-2.0, 0.0))))
-    large.absorb(replace(upload("b", columns((9.0, 0.0), (9.0, 0.0))), items=0))  # learnt nothing
+    large.absorb(
+        replace(upload("b", columns((9.0, 0.0), (9.0, 0.0))), num_examples=0)
+    )  # learnt nothing
     large.finish_round([])
     sent = large.adapter("b")
     assert torch.equal(sent["prototypes"], columns((1.0, 0.0), (-2.0, 0.0)))
@@ -91,14 +93,14 @@ def test_on_their_own_clients_keep_their_prototypes():
 def test_fused_prompts_give_what_those_of_the_others_give(tmp_path: Path):
     large = {
         "head": "tail-anchors", "model": save_vit(tmp_path), "size": 16, "tuning": "pool",
-        "tuning_size": 2, "pool": 3, "picks": 2, "probe_epochs": 30, "tuning_rate": 0.02,
+        "tuning_size": 2, "pool": 3, "top_k": 2, "probe_epochs": 30, "tuning_lr": 0.02,
     }  # fmt: skip
     config = tiny_config(large=large, learner={"name": "finetune"})
     rng = np.random.default_rng(0)
     pictures = rng.integers(0, 256, (8, 1, 16, 16), dtype=np.uint8)
-    commons = bare_commons(config, 2, torch.zeros(8, 1, 16, 16), torch.eye(8, 16))
-    commons = replace(commons, public_items=pictures)
-    fm = tunable(config.large, commons.device, config.seed)
+    shared = bare_context(config, 2, torch.zeros(8, 1, 16, 16), torch.eye(8, 16))
+    shared = replace(shared, public_items=pictures)
+    fm = tunable(config.large, shared.device, config.seed)
     generator = torch.Generator().manual_seed(0)
 
     def noisy(v: Tensor) -> Tensor:
@@ -114,7 +116,7 @@ def test_fused_prompts_give_what_those_of_the_others_give(tmp_path: Path):
         fm.load(state)
         return fm.encode(pictures, 8)
 
-    found = fused(commons, config.large, states, Step(1, 1))
+    found = fused(shared, config.large, states, Step(1, 1))
     (chosen,) = [k for k in range(3) if torch.equal(found["keys"], states[k]["keys"])]
     others = (said(states[chosen - 1]) + said(states[chosen - 2])) / 2
 
@@ -122,8 +124,8 @@ def test_fused_prompts_give_what_those_of_the_others_give(tmp_path: Path):
         return float((said(state) - others).square().mean())
 
     assert apart(found) < 0.5 * apart(states[chosen])
-    assert same_state(fused(commons, config.large, states, Step(1, 1)), found)
-    assert same_state(fused(commons, config.large, states[:1], Step(1, 1)), states[0])
+    assert same_state(fused(shared, config.large, states, Step(1, 1)), found)
+    assert same_state(fused(shared, config.large, states[:1], Step(1, 1)), states[0])
 
 
 @pytest.fixture(autouse=True)

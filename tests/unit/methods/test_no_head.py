@@ -6,13 +6,13 @@ import torch
 
 from fedbridge.methods.no_head import HEAD
 from fedbridge.wire import Step, Upload
-from worlds import bare_commons, tiny_config
+from worlds import bare_context, tiny_config
 
 
 def test_it_knows_nothing_and_keeps_nothing(tmp_path: Path):
     config = tiny_config(large={"head": "none"})
     assert not config.large.embeds and config.large.tuned is None
-    shared = bare_commons(config, 3, torch.zeros(2, 1, 16, 16), torch.zeros(2, 1))
+    shared = bare_context(config, 3, torch.zeros(2, 1, 16, 16), torch.zeros(2, 1))
     client, server = HEAD.client(shared, config.large), HEAD.server(shared, ("a",), config.large)
     client.take({"head": torch.ones(1, 3)})
     assert not client.known.numel() and client.settled and not client.behind

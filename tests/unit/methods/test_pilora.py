@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from fedbridge.errors import UserError
 from fedbridge.methods.pilora import Prototypes, overlap, ranks_of
 from fedbridge.wire import Step
-from worlds import Played, World, accuracy, bare_commons, make_world, play, tiny_config
+from worlds import Played, World, accuracy, bare_context, make_world, play, tiny_config
 
 LARGE = {"head": "prototypes", "compact": 0.5, "orthogonal": 2.0, "probe_epochs": 1}
 AXES = torch.eye(2, 3)  # prototypes of classes 0 and 1; class 2 has none yet
@@ -22,8 +22,8 @@ DOWN, UP = "q.lora_A.default.weight", "q.lora_B.default.weight"
 
 def study(head: Tensor = AXES, task: int = 2, seen: tuple[int, ...] = (0, 1), **large: Any):
     config = tiny_config(large={**LARGE, **large}, learner={"name": "finetune"})
-    commons = bare_commons(config, 3, torch.zeros(1, 1, 16, 16), torch.eye(2))
-    return Prototypes(commons, config.large, head, torch.tensor(seen), Step(task, 1))
+    shared = bare_context(config, 3, torch.zeros(1, 1, 16, 16), torch.eye(2))
+    return Prototypes(shared, config.large, head, torch.tensor(seen), Step(task, 1))
 
 
 def part() -> dict[str, nn.Parameter]:
@@ -75,7 +75,7 @@ def test_a_new_class_starts_in_a_direction_that_everybody_knows():
 
 @pytest.mark.parametrize(("least", "there"), [(1, [1, 1, 0]), (2, [1, 0, 0]), (3, [0, 0, 0])])
 def test_means_are_of_features_of_length_one_and_of_enough_items(least: int, there: list[int]):
-    made = study(least=least, probe_epochs=2)
+    made = study(min_class_items=least, probe_epochs=2)
     for _ in range(2):
         made.loss(torch.tensor([[3.0, 4.0], [5.0, 0.0]]), torch.tensor([0, 0]), {})
         made.loss(torch.tensor([[0.0, 2.0]]), torch.tensor([1]), {})
@@ -85,7 +85,7 @@ def test_means_are_of_features_of_length_one_and_of_enough_items(least: int, the
 
 
 def learning(**changes: Any) -> World:
-    chosen = {"large": {**LARGE, "probe_epochs": 10, "probe_rate": 0.05}}
+    chosen = {"large": {**LARGE, "probe_epochs": 10, "probe_lr": 0.05}}
     names = {"learner": {"name": "finetune"}, "fusion": {"name": "none"}}
     return make_world(tiny_config(**{**chosen, **names, "scenario": {"order": "same"}, **changes}))
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from fedbridge.methods.pilora import Reweighted, reweighted
 from fedbridge.wire import Upload
-from worlds import bare_commons, same_state, tiny_config
+from worlds import bare_context, same_state, tiny_config
 
 X, Y, MINUS = (torch.tensor(v)[:, None] for v in ([1.0, 0.0], [0.0, 1.0], [-1.0, 0.0]))
 NOTHING = torch.zeros(2, 1)
@@ -47,13 +47,13 @@ def test_a_class_of_nobody_keeps_its_prototype_and_equals_count_the_same():
 
 def side(**large: object) -> Reweighted:
     config = tiny_config(large={"head": "prototypes", **large}, learner={"name": "finetune"})
-    commons = bare_commons(config, 1, torch.zeros(2, 1, 16, 16), torch.eye(2))
-    return Reweighted(commons, ("a", "b"), config.large)
+    shared = bare_context(config, 1, torch.zeros(2, 1, 16, 16), torch.eye(2))
+    return Reweighted(shared, ("a", "b"), config.large)
 
 
 def upload(client: str, items: int, head: Tensor, means: Tensor, **part: Tensor) -> Upload:
     adapter = {"head": head, "means": means, **part}
-    return Upload(client, 1, 1, {}, (0,), items=items, adapter=adapter)
+    return Upload(client, 1, 1, {}, (0,), num_examples=items, adapter=adapter)
 
 
 def test_matrices_are_averaged_by_items_and_means_stay_at_the_server():

@@ -9,26 +9,26 @@ from torch import Tensor
 
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.probe import HEAD, Averaged, ReceivedHead
-from fedbridge.models.head import Sums
+from fedbridge.models.head import SufficientStatistics
 from fedbridge.wire import Step, Upload
-from worlds import bare_commons, same_state, tiny_config
+from worlds import bare_context, same_state, tiny_config
 
 SIZE, CLASSES = 2, 3
 
 
-def commons_of(**large: object) -> SharedContext:
+def context_of(**large: object) -> SharedContext:
     # the learner has no sharpness of its own, so the mixture's default of 8 makes logits
     config = tiny_config(large={"head": "probe", **large}, learner={"name": "finetune"})
-    return bare_commons(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.eye(SIZE))
+    return bare_context(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.eye(SIZE))
 
 
 def side(**large: object) -> Averaged:
-    commons = commons_of(**large)
-    return Averaged(commons, ("a", "b"), commons.config.large)
+    shared = context_of(**large)
+    return Averaged(shared, ("a", "b"), shared.config.large)
 
 
 def upload(client: str, items: int, **adapter: Tensor) -> Upload:
-    return Upload(client, 1, 1, {}, (0, 1), items=items, adapter=adapter)
+    return Upload(client, 1, 1, {}, (0, 1), num_examples=items, adapter=adapter)
 
 
 def head(large: Averaged, client: str) -> Tensor:
@@ -114,7 +114,7 @@ def test_the_order_of_uploads_does_not_matter():
 
 
 def received() -> ReceivedHead:
-    shared = commons_of()
+    shared = context_of()
     made = HEAD.client(shared, shared.config.large)
     assert isinstance(made, ReceivedHead)
     return made
@@ -126,7 +126,7 @@ def test_a_client_takes_the_head_that_is_sent_as_it_is():
     one.take({"head": sent, "layer": torch.ones(1)})
     assert torch.equal(one.weights, sent)
     one.take({})
-    one.add(Sums.zero(SIZE, CLASSES))
+    one.add(SufficientStatistics.zero(SIZE, CLASSES))
     one.select_hyperparameters(torch.ones(2, 2), torch.tensor([0, 1]), torch.arange(2))
     assert torch.equal(one.weights, sent) and one.known.tolist() == [0, 1, 2]
     again = received()
@@ -139,7 +139,7 @@ def test_the_probe_starts_at_what_was_sent_and_learns_with_the_settings_rates():
     one.take({"head": torch.ones(SIZE, CLASSES)})
     (training,) = one.trainable(torch.tensor([0]), torch.tensor([0, 2]), Step(1, 1))
     assert torch.equal(training.learnt[0], full(8.0))  # logits: the scores times their sharpness
-    assert (training.epochs, training.rate) == (2, 0.005)
+    assert (training.epochs, training.lr) == (2, 0.005)
     # class 1 was not seen: two logits of 8 (x + y), and the label's place is the second
     loss = training.loss(torch.tensor([[1.0, 0.0]]), torch.tensor([2]), {})
     assert loss.item() == pytest.approx(math.log(2))

@@ -17,31 +17,31 @@ from fedbridge.evaluation import sharpened_loss
 from fedbridge.methods.analytic import PERFECT, Place, RidgeHead, _climb
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import head_of
-from fedbridge.models.head import Sums, one_hot, packed
+from fedbridge.models.head import SufficientStatistics, one_hot, packed
 from fedbridge.wire import State
-from worlds import bare_commons, same_state, tiny_config
+from worlds import bare_context, same_state, tiny_config
 
 STRENGTHS, OWN = (0.01, 0.1, 1.0), (0.0, 1.0, 10.0)
 Table = NDArray[np.float64]
 
 
-def commons_of(size: int = 2, classes: int = 3, **large: object) -> SharedContext:
-    candidates = {"regularisation": STRENGTHS, "own": OWN}
+def context_of(size: int = 2, classes: int = 3, **large: object) -> SharedContext:
+    candidates = {"regularisation": STRENGTHS, "personal_weights": OWN}
     if large.get("head", "analytic") == "analytic":
         large = candidates | large
     config = tiny_config(large=large)
-    return bare_commons(config, classes, torch.zeros(2, 1, 16, 16), torch.zeros(2, size))
+    return bare_context(config, classes, torch.zeros(2, 1, 16, 16), torch.zeros(2, size))
 
 
 def solved(size: int = 2, classes: int = 3, **large: object) -> RidgeHead:
-    shared = commons_of(size, classes, **large)
+    shared = context_of(size, classes, **large)
     head = head_of(shared.config).client(shared, shared.config.large)
     assert isinstance(head, RidgeHead)
     return head
 
 
-def sums(z: list[list[float]], labels: list[int], classes: int = 3) -> Sums:
-    return Sums.of(np.array(z, np.float32), one_hot(np.array(labels), classes))
+def sums(z: list[list[float]], labels: list[int], classes: int = 3) -> SufficientStatistics:
+    return SufficientStatistics.of(np.array(z, np.float32), one_hot(np.array(labels), classes))
 
 
 ALL = sums([[1, 0], [1, 0], [0, 1], [0, 1]], [0, 0, 1, 1])  # G = H = diag(2, 2)
@@ -67,7 +67,7 @@ def test_everybodys_sums_by_hand():
 
 
 def test_own_sums_count_more_by_hand():
-    head = solved(regularisation=[0.5], own=[4.0])
+    head = solved(regularisation=[0.5], personal_weights=[4.0])
     head.take(packed(ALL))
     head.add(MINE)
     # G + 4 G_k = diag(6, 2), of mean eigenvalue 4: lambda = 2, and W = diag(6 / 8, 2 / 4);
@@ -110,7 +110,7 @@ def test_on_its_own_a_client_solves_from_its_own_sums_alone(kind: str):
 
 
 def test_new_sums_of_everybodys_replace_those_there_were():
-    head = solved(regularisation=[0.5], own=[0.0])
+    head = solved(regularisation=[0.5], personal_weights=[0.0])
     head.take(packed(sums([[1, 1]], [2])))
     head.take(packed(ALL))
     head.take({})  # nothing new
@@ -119,7 +119,7 @@ def test_new_sums_of_everybodys_replace_those_there_were():
 
 def test_own_sums_are_as_exact_as_those_that_travelled():
     z = np.random.default_rng(0).normal(size=(9, 2)).astype(np.float32)
-    own = Sums.of(z, one_hot(np.arange(9) % 3, 3))
+    own = SufficientStatistics.of(z, one_hot(np.arange(9) % 3, 3))
     one, other = solved(), solved()
     one.add(own)
     other.load({**one.state()})
@@ -130,13 +130,15 @@ def test_own_sums_are_as_exact_as_those_that_travelled():
 # the choice
 
 
-def ridge(of: Sums, strength: float) -> Table:
+def ridge(of: SufficientStatistics, strength: float) -> Table:
     size = len(of.gram)
     penalty = strength * np.trace(of.gram) / size
     return np.linalg.solve(of.gram + penalty * np.eye(size), of.cross)
 
 
-def losses(all_: Sums, own: Sums, z: Tensor, labels: Tensor) -> dict[Place, float]:
+def losses(
+    all_: SufficientStatistics, own: SufficientStatistics, z: Tensor, labels: Tensor
+) -> dict[Place, float]:
     """Solve for every choice, without the code under test."""
     found = {}
     for i, j in product(range(len(STRENGTHS)), range(len(OWN))):
@@ -145,7 +147,9 @@ def losses(all_: Sums, own: Sums, z: Tensor, labels: Tensor) -> dict[Place, floa
     return found
 
 
-def random_problem(seed: int, shift: float) -> tuple[Sums, Sums, Tensor, Tensor]:
+def random_problem(
+    seed: int, shift: float
+) -> tuple[SufficientStatistics, SufficientStatistics, Tensor, Tensor]:
     """Return everybody's sums, the client's and its validation items, ``shift`` apart."""
     rng = np.random.default_rng(seed)
     means = rng.normal(size=(3, 4))
@@ -155,7 +159,9 @@ def random_problem(seed: int, shift: float) -> tuple[Sums, Sums, Tensor, Tensor]
         labels = np.arange(n) % 3
         return (at[labels] + 0.7 * rng.normal(size=(n, 4))).astype(np.float32), labels
 
-    theirs, own = (Sums.of(z, one_hot(y, 3)) for z, y in (draw(means, 90), draw(moved, 12)))
+    theirs, own = (
+        SufficientStatistics.of(z, one_hot(y, 3)) for z, y in (draw(means, 90), draw(moved, 12))
+    )
     z, labels = draw(moved, 30)
     return theirs + own, own, torch.from_numpy(z), torch.from_numpy(labels)
 
@@ -367,17 +373,19 @@ def test_what_is_saved_can_be_written_as_it_is():
 @pytest.mark.parametrize("field", ["regularisation", "own"])
 def test_there_must_be_at_least_one_candidate(field: str):
     with pytest.raises(UserError, match=rf"large\.{field}"):
-        commons_of(**{field: []})
+        context_of(**{field: []})
     with pytest.raises(UserError, match=rf"large\.{field}"):
-        commons_of(**{field: [-1.0]})
+        context_of(**{field: [-1.0]})
 
 
 # sums that are of no items
 
 
-def poisoned(by: float = 1e6) -> Sums:
+def poisoned(by: float = 1e6) -> SufficientStatistics:
     """Return sums with the diagonal of items that are of none: an eigenvalue is below 0."""
-    return Sums(by * np.array([[1.0, 2.0], [2.0, 1.0]]), by * np.ones((2, 3)), np.ones(3))
+    return SufficientStatistics(
+        by * np.array([[1.0, 2.0], [2.0, 1.0]]), by * np.ones((2, 3)), np.ones(3)
+    )
 
 
 @pytest.mark.parametrize("later", [False, True])
@@ -415,13 +423,17 @@ def test_own_sums_that_are_no_numbers_are_left_aside(value: float):
     head = solved(regularisation=[0.5], scope="client")
     head.add(ALL)
     before = head.weights.clone()
-    head.add(Sums(np.full((2, 2), value), np.zeros((2, 3)), np.ones(3)))
+    head.add(SufficientStatistics(np.full((2, 2), value), np.zeros((2, 3)), np.ones(3)))
     assert torch.equal(head.weights, before)
 
 
 @pytest.mark.parametrize("kind", ["analytic", "nearest-mean"])
 def test_a_state_that_holds_such_sums_can_be_taken_up(kind: str):
-    wrong = poisoned() if kind == "analytic" else Sums(ALL.gram, ALL.cross * np.nan, ALL.counts)
+    wrong = (
+        poisoned()
+        if kind == "analytic"
+        else SufficientStatistics(ALL.gram, ALL.cross * np.nan, ALL.counts)
+    )
     one, other = solved(head=kind), solved(head=kind)
     one.add(MINE)
     kept = one.state() | {f"total/{k}": v for k, v in packed(wrong).items()}

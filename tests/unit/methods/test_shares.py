@@ -13,32 +13,32 @@ from hypothesis import strategies as st
 from fedbridge.methods.registry import head_of
 from fedbridge.methods.shares import Load, share_of
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import Sums, one_hot, packed, possible, unpacked
+from fedbridge.models.head import SufficientStatistics, one_hot, packed, possible, unpacked
 from fedbridge.wire import Upload
-from worlds import bare_commons, tiny_config
+from worlds import bare_context, tiny_config
 
 WIDTH, CLASSES = 2, 2
 
 
 def side(most: float = 2.0, head: str = "analytic") -> SummedUp:
     config = tiny_config(large={"most": most, "head": head})
-    commons = bare_commons(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.zeros(2, WIDTH))
-    side = head_of(config).server(commons, tuple("abcde"), config.large)
+    shared = bare_context(config, CLASSES, torch.zeros(2, 1, 16, 16), torch.zeros(2, WIDTH))
+    side = head_of(config).server(shared, tuple("abcde"), config.large)
     assert isinstance(side, SummedUp)
     return side
 
 
-def items(count: int, length: float = 1.0) -> Sums:
+def items(count: int, length: float = 1.0) -> SufficientStatistics:
     """Return the sums of equal items: G = diag(count * length^2, 0)."""
     z = np.tile(np.array([[length, 0.0]], np.float32), (count, 1))
-    return Sums.of(z, one_hot(np.zeros(count, np.int64), CLASSES))
+    return SufficientStatistics.of(z, one_hot(np.zeros(count, np.int64), CLASSES))
 
 
-def upload(client: str, sums: Sums, task: int = 1, own: int = 1) -> Upload:
-    return Upload(client, task, 1, {}, (0, 1), **packed(sums), own=own)
+def upload(client: str, sums: SufficientStatistics, task: int = 1, own: int = 1) -> Upload:
+    return Upload(client, task, 1, {}, (0, 1), **packed(sums), client_task=own)
 
 
-def added(large: SummedUp, task: int = 1, **sums: Sums) -> list[str]:
+def added(large: SummedUp, task: int = 1, **sums: SufficientStatistics) -> list[str]:
     """Let some clients send sums of a task; return whose did not count in full."""
     for client, theirs in sums.items():
         own = large._loads.get(client, Load()).tasks + 1
@@ -86,7 +86,7 @@ def test_without_products_the_classes_sums_are_weighed():
                {"a": 1.0, "b": 1.0, "c": 100.0}.items()}  # fmt: skip
     for client, theirs in without.items():
         parts = packed(theirs) | {"gram": torch.zeros(0)}
-        large.absorb(Upload(client, 1, 1, {}, (0, 1), **parts, own=1))
+        large.absorb(Upload(client, 1, 1, {}, (0, 1), **parts, client_task=1))
     assert [one.client for one in large.finish_round([])] == ["c"]
     np.testing.assert_allclose(large.sums.cross[0, 0], 10 + 10 + 20)
 
@@ -94,12 +94,12 @@ def test_without_products_the_classes_sums_are_weighed():
 def test_sums_within_bounds_are_added_as_they_are_bit_for_bit():
     rng = np.random.default_rng(0)
     found = {
-        name: unpacked(packed(Sums.of(
+        name: unpacked(packed(SufficientStatistics.of(
             rng.normal(size=(n, WIDTH)).astype(np.float32), one_hot(rng.integers(0, 2, n), 2)
         )))
         for name, n in {"a": 9, "b": 30, "c": 14}.items()
     }  # fmt: skip
-    large, total = side(most=5.0), Sums.zero(WIDTH, CLASSES)
+    large, total = side(most=5.0), SufficientStatistics.zero(WIDTH, CLASSES)
     assert added(large, **found) == []
     for one in found.values():
         total = total + one

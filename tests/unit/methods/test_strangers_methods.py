@@ -44,8 +44,8 @@ def own(round_, shared, options, map_jobs):
 
 
 def faults(upload, shared, options):
-    if upload.extra["counts"].sum() != upload.items:
-        yield f"counts: must add up to {upload.items}"
+    if upload.extra["counts"].sum() != upload.num_examples:
+        yield f"counts: must add up to {upload.num_examples}"
 
 
 LEARNER = Learner(

@@ -15,24 +15,24 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import head_of
 from fedbridge.methods.rounds import PublicPredictions
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import Sums, one_hot, packed, unpacked
+from fedbridge.models.head import SufficientStatistics, one_hot, packed, unpacked
 from fedbridge.wire import State, Upload
-from worlds import bare_commons, same_state, tiny_config
+from worlds import bare_context, same_state, tiny_config
 
 CLASSES, SIZE = 4, 3
 PARTS = ("gram", "cross", "counts")
 
 
-def commons_of(public: list[list[float]] | None = None, **large: object) -> SharedContext:
+def context_of(public: list[list[float]] | None = None, **large: object) -> SharedContext:
     if large.get("head", "analytic") == "analytic":
         large = {"regularisation": [0.01, 0.1, 1.0], **large}
     config = tiny_config(large=large, small={"temperature": 1.0, "dimension": CLASSES})
     features = torch.tensor(public or [[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0]])
-    return bare_commons(config, CLASSES, torch.zeros(len(features), 1, 16, 16), features)
+    return bare_context(config, CLASSES, torch.zeros(len(features), 1, 16, 16), features)
 
 
 def side(clients: tuple[str, ...] = ("a", "b"), **large: object) -> SummedUp:
-    return side_of(commons_of(**large), clients)
+    return side_of(context_of(**large), clients)
 
 
 def side_of(shared: SharedContext, clients: tuple[str, ...]) -> SummedUp:
@@ -41,18 +41,18 @@ def side_of(shared: SharedContext, clients: tuple[str, ...]) -> SummedUp:
     return side
 
 
-def sums(n: int = 12, seed: int = 0, classes: tuple[int, ...] = (0, 1, 2)) -> Sums:
+def sums(n: int = 12, seed: int = 0, classes: tuple[int, ...] = (0, 1, 2)) -> SufficientStatistics:
     rng = np.random.default_rng(seed)
     z = rng.normal(size=(n, SIZE)).astype(np.float32)
-    return unpacked(packed(Sums.of(z, one_hot(rng.choice(classes, n), CLASSES))))
+    return unpacked(packed(SufficientStatistics.of(z, one_hot(rng.choice(classes, n), CLASSES))))
 
 
-def upload(client: str, of: Sums | None = None) -> Upload:
+def upload(client: str, of: SufficientStatistics | None = None) -> Upload:
     parts: dict[str, Any] = {} if of is None else dict(packed(of))
     return Upload(client, 1, 1, {}, (0, 1), **parts)
 
 
-def round_(large: SummedUp, **of: Sums | None) -> dict[str, State]:
+def round_(large: SummedUp, **of: SufficientStatistics | None) -> dict[str, State]:
     """Let some clients be sent what is there and upload sums, or none; return what was sent."""
     sent = {client: large.adapter(client) for client in of}
     for client, theirs in of.items():
@@ -61,7 +61,7 @@ def round_(large: SummedUp, **of: Sums | None) -> dict[str, State]:
     return sent
 
 
-def close(found: Sums, expected: Sums) -> None:
+def close(found: SufficientStatistics, expected: SufficientStatistics) -> None:
     for part in PARTS:
         np.testing.assert_allclose(getattr(found, part), getattr(expected, part), atol=1e-5)
 
@@ -149,7 +149,7 @@ def test_sums_that_come_while_a_round_lasts_wait_for_the_next():
 
 @given(st.permutations(range(5)))
 def test_the_order_of_uploads_does_not_matter(order: list[int]):
-    def sent(places: list[int]) -> Sums:
+    def sent(places: list[int]) -> SufficientStatistics:
         large = side(tuple("abcde"))
         for place in places:
             large.absorb(upload("abcde"[place], sums(seed=place)))
@@ -190,11 +190,13 @@ def sure(p: list[float]) -> float:
 
 
 # one item per class in the FM's space: the head is close to the identity on it
-AXES = Sums.of(np.repeat(np.eye(SIZE, dtype=np.float32), 4, 0), np.repeat(np.eye(SIZE, 4), 4, 0))
+AXES = SufficientStatistics.of(
+    np.repeat(np.eye(SIZE, dtype=np.float32), 4, 0), np.repeat(np.eye(SIZE, 4), 4, 0)
+)
 
 
 def taught(models: list[PublicPredictions], public: list[list[float]] | None = None) -> SummedUp:
-    large = side_of(commons_of(public, absorb=0.5), ("a",))
+    large = side_of(context_of(public, student_weight=0.5), ("a",))
     large.absorb(upload("a", AXES))
     large.finish_round(models)
     return large
@@ -291,7 +293,7 @@ def test_what_was_absorbed_does_not_vouch_for_what_is_absorbed_next():
 
 
 def test_a_weight_of_zero_switches_absorbing_off():
-    large = side(absorb=0.0)
+    large = side(student_weight=0.0)
     large.absorb(upload("a", AXES))
     large.finish_round([teacher([[0.05, 0.95]] * 3, (0, 1))])
     assert not large.soft.gram.any()
@@ -304,7 +306,7 @@ def test_a_weight_of_zero_switches_absorbing_off():
 def test_a_model_of_classes_the_large_side_has_no_data_of_teaches_nothing():
     soft = taught([teacher([[0.05, 0.95]], (1, 3))], [[0.0, 0.0, 0.0]]).soft
     assert np.isfinite(soft.gram).all() and np.isfinite(soft.cross).all()
-    nobody = side_of(commons_of([[0.3, 0.3, 0.0]], absorb=0.5), ("a",))
+    nobody = side_of(context_of([[0.3, 0.3, 0.0]], student_weight=0.5), ("a",))
     nobody.finish_round([teacher([[0.05, 0.95]], (0, 1))])
     assert not nobody.soft.gram.any()
     assert not unpacked(nobody.adapter("a")).cross.any()
@@ -327,7 +329,7 @@ def test_after_load_everybody_is_sent_the_same(done: int, absorb: float, kind: s
     ]
     model = teacher([[0.05, 0.95]] * 3, (0, 1))
 
-    def go_on(large: SummedUp, todo: list[dict[str, Sums | None]]) -> list[State]:
+    def go_on(large: SummedUp, todo: list[dict[str, SufficientStatistics | None]]) -> list[State]:
         sent = [large.adapter(name) for name in names]
         for uploads in todo:
             for client, of in uploads.items():
@@ -336,10 +338,10 @@ def test_after_load_everybody_is_sent_the_same(done: int, absorb: float, kind: s
             sent += [large.adapter(name) for name in names]
         return sent
 
-    large = side(names, absorb=absorb, head=kind)
+    large = side(names, student_weight=absorb, head=kind)
     go_on(large, rounds[:done])
     large.save(tmp_path)
-    again = side(names, absorb=absorb, head=kind)
+    again = side(names, student_weight=absorb, head=kind)
     again.load(tmp_path)
 
     expected, found = go_on(large, rounds[done:]), go_on(again, rounds[done:])
@@ -348,5 +350,5 @@ def test_after_load_everybody_is_sent_the_same(done: int, absorb: float, kind: s
 
 
 def test_a_weight_must_not_be_negative():
-    with pytest.raises(UserError, match=r"large\.absorb"):
-        commons_of(absorb=-1.0)
+    with pytest.raises(UserError, match=r"large\.student_weight"):
+        context_of(student_weight=-1.0)

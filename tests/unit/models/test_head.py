@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedbridge.models.head import Lift, Sums, one_hot, packed, unpacked
+from fedbridge.models.head import FeatureMap, SufficientStatistics, one_hot, packed, unpacked
 
 Items = tuple[NDArray[np.float32], NDArray[np.int64]]
 
@@ -15,11 +15,13 @@ def items(n: int = 30, size: int = 5, classes: int = 3, seed: int = 0) -> Items:
     return rng.normal(size=(n, size)).astype(np.float32), rng.integers(0, classes, n)
 
 
-def sums(z: NDArray[np.float32], labels: NDArray[np.int64], classes: int = 3) -> Sums:
-    return Sums.of(z, one_hot(labels, classes))
+def sums(
+    z: NDArray[np.float32], labels: NDArray[np.int64], classes: int = 3
+) -> SufficientStatistics:
+    return SufficientStatistics.of(z, one_hot(labels, classes))
 
 
-def assert_same(one: Sums, other: Sums) -> None:
+def assert_same(one: SufficientStatistics, other: SufficientStatistics) -> None:
     np.testing.assert_allclose(one.gram, other.gram, atol=1e-9)
     np.testing.assert_allclose(one.cross, other.cross, atol=1e-9)
     np.testing.assert_allclose(one.counts, other.counts, atol=1e-9)
@@ -46,7 +48,7 @@ def test_sums_of_parts_in_any_order_are_the_sums_of_all(seed, cuts, random):
     parts = np.split(order, sorted(cuts))
     random.shuffle(parts)
 
-    total = Sums.zero(5, 3)
+    total = SufficientStatistics.zero(5, 3)
     for rows in parts:
         total = total + sums(z[rows], labels[rows])
 
@@ -57,7 +59,7 @@ def test_a_weight_is_how_often_an_item_counts():
     z, labels = items(3)
     rows = [0, 0, 1]
 
-    weighted = Sums.of(z, one_hot(labels, 3), np.array([2.0, 1.0, 0.0]))
+    weighted = SufficientStatistics.of(z, one_hot(labels, 3), np.array([2.0, 1.0, 0.0]))
 
     assert_same(weighted, sums(z[rows], labels[rows]))
     assert_same(weighted.scaled(3.0), weighted + weighted + weighted)
@@ -65,7 +67,7 @@ def test_a_weight_is_how_often_an_item_counts():
 
 def test_ridge_by_hand():
     # G = diag(1, 4), H = diag(1, 2), mean eigenvalue 2.5: a strength of 0.4 is lambda = 1
-    head = Sums.of(np.array([[1, 0], [0, 2]], np.float32), np.eye(2)).ridge(0.4)
+    head = SufficientStatistics.of(np.array([[1, 0], [0, 2]], np.float32), np.eye(2)).ridge(0.4)
     np.testing.assert_allclose(head, [[1 / 2, 0], [0, 2 / 5]], atol=1e-12)
 
 
@@ -106,7 +108,7 @@ def test_a_class_without_data_has_a_zero_column(solve):
     head = solve(sums(z, 2 * (labels % 2), 4))
     assert (head[:, [1, 3]] == 0).all()
     assert (np.abs(head[:, [0, 2]]).sum(0) > 0).all()
-    assert (solve(Sums.zero(5, 4)) == 0).all()
+    assert (solve(SufficientStatistics.zero(5, 4)) == 0).all()
 
 
 @given(st.integers(1, 12), st.integers(1, 4), st.integers(0, 99))
@@ -133,7 +135,9 @@ def test_rounded_sums_are_those_that_travel():
 
 
 def test_what_travels_of_a_gram_is_its_upper_triangle_row_by_row():
-    parts = packed(Sums(np.array([[1.0, 2.0], [2.0, 3.0]]), np.ones((2, 1)), np.ones(1)))
+    parts = packed(
+        SufficientStatistics(np.array([[1.0, 2.0], [2.0, 3.0]]), np.ones((2, 1)), np.ones(1))
+    )
     assert parts["gram"].tolist() == [1.0, 2.0, 3.0]
     assert unpacked(parts).gram.tolist() == [[1.0, 2.0], [2.0, 3.0]]
 
@@ -149,7 +153,7 @@ def test_a_gram_that_was_not_sent_is_zero():
 def test_a_lift_standardises_features_that_the_public_set_excites():
     public = np.random.default_rng(0).normal([5, -3], [2, 2], (500, 2)).astype(np.float32)
 
-    z = Lift.fit(public, 0, 0)(public)
+    z = FeatureMap.fit(public, 0, 0)(public)
 
     np.testing.assert_allclose(z.mean(0), 0, atol=1e-5)
     np.testing.assert_allclose(z.std(0).max(), 1, atol=1e-5)
@@ -157,21 +161,21 @@ def test_a_lift_standardises_features_that_the_public_set_excites():
 
 def test_a_feature_that_the_public_set_hardly_excites_is_not_blown_up():
     public = np.random.default_rng(0).normal(0, [1.0, 1e-6], (500, 2)).astype(np.float32)
-    z = Lift.fit(public, 0, 0)(np.array([[0.0, 1.0]], np.float32))
+    z = FeatureMap.fit(public, 0, 0)(np.array([[0.0, 1.0]], np.float32))
     assert 0.5 < z[0, 1] < 4  # one unit over the mean deviation, about a half
 
 
 def test_a_lift_looks_at_the_public_set_alone():
     public, private = items(20)[0], items(10, seed=1)[0]
-    lift = Lift.fit(public, 6, 0)
+    lift = FeatureMap.fit(public, 6, 0)
     np.testing.assert_allclose(lift(private)[:3], lift(private[:3]), atol=1e-6)
 
 
 def test_the_projection_is_rectified_and_a_function_of_the_seed():
     public = items(20)[0]
-    one, again, other = (Lift.fit(public, 64, seed) for seed in (0, 0, 1))
+    one, again, other = (FeatureMap.fit(public, 64, seed) for seed in (0, 0, 1))
 
-    assert one.dimension == 64 and Lift.fit(public, 0, 0).dimension == 5
+    assert one.dimension == 64 and FeatureMap.fit(public, 0, 0).dimension == 5
     z = one(public)
     assert z.shape == (20, 64) and z.dtype == np.float32
     assert (z >= 0).all() and (z > 0).mean() == pytest.approx(0.5, abs=0.15)
@@ -180,5 +184,5 @@ def test_the_projection_is_rectified_and_a_function_of_the_seed():
 
 
 def test_a_constant_public_set_gives_finite_features():
-    lift = Lift.fit(np.ones((4, 3), np.float32), 8, 0)
+    lift = FeatureMap.fit(np.ones((4, 3), np.float32), 8, 0)
     assert np.isfinite(lift(np.array([[0, 1, 2]], np.float32))).all()

@@ -11,7 +11,7 @@ from fedbridge.errors import UserError
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.probe import Probe
 from fedbridge.models.foundation import Items, load_foundation
-from fedbridge.models.head import Lift
+from fedbridge.models.head import FeatureMap
 from fedbridge.models.tuning import Tunable, lifted, require_tunable, tunable
 from tiny_transformers import save_bert, save_vit
 
@@ -28,7 +28,7 @@ def specs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 
 def settings(spec: str, tuning: str, size: int = 2) -> Probe:
-    pool = {"pool": 3, "picks": 2}
+    pool = {"pool": 3, "top_k": 2}
     return Probe(model=spec, size=16, tuning=tuning, tuning_size=size, **pool)
 
 
@@ -190,7 +190,7 @@ def test_the_lift_is_the_same_for_tensors():
     rng = np.random.default_rng(0)
     public = rng.standard_normal((20, 5)).astype(np.float32)
     for units in (0, 7):
-        lift = Lift.fit(public, units, 0)
+        lift = FeatureMap.fit(public, units, 0)
         x = torch.from_numpy(public).requires_grad_()
         found = lifted(lift, x)
         torch.testing.assert_close(found.detach(), torch.from_numpy(lift(public)))
@@ -243,5 +243,5 @@ def test_tuning_is_for_heads_that_are_trained():
         parse_config({"large": {"tuning": "lora"}}, "test")
     with pytest.raises(UserError, match=r"large\.tuning: .*'none' or 'pool', found 'lora'"):
         parse_config({"large": {"head": "tail-anchors", "tuning": "lora"}}, "test")
-    with pytest.raises(UserError, match=r"large\.picks: must be at most large\.pool, 10, found 11"):
-        parse_config({"large": {"head": "probe", "picks": 11}}, "test")
+    with pytest.raises(UserError, match=r"large\.top_k: must be at most large\.pool, 10, found 11"):
+        parse_config({"large": {"head": "probe", "top_k": 11}}, "test")

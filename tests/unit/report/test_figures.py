@@ -12,7 +12,7 @@ from PIL import Image
 
 from fedbridge.errors import UserError
 from fedbridge.report.bars import accuracy_by_client, time_by_phase, traffic
-from fedbridge.report.figures import accuracy_over_tasks, limits_of, spread, write_picture
+from fedbridge.report.figures import accuracy_over_tasks, axis_limits, spread, write_picture
 from fedbridge.report.folder import Round
 from fedbridge.report.svg import drawing, inline_svg
 
@@ -82,9 +82,9 @@ def test_names_are_neither_markup_nor_formulas() -> None:
 
 
 def test_limits_enclose_the_curves_in_tenths() -> None:
-    assert limits_of(list(CURVES.values())) == (pytest.approx(0.5), pytest.approx(1.0))
-    assert limits_of([[(1, 0.0), (2, 1.0)]]) == (0.0, 1.0)
-    assert limits_of([]) == (0.0, 1.0)
+    assert axis_limits(list(CURVES.values())) == (pytest.approx(0.5), pytest.approx(1.0))
+    assert axis_limits([[(1, 0.0), (2, 1.0)]]) == (0.0, 1.0)
+    assert axis_limits([]) == (0.0, 1.0)
 
 
 @given(

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.report.graph import LABELLED, RADIUS, SIZE, Arrow, graph, towards
-from fedbridge.report.lessons import Outcome
+from fedbridge.report.lessons import StudentOutcome
 
 WEIGHTS = {("a", "b"): 0.5, ("b", "a"): 0.25, ("a", "a"): 1.0}
 
@@ -59,7 +59,7 @@ def test_a_loop_is_outside_of_the_circle() -> None:
     [(0.031, "+3.1", "up"), (-0.02, "−2.0", "down"), (0.0001, "0.0", "level"), (None, "", "level")],
 )
 def test_a_node_says_what_it_gained(gain: float | None, text: str, sign: str) -> None:
-    node = graph(WEIGHTS, ["a", "b"], [Outcome("a", 3, 1, 0.5, gain)]).nodes[0]
+    node = graph(WEIGHTS, ["a", "b"], [StudentOutcome("a", 3, 1, 0.5, gain)]).nodes[0]
     assert (node.gain, node.sign) == (text, sign)
     assert node.title == (f"a: {text} points on its validation items" if text else "a")
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fedbridge.metrics import AccuracyRow, forgetting
-from fedbridge.report.heat import Cell, forgotten, heat_map
+from fedbridge.report.heat import HeatCell, forgotten, heat_map
 
 NAN = float("nan")
 
@@ -21,16 +21,16 @@ def rows(values: list[list[float]]) -> list[AccuracyRow]:
 def test_cells_have_percentages_and_say_what_was_measured_ahead() -> None:
     found = heat_map(rows([[0.1, NAN], [0.7, 0.2], [0.35, 0.8]]))
     assert found.rows == [
-        ("none", [Cell("10", 10, ahead=True), None]),
-        ("1", [Cell("70", 70), Cell("20", 20, ahead=True)]),
-        ("2", [Cell("35", 35), Cell("80", 80)]),
+        ("none", [HeatCell("10", 10, ahead=True), None]),
+        ("1", [HeatCell("70", 70), HeatCell("20", 20, ahead=True)]),
+        ("2", [HeatCell("35", 35), HeatCell("80", 80)]),
     ]
-    assert found.lost == [Cell("−35", 35), None]
+    assert found.lost == [HeatCell("−35", 35), None]
 
 
 def test_what_is_gained_at_the_end_is_no_loss() -> None:
-    assert heat_map(rows([[0.1, NAN], [0.5, 0.2], [0.75, 0.8]])).lost == [Cell("+25", 0), None]
-    assert heat_map(rows([[0.1, NAN], [0.5, 0.2], [0.5, 0.8]])).lost == [Cell("0", 0), None]
+    assert heat_map(rows([[0.1, NAN], [0.5, 0.2], [0.75, 0.8]])).lost == [HeatCell("+25", 0), None]
+    assert heat_map(rows([[0.1, NAN], [0.5, 0.2], [0.5, 0.8]])).lost == [HeatCell("0", 0), None]
 
 
 def test_rows_that_were_not_measured_are_left_out() -> None:

@@ -2,16 +2,18 @@
 
 import pytest
 
-from fedbridge.report.folder import Choice, Lesson
-from fedbridge.report.lessons import Outcome, fusions, mean_weights, outcomes
+from fedbridge.report.folder import AcceptanceEvent, TeachingEvent
+from fedbridge.report.lessons import StudentOutcome, fusions, mean_weights, outcomes
 
 
-def lesson(student: str, teacher: str, weight: float, task: int = 1, round_: int = 1) -> Lesson:
-    return Lesson(task=task, round=round_, student=student, teacher=teacher, weight=weight)
+def lesson(
+    student: str, teacher: str, weight: float, task: int = 1, round_: int = 1
+) -> TeachingEvent:
+    return TeachingEvent(task=task, round=round_, student=student, teacher=teacher, weight=weight)
 
 
-def choice(client: str, task: int, percent: int, own: int, taken: int) -> Choice:
-    return Choice(client=client, task=task, percent=percent, own=own, taken=taken, n=10)
+def choice(client: str, task: int, percent: int, own: int, taken: int) -> AcceptanceEvent:
+    return AcceptanceEvent(client=client, task=task, percent=percent, own=own, taken=taken, n=10)
 
 
 LESSONS = [
@@ -41,7 +43,7 @@ def test_outcomes_by_hand() -> None:
     a, b = outcomes(fusions(LESSONS, told), ["b", "a", "c"])[::-1]
     assert (a.student, a.fusions, a.helped) == ("a", 3, 1)
     assert (a.share, a.gain) == (pytest.approx(0.25), pytest.approx(0.15))
-    assert b == Outcome("b", 1, 0, None, None)
+    assert b == StudentOutcome("b", 1, 0, None, None)
 
 
 def test_own_snapshots_teach_under_the_students_name() -> None:

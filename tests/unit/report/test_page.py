@@ -10,7 +10,7 @@ import pytest
 from fedbridge.errors import UserError
 from fedbridge.report.metric_words import METRICS
 from fedbridge.report.page import write_page
-from fedbridge.runs import Run, alone, read_accuracy
+from fedbridge.runs import Run, exclusive_lock, read_accuracy
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "hr", "input", "link"}
@@ -208,7 +208,7 @@ def test_a_run_that_is_at_work_or_has_failed_says_so(make_run: MakeRun) -> None:
     Run.open(folder).event("aborted", message="large.model: must be another")
     text = words(read(folder))
     assert "This run has ended by an error large.model: must be another Step 3 of 6 is done" in text
-    with alone(folder):
+    with exclusive_lock(folder):
         text = words(read(folder))
     assert "This run is being carried out Step 3 of 6 is done" in text
     assert "Go on with it" not in text and "must be another Step" not in text

@@ -9,7 +9,7 @@ from torch import Tensor
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.wire import State, Step
-from worlds import bare_commons, tiny_config
+from worlds import bare_context, tiny_config
 
 FIRST = Step(1, 1)
 
@@ -17,10 +17,10 @@ FIRST = Step(1, 1)
 def axes(
     items: int, classes: int = 4, features: Tensor | None = None, **config: Any
 ) -> SharedContext:
-    """Return commons with axes as anchors and tau = 1, so that embeddings are logits."""
+    """Return one with axes as anchors and tau = 1, so that embeddings are logits."""
     settings = tiny_config(small={"temperature": 1.0, "dimension": classes}, **config)
     table = torch.zeros(items, 2) if features is None else features
-    return bare_commons(settings, classes, torch.zeros(items, 1, 16, 16), table)
+    return bare_context(settings, classes, torch.zeros(items, 1, 16, 16), table)
 
 
 def says(name: str, items: int, classes: int = 4, **of_class: list[float]) -> PublicPredictions:
@@ -34,12 +34,12 @@ def says(name: str, items: int, classes: int = 4, **of_class: list[float]) -> Pu
 def student(
     name: str,
     state: State,
-    knowledge: PublicPredictions | None = None,
+    predictions: PublicPredictions | None = None,
     model: str = "mlp",
     **more: Any,
 ) -> Student:
     """Return a student whose knowledge does not matter unless it is given."""
-    known = knowledge or PublicPredictions(name, (0, 1), torch.zeros(0))
+    known = predictions or PublicPredictions(name, (0, 1), torch.zeros(0))
     return Student(name, model, state, known, (), **more)
 
 

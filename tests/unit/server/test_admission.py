@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedbridge.config.models import Large
 from fedbridge.methods.sums import sum_faults
-from fedbridge.models.head import Sums, packed, possible
+from fedbridge.models.head import SufficientStatistics, packed, possible
 from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
 from fedbridge.wire import State, Step, Upload
 from worlds import World, make_world, play, tiny_config
@@ -26,7 +26,7 @@ Change = Callable[[Upload], Upload]
 
 def expected(world: World, step: Step = FIRST) -> Expected:
     trained = world.server().large.trained
-    return expectation(world.commons, world.models, trained).of_step(step, world.models, {})
+    return expectation(world.shared, world.models, trained).of_step(step, world.models, {})
 
 
 @pytest.fixture(scope="module")
@@ -83,10 +83,19 @@ HOSTILE: dict[str, tuple[Change, str]] = {
     "a client not asked": (field(client="client-2"), "client: must be one of those asked"),
     "earlier step": (field(task=0), "task, round: must be (1, 1), found (0, 1)"),
     "later step": (field(round=2), "task, round: must be (1, 1), found (1, 2)"),
-    "negative items": (field(items=-1), f"items: must be from 0 to {MOST_ITEMS}, found -1"),
-    "absurd items": (field(items=10**400), f"items: must be from 0 to {MOST_ITEMS}, found 1000"),
-    "other items": (field(items=7), "counts: must add up to items, 7, found"),
-    "absurd own task": (field(own=10**400), f"own: must be from 0 to {MOST_ITEMS}, found 1000"),
+    "negative items": (
+        field(num_examples=-1),
+        f"num_examples: must be from 0 to {MOST_ITEMS}, found -1",
+    ),
+    "absurd items": (
+        field(num_examples=10**400),
+        f"num_examples: must be from 0 to {MOST_ITEMS}, found 1000",
+    ),
+    "other items": (field(num_examples=7), "counts: must add up to items, 7, found"),
+    "absurd own task": (
+        field(client_task=10**400),
+        f"client_task: must be from 0 to {MOST_ITEMS}, found 1000",
+    ),
     "no class": (field(seen=()), "seen: must hold a class, found none"),
     "a class twice": (
         field(seen=(0, 0, 2)),
@@ -234,7 +243,7 @@ def test_a_client_answers_once_in_a_step(world: World, upload: Upload):
 
 
 def test_before_the_first_step_nothing_is_expected(world: World, upload: Upload):
-    nobody = expectation(world.commons, world.models, {})
+    nobody = expectation(world.shared, world.models, {})
     reason = refusal(replace(upload, task=0, round=0), nobody)
     assert (
         reason
@@ -339,10 +348,10 @@ def test_the_sums_of_any_items_are_taken_in(
     z = rng.standard_normal((len(labels), features)) * 10.0 ** rng.uniform(-1, 1, features)
     z = np.clip(z * 10.0**magnitude, -1e6, 1e6).astype(np.float32)
     z[rng.random(z.shape) < 0.3] = 0.0
-    sums = packed(Sums.of(z, np.eye(3)[labels]))
+    sums = packed(SufficientStatistics.of(z, np.eye(3)[labels]))
     empty = {name: torch.empty(0) for name in ("gram", "cross", "counts")}
     awaited = Expected({"a": {}}, 3, {**empty, **sums}, {}, complete=True, of_head=SUMMED)
-    upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, items=len(labels))
+    upload = Upload("a", 1, 1, {}, tuple(sorted(set(labels))), **sums, num_examples=len(labels))
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {})) is None
 
 
@@ -356,16 +365,16 @@ def test_sums_of_any_items_can_be_of_items(seed: int, features: int, rank: int, 
     z = np.clip(np.maximum(z, 0) if seed % 2 else z, -1e6, 1e6).astype(np.float32)
     z[: count // 2] = z[0]  # a class of equal items leaves nothing within it
     targets = np.eye(4)[rng.integers(0, 4, count)]
-    assert possible(packed(Sums.of(z, targets)))
+    assert possible(packed(SufficientStatistics.of(z, targets)))
     with np.errstate(over="ignore"):
-        single = Sums(z.T @ z, z.T @ targets.astype(np.float32), targets.sum(0))
+        single = SufficientStatistics(z.T @ z, z.T @ targets.astype(np.float32), targets.sum(0))
     assert not np.isfinite(single.gram).all() or possible(packed(single))
 
 
 def test_sums_of_wide_features_of_few_items_can_be_of_items():
     z = np.maximum(np.random.default_rng(0).standard_normal((3, 700)), 0).astype(np.float32)
     z *= np.geomspace(1e-6, 1e4, 700, dtype=np.float32)
-    sums = packed(Sums.of(z, np.eye(2)[[0, 0, 1]]))
+    sums = packed(SufficientStatistics.of(z, np.eye(2)[[0, 0, 1]]))
     assert possible(sums)
     assert not possible(sums | {"gram": no_gram(sums["gram"], 700)})
 
@@ -376,12 +385,14 @@ def test_how_far_an_eigenvalue_may_be_below_zero(below: float):
     turned = np.linalg.qr(np.random.default_rng(1).standard_normal((4, 4)))[0]
     gram = turned @ np.diag([1.0, 1.0, 1.0, -below]) @ turned.T
     assert np.linalg.eigvalsh(gram)[0] == pytest.approx(-below)
-    assert possible(packed(Sums(gram, np.zeros((4, 1)), np.ones(1)))) == (below < 1e-3 / 4)
+    assert possible(packed(SufficientStatistics(gram, np.zeros((4, 1)), np.ones(1)))) == (
+        below < 1e-3 / 4
+    )
 
 
 def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
-    sums = packed(Sums.of(np.ones((9, 2), np.float32), np.eye(2)[[0] * 9]))
-    upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5, own=3)
+    sums = packed(SufficientStatistics.of(np.ones((9, 2), np.float32), np.eye(2)[[0] * 9]))
+    upload = Upload("a", 1, 1, {}, (0, 1), **sums, num_examples=5, client_task=3)
     awaited = Expected({"a": {}}, 2, sums, {}, complete=True, of_head=SUMMED)
     assert refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 1})) is None
     said = refusal(upload, awaited.of_step(FIRST, ["a"], {"a": 2}))
@@ -389,8 +400,8 @@ def test_sums_of_several_tasks_are_of_more_items_than_the_last_one_has():
 
 
 def test_sums_that_are_held_back_need_not_add_up():
-    sums = packed(Sums.of(np.ones((4, 2), np.float32), np.eye(2)[[0, 0, 0, 0]]))
-    upload = Upload("a", 1, 1, {}, (0, 1), **sums, items=5)
+    sums = packed(SufficientStatistics.of(np.ones((4, 2), np.float32), np.eye(2)[[0, 0, 0, 0]]))
+    upload = Upload("a", 1, 1, {}, (0, 1), **sums, num_examples=5)
     for complete, taken in ((True, False), (False, True)):
         awaited = Expected({"a": {}}, 2, sums, {}, complete, of_head=SUMMED)
         awaited = awaited.of_step(FIRST, ["a"], {})

@@ -15,7 +15,7 @@ from fedbridge.wire import State, Step
 from worlds import (
     World,
     accuracy,
-    bare_commons,
+    bare_context,
     linear_model,
     make_world,
     play,
@@ -75,9 +75,9 @@ def test_a_mean_lies_between_its_parts_and_is_blind_to_order(weights: list[float
 
 def test_groups_of_equal_architecture_are_averaged_apart():
     students = [
-        student("a", state(1.0), items=1),
-        student("b", state(9.0), model="cnn", items=5),
-        student("c", state(3.0), items=3),
+        student("a", state(1.0), num_examples=1),
+        student("b", state(9.0), model="cnn", num_examples=5),
+        student("c", state(3.0), num_examples=3),
     ]
     means = group_means(students)
     assert {model: mean["weight"].tolist() for model, mean in means.items()} == {
@@ -90,7 +90,7 @@ def test_absent_clients_go_on_from_the_average_of_their_architecture():
     students = [student("a", state(1.0)), student("b", state(3.0))]
     models = {"a": "mlp", "b": "mlp", "away": "mlp", "other": "cnn"}
     round_ = gathered(students, models=models)
-    fused = average(round_, world_of("fedavg").commons, FedAvg(), lambda function, jobs: [])
+    fused = average(round_, world_of("fedavg").shared, FedAvg(), lambda function, jobs: [])
     assert list(fused.states) == ["a", "b", "away"]
     assert fused.states["away"]["weight"].tolist() == [2.0]
 
@@ -98,8 +98,8 @@ def test_absent_clients_go_on_from_the_average_of_their_architecture():
 def test_the_server_sends_everybody_the_weighted_average():
     played = play(world_of("fedavg", clients=3), [Step(1, 1)])
     uploads = played.transport.uploads
-    expected = mean_state([u.state for u in uploads], [u.items for u in uploads])
-    assert len({u.items for u in uploads}) > 1
+    expected = mean_state([u.state for u in uploads], [u.num_examples for u in uploads])
+    assert len({u.num_examples for u in uploads}) > 1
     for broadcast in played.broadcasts(1, 2).values():
         assert same_state(broadcast.state, expected)
 
@@ -138,7 +138,7 @@ def measured(world: World, common: bool) -> float:
 
 
 def test_averages_of_models_that_began_apart_know_less():
-    world = world_of("fedavg", clients=4, training={"rate": 0.003}, scenario={"clients": 4})
+    world = world_of("fedavg", clients=4, training={"lr": 0.003}, scenario={"clients": 4})
     assert measured(world, common=True) > measured(world, common=False) + 0.1
 
 
@@ -147,7 +147,7 @@ def test_averages_of_models_that_began_apart_know_less():
 
 def lesson_near(start: list[list[float]], mu: float) -> TrainContext:
     config = tiny_config(fusion={"name": "fedprox", "proximal": mu})
-    commons = bare_commons(config, 2, torch.zeros(1, 1), torch.zeros(1, 1))
+    shared = bare_context(config, 2, torch.zeros(1, 1), torch.zeros(1, 1))
     nothing = ItemBatch(*(torch.zeros(0) for _ in range(2)), None, torch.zeros(0), torch.zeros(0))
     ids = torch.arange(2)
     model = linear_model([[1.0, 0.5], [0.25, 2.0]])
@@ -155,14 +155,14 @@ def lesson_near(start: list[list[float]], mu: float) -> TrainContext:
     classes = {"seen": ids, "new": ids, "old": ids[:0], "taught": ids}
     began = {**linear_model(start).state_dict()}
     return TrainContext(
-        model, commons, **shares, **classes, generator=torch.Generator(), start=began, proximal=mu
+        model, shared, **shares, **classes, generator=torch.Generator(), start=began, proximal=mu
     )
 
 
 def test_the_proximal_gradient_is_that_of_half_the_squared_distance():
     mu, rate, start = 0.3, 0.5, [[0.0, 0.0], [1.0, 1.0]]
-    lesson = lesson_near(start, mu)
-    weight = lesson.model.projector.weight
+    context = lesson_near(start, mu)
+    weight = context.model.projector.weight
     before, x = weight.detach().clone(), torch.tensor([[0.2, 0.7]])
 
     def data_loss(w: torch.Tensor) -> torch.Tensor:
@@ -170,8 +170,8 @@ def test_the_proximal_gradient_is_that_of_half_the_squared_distance():
 
     free = before.clone().requires_grad_()
     (data_loss(free) + mu / 2 * (free - torch.tensor(start)).square().sum()).backward()
-    optimiser = torch.optim.SGD(lesson.model.parameters(), lr=rate)
-    lesson.optimizer_step(optimiser, data_loss(weight))
+    optimiser = torch.optim.SGD(context.model.parameters(), lr=rate)
+    context.optimizer_step(optimiser, data_loss(weight))
 
     assert free.grad is not None
     torch.testing.assert_close(weight.detach(), before - rate * free.grad)

@@ -7,7 +7,7 @@ from rounds import axes, gathered, says, variance
 from fedbridge.errors import UserError
 from fedbridge.losses import divergence
 from fedbridge.methods.context import SharedContext
-from fedbridge.methods.fedet import FedET, enlarge, opinions, through_large
+from fedbridge.methods.fedet import FedET, opinions, through_large, train_large_head
 from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
 from fedbridge.models.space import embed
 from worlds import make_world, tiny_config
@@ -34,12 +34,12 @@ def test_who_knows_a_single_class_is_no_error_and_hardly_heard():
 def heads(
     features: torch.Tensor, diversity: float, models: list[PublicPredictions]
 ) -> torch.Tensor:
-    chosen = {"name": "fedet", "diversity": diversity, "large_epochs": 200, "large_rate": 0.05}
-    commons = axes(len(features), features=features, fusion=chosen)
-    options = commons.config.fusion
+    chosen = {"name": "fedet", "diversity": diversity, "large_epochs": 200, "large_lr": 0.05}
+    shared = axes(len(features), features=features, fusion=chosen)
+    options = shared.config.fusion
     assert isinstance(options, FedET)
     generator = torch.Generator().manual_seed(0)
-    return enlarge(torch.zeros(2, 4), models, commons, options, generator)
+    return train_large_head(torch.zeros(2, 4), models, shared, options, generator)
 
 
 def test_the_large_head_learns_the_verdict_and_leaves_other_classes_alone():
@@ -57,37 +57,37 @@ def test_dissent_makes_it_less_sure_where_there_is_any():
     assert q[1, 1] == pytest.approx(float(p[1, 1]), abs=0.02)
 
 
-def round_in(commons: SharedContext, **changes: Any) -> RoundUploads:
+def round_in(shared: SharedContext, **changes: Any) -> RoundUploads:
     found = []
     for name in ("client-1", "client-2"):
-        model = commons.small_model("mlp", name)
-        known = PublicPredictions(name, (0, 1, 2), embed(model, commons.public_inputs))
+        model = shared.small_model("mlp", name)
+        known = PublicPredictions(name, (0, 1, 2), embed(model, shared.public_inputs))
         found.append(Student(name, "mlp", model.state_dict(), known, ()))
     return gathered(found, **changes)
 
 
 def test_small_models_learn_from_the_head_which_goes_on_from_round_to_round():
-    chosen = {"name": "fedet", "epochs": 6, "rate": 0.003, "batch": 16}
+    chosen = {"name": "fedet", "epochs": 6, "lr": 0.003, "batch": 16}
     world = make_world(tiny_config(fusion=chosen))
-    commons, options = world.commons, world.commons.config.fusion
+    shared, options = world.shared, world.shared.config.fusion
     assert isinstance(options, FedET)
-    round_ = round_in(commons)
-    fused = through_large(round_, commons, options, world.spread)
+    round_ = round_in(shared)
+    fused = through_large(round_, shared, options, world.map_jobs)
     head = round_.notes["head"]
     assert head.shape == (16, 8) and head.isfinite().all() and head[:, :3].any()
-    answers = (torch.from_numpy(commons.public_features) @ head)[:, :3]
+    answers = (torch.from_numpy(shared.public_features) @ head)[:, :3]
     for student in round_.students:
         gaps = []
         for state in (student.state, fused.states[student.name]):
-            model = commons.small_model("mlp", "any")
+            model = shared.small_model("mlp", "any")
             model.load_state_dict(state)
-            now = commons.logits(embed(model, commons.public_inputs), torch.arange(3))
+            now = shared.logits(embed(model, shared.public_inputs), torch.arange(3))
             gaps.append(float(divergence(answers, now).mean()))
         assert gaps[1] < 0.8 * gaps[0]
-    again = round_in(commons, notes={"head": head})
-    through_large(again, commons, options, world.spread)
+    again = round_in(shared, notes={"head": head})
+    through_large(again, shared, options, world.map_jobs)
     assert not torch.equal(again.notes["head"], head)
-    empty = through_large(gathered([]), commons, options, world.spread)
+    empty = through_large(gathered([]), shared, options, world.map_jobs)
     assert empty.states == {}
 
 

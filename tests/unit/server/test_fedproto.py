@@ -21,8 +21,8 @@ def sums(**of_class: list[float]) -> torch.Tensor:
 
 
 def shared(round_: RoundUploads) -> torch.Tensor:
-    commons = axes(1, classes=3)  # its P is 3; the tables here have P = 2
-    fused = share_prototypes(round_, commons, FedProto(), lambda function, jobs: [])
+    shared = axes(1, classes=3)  # its P is 3; the tables here have P = 2
+    fused = share_prototypes(round_, shared, FedProto(), lambda function, jobs: [])
     assert torch.equal(fused.shared["prototypes"], round_.notes["prototypes"])
     return fused.shared["prototypes"]
 

@@ -6,7 +6,7 @@ from fedbridge.methods.rounds import FusionResult, RoundUploads
 from fedbridge.wire import State, Step
 from worlds import make_world, tiny_config
 
-COMMONS = make_world(tiny_config(fusion={"name": "fedweit"})).commons
+COMMONS = make_world(tiny_config(fusion={"name": "fedweit"})).shared
 
 
 def fused(round_: RoundUploads) -> FusionResult:
@@ -19,8 +19,8 @@ def sent(base: float, added: float) -> State:
 
 def test_all_bases_count_the_same_within_their_architecture():
     students = [
-        student("a", sent(1.0, 7.0), items=100),
-        student("b", sent(3.0, 8.0), items=1),
+        student("a", sent(1.0, 7.0), num_examples=100),
+        student("b", sent(3.0, 8.0), num_examples=1),
         student("c", sent(9.0, 9.0), model="cnn"),
     ]
     models = {"a": "mlp", "b": "mlp", "c": "cnn", "away": "mlp"}

@@ -16,7 +16,7 @@ from fedbridge.methods.rounds import PublicPredictions, Student, TeachingRecord
 from fedbridge.models.space import as_input, embed
 from fedbridge.wire import State
 from worlds import OBOD as EXPLICIT
-from worlds import World, bare_commons, make_world, same_state, tiny_config
+from worlds import World, bare_context, make_world, same_state, tiny_config
 
 CLASSES = 4
 NO_GATES = {"confidence": False, "mass": False, "only_if_more_confident": False}
@@ -38,23 +38,23 @@ def job(student: Student, teachers: list[TeacherSignal], seed: int) -> DistillJo
     return DistillJob(student, teachers, seed, options())
 
 
-def distil(commons: SharedContext, todo: DistillJob) -> State:
-    """Distil under the settings of these commons."""
-    chosen = commons.config.fusion
+def distil(shared: SharedContext, todo: DistillJob) -> State:
+    """Distil under the settings of these context."""
+    chosen = shared.config.fusion
     assert isinstance(chosen, OBOD)
-    return obod.distil(commons, dataclasses.replace(todo, options=chosen))
+    return obod.distil(shared, dataclasses.replace(todo, options=chosen))
 
 
 def teaching(
-    student: PublicPredictions, teacher: PublicPredictions, commons: SharedContext, chosen: OBOD
+    student: PublicPredictions, teacher: PublicPredictions, shared: SharedContext, chosen: OBOD
 ) -> TeacherSignal | None:
-    return signal(student, teacher, commons, chosen.ablation)
+    return signal(student, teacher, shared, chosen.ablation)
 
 
 def three_items() -> SharedContext:
-    """Return commons with axes as anchors and tau = 1, so that embeddings are logits."""
+    """Return one with axes as anchors and tau = 1, so that embeddings are logits."""
     config = tiny_config(small={"temperature": 1.0, "dimension": CLASSES})
-    return bare_commons(config, CLASSES, torch.zeros(3, 1, 16, 16), torch.zeros(3, 2))
+    return bare_context(config, CLASSES, torch.zeros(3, 1, 16, 16), torch.zeros(3, 2))
 
 
 def model(name: str, **of_class: list[float]) -> PublicPredictions:
@@ -105,7 +105,7 @@ def test_every_gate_alone_by_hand(gate: str | None, expected: list[float]):
 
 
 def test_a_lesson_about_all_that_the_teacher_has_met_by_hand():
-    # all of its mass is on classes the lesson is about, so sureness and being surer remain
+    # all of its mass is on classes the lesson is about, so confidence and being surer remain
     found = teaching(STUDENT, TEACHER, three_items(), options(classes="teacher"))
     assert found is not None and found.common.tolist() == [0, 1, 2]
     assert found.weight.tolist() == pytest.approx([SURE[0], SURE[1], 0], abs=1e-6)
@@ -205,7 +205,7 @@ def test_of_the_snapshots_the_latest_teach():
 
 
 def test_a_teacher_without_a_lesson_is_left_out():
-    assert chosen([sure_model("e", 0.5), *FOUR[:1]]) == ["a"]  # not surer than the student
+    assert chosen([sure_model("e", 0.5), *FOUR[:1]]) == ["a"]  # not more confident than the student
 
 
 @pytest.mark.parametrize(
@@ -213,12 +213,12 @@ def test_a_teacher_without_a_lesson_is_left_out():
 )
 def test_teachers_take_turns_or_have_all_their_passes_at_a_time(order: str, expected: str):
     config = tiny_config()
-    commons = bare_commons(config, CLASSES, torch.zeros(5, 1, 16, 16), torch.zeros(5, 2))
+    shared = bare_context(config, CLASSES, torch.zeros(5, 1, 16, 16), torch.zeros(5, 2))
     teachers = [
         TeacherSignal(name, torch.zeros(5, 2), torch.arange(2), torch.ones(5), 1.0) for name in "ab"
     ]
     generator = torch.Generator().manual_seed(0)
-    courses = [batches(commons, 2, 2, generator) for _ in teachers]
+    courses = [batches(shared, 2, 2, generator) for _ in teachers]
     steps = list(timetable(teachers, courses, order))
     # five items in batches of two, of which the single one is dropped: two steps a pass
     assert "".join(t.teacher for t, _ in steps) == expected
@@ -254,10 +254,10 @@ def trained(school: World, name: str, places: range, steps: int = 60) -> State:
     rows = rows[torch.isin(labels[rows], ids)]
     inputs = torch.from_numpy(school.dataset.inputs)[rows]
     columns = torch.searchsorted(ids, labels[rows])
-    small = school.commons.small_model("mlp", name)
+    small = school.shared.small_model("mlp", name)
     optimiser = torch.optim.Adam(small.parameters(), lr=0.005)
     for _ in range(steps):
-        logits = school.commons.logits(small(as_input(inputs)), ids)
+        logits = school.shared.logits(small(as_input(inputs)), ids)
         optimiser.zero_grad()
         torch.nn.functional.cross_entropy(logits, columns).backward()
         optimiser.step()
@@ -265,21 +265,21 @@ def trained(school: World, name: str, places: range, steps: int = 60) -> State:
 
 
 def commons_with(school: World, **changes: object) -> SharedContext:
-    return school.with_config(scenario={"order": "same"}, fusion=arranged(changes)).commons
+    return school.with_config(scenario={"order": "same"}, fusion=arranged(changes)).shared
 
 
-def knowledge(
+def predictions(
     school: World, name: str, state: State, classes: tuple[int, ...]
 ) -> PublicPredictions:
-    small = school.commons.small_model("mlp", name)
+    small = school.shared.small_model("mlp", name)
     small.load_state_dict(state)
-    return PublicPredictions(name, classes, embed(small, school.commons.public_inputs))
+    return PublicPredictions(name, classes, embed(small, school.shared.public_inputs))
 
 
 def blank(school: World, state: State | None = None) -> Student:
     """Return a student that was not trained."""
-    state = state or school.commons.small_model("mlp", "client-1").state_dict()
-    own = knowledge(school, "client-1", state, known_classes(school))
+    state = state or school.shared.small_model("mlp", "client-1").state_dict()
+    own = predictions(school, "client-1", state, known_classes(school))
     return Student("client-1", "mlp", state, own, ())
 
 
@@ -287,27 +287,27 @@ def pupil(
     school: World, student: Student, *teachers: PublicPredictions, **changes: object
 ) -> DistillJob:
     everyone = [
-        teaching(student.knowledge, t, school.commons, options(**changes)) for t in teachers
+        teaching(student.predictions, t, school.shared, options(**changes)) for t in teachers
     ]
     return job(student, [t for t in everyone if t is not None], 3)
 
 
 def right(school: World, state: State) -> float:
     """Return the accuracy on test items over the four classes."""
-    small = school.commons.small_model("mlp", "anyone")
+    small = school.shared.small_model("mlp", "anyone")
     small.load_state_dict(state)
     rows, ids = school.items("test"), torch.tensor(known_classes(school))
     e = embed(small, torch.from_numpy(school.dataset.inputs[rows]))
-    best = ids[school.commons.logits(e, ids).argmax(1)]
+    best = ids[school.shared.logits(e, ids).argmax(1)]
     return float((best == torch.from_numpy(school.dataset.labels[rows])).float().mean())
 
 
-FAST = {"epochs": 15, "rate": 0.005, "anchor": 0.0}
+FAST = {"epochs": 15, "lr": 0.005, "anchor": 0.0}
 
 
 @pytest.mark.parametrize("form", ["one-by-one", "averaged", "separate"])
 def test_a_better_teacher_makes_a_better_student(form: str, school: World, master: State):
-    teacher = knowledge(school, "master", master, known_classes(school))
+    teacher = predictions(school, "master", master, known_classes(school))
     assert right(school, master) == 1.0
     student = blank(school)
     fast = {**FAST, "form": form, **NO_GATES}
@@ -319,12 +319,12 @@ def test_a_better_teacher_makes_a_better_student(form: str, school: World, maste
 
 
 def test_the_student_comes_nearer_to_the_teachers_distribution(school: World, master: State):
-    teacher, student = knowledge(school, "master", master, known_classes(school)), blank(school)
+    teacher, student = predictions(school, "master", master, known_classes(school)), blank(school)
     ids = torch.tensor(known_classes(school))
 
     def gap(state: State) -> float:
-        own = knowledge(school, "client-1", state, known_classes(school))
-        pair = (school.commons.logits(k.embedding, ids) for k in (teacher, own))
+        own = predictions(school, "client-1", state, known_classes(school))
+        pair = (school.shared.logits(k.embedding, ids) for k in (teacher, own))
         return float(divergence(*pair).mean())
 
     slow = distil(commons_with(school, epochs=1, **NO_GATES), pupil(school, student, teacher))
@@ -334,36 +334,36 @@ def test_the_student_comes_nearer_to_the_teachers_distribution(school: World, ma
 
 
 def test_comparing_embeddings_brings_the_embeddings_together(school: World, master: State):
-    teacher, student = knowledge(school, "master", master, known_classes(school)), blank(school)
+    teacher, student = predictions(school, "master", master, known_classes(school)), blank(school)
     wanted = {**FAST, **NO_GATES, "compare": "embedding"}
     state = distil(commons_with(school, **wanted), pupil(school, student, teacher, **wanted))
-    own = knowledge(school, "client-1", state, known_classes(school)).embedding
-    before = (student.knowledge.embedding * teacher.embedding).sum(1).mean()
+    own = predictions(school, "client-1", state, known_classes(school)).embedding
+    before = (student.predictions.embedding * teacher.embedding).sum(1).mean()
     assert (own * teacher.embedding).sum(1).mean() > max(0.8, float(before))
 
 
 def test_distil_is_pure(school: World, master: State):
     student = blank(school)
-    teacher = knowledge(school, "master", master, known_classes(school))
+    teacher = predictions(school, "master", master, known_classes(school))
     one = pupil(school, student, teacher)
     before = {key: value.clone() for key, value in student.state.items()}
-    embedding = student.knowledge.embedding.clone()
-    commons = commons_with(school, **FAST)
+    embedding = student.predictions.embedding.clone()
+    shared = commons_with(school, **FAST)
 
     torch.manual_seed(1)
-    first = distil(commons, one)
+    first = distil(shared, one)
     drawn = torch.rand(2)
     torch.manual_seed(2)
-    second = distil(commons, one)
+    second = distil(shared, one)
     torch.manual_seed(1)
 
     assert same_state(first, second)
     assert not same_state(first, before)
     assert same_state(student.state, before)
-    assert torch.equal(student.knowledge.embedding, embedding)
+    assert torch.equal(student.predictions.embedding, embedding)
     assert torch.equal(torch.rand(2), drawn)  # the global generator was left alone
     assert all(first[key].data_ptr() != second[key].data_ptr() for key in first)
-    assert not same_state(first, distil(commons, dataclasses.replace(one, seed=4)))
+    assert not same_state(first, distil(shared, dataclasses.replace(one, seed=4)))
 
 
 @pytest.mark.parametrize("form", ["one-by-one", "averaged", "separate"])
@@ -376,8 +376,8 @@ def test_without_teachers_a_student_stays_as_it_is(form: str, school: World):
 
 def lesson_of(school: World, weight: float = 1.0) -> TeacherSignal:
     ids = torch.tensor(known_classes(school))
-    e = torch.nn.functional.normalize(school.commons.anchors[ids[:1]], dim=1)
-    n = len(school.commons.public_inputs)
+    e = torch.nn.functional.normalize(school.shared.anchors[ids[:1]], dim=1)
+    n = len(school.shared.public_inputs)
     return TeacherSignal("t", e.repeat(n, 1), ids, torch.full((n,), weight), 1.0)
 
 
@@ -395,8 +395,8 @@ def moved(school: World, master: State, **changes: object) -> float:
     student = blank(school, master)
     wanted = {**FAST, "epochs": 3, **changes}
     state = distil(commons_with(school, **wanted), job(student, [lesson_of(school)], 0))
-    own = knowledge(school, "client-1", state, known_classes(school)).embedding
-    return float((1 - (own * student.knowledge.embedding).sum(1)).mean())
+    own = predictions(school, "client-1", state, known_classes(school)).embedding
+    return float((1 - (own * student.predictions.embedding).sum(1)).mean())
 
 
 def test_the_anchor_holds_a_student_where_it_is_sure(school: World, master: State):
@@ -407,8 +407,8 @@ def test_the_anchor_holds_a_student_where_it_is_sure(school: World, master: Stat
 @pytest.mark.parametrize("statistics", [True, False])
 def test_running_statistics_adapt_only_if_asked_for(statistics: bool, school: World):
     student = blank(school)
-    commons = commons_with(school, **FAST, statistics=statistics)
-    found = distil(commons, job(student, [lesson_of(school)], 0))
+    shared = commons_with(school, **FAST, statistics=statistics)
+    found = distil(shared, job(student, [lesson_of(school)], 0))
     buffers = [key for key in found if "running" in key or "batches" in key]
     assert len(buffers) == 3
     for key in buffers:
@@ -419,19 +419,19 @@ def test_running_statistics_adapt_only_if_asked_for(statistics: bool, school: Wo
 def two_teachers(school: World) -> list[PublicPredictions]:
     ids = known_classes(school)
     return [
-        knowledge(school, "one", trained(school, "one", range(2)), ids[:2]),
-        knowledge(school, "other", trained(school, "other", range(2, 4)), ids[2:]),
+        predictions(school, "one", trained(school, "one", range(2)), ids[:2]),
+        predictions(school, "other", trained(school, "other", range(2, 4)), ids[2:]),
     ]
 
 
 def test_each_apart_then_the_mean_difference_is_added(school: World):
     student, wanted = blank(school), {**FAST, "form": "separate", "epochs": 2}
-    teachings = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
-    assert len(teachings) == 2
-    commons = commons_with(school, **wanted)
-    alone = [distil(commons, job(student, [t], 3)) for t in teachings]
+    signals = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
+    assert len(signals) == 2
+    shared = commons_with(school, **wanted)
+    alone = [distil(shared, job(student, [t], 3)) for t in signals]
 
-    both = distil(commons, job(student, teachings, 3))
+    both = distil(shared, job(student, signals, 3))
 
     for key, start in student.state.items():
         if start.is_floating_point():
@@ -439,21 +439,21 @@ def test_each_apart_then_the_mean_difference_is_added(school: World):
             torch.testing.assert_close(both[key], mean)
         else:
             assert torch.equal(both[key], start)
-    swapped = distil(commons, job(student, teachings[::-1], 3))
+    swapped = distil(shared, job(student, signals[::-1], 3))
     for key, value in both.items():
         torch.testing.assert_close(swapped[key], value)
 
 
 def test_one_by_one_the_later_teacher_starts_where_the_earlier_one_ended(school: World):
-    student, commons = blank(school), commons_with(school, **FAST)
+    student, shared = blank(school), commons_with(school, **FAST)
     one, other = pupil(school, student, *two_teachers(school), **NO_GATES).teachers
 
-    def gap(state: State, lesson: TeacherSignal) -> float:
-        own = knowledge(school, "client-1", state, known_classes(school))
-        pair = (school.commons.logits(k.embedding, lesson.common) for k in (lesson, own))
+    def gap(state: State, signal: TeacherSignal) -> float:
+        own = predictions(school, "client-1", state, known_classes(school))
+        pair = (school.shared.logits(k.embedding, signal.common) for k in (signal, own))
         return float(divergence(*pair).mean())
 
-    there, back = (distil(commons, job(student, t, 3)) for t in ([one, other], [other, one]))
+    there, back = (distil(shared, job(student, t, 3)) for t in ([one, other], [other, one]))
 
     # the last word counts most, and the first one was heard
     assert gap(there, other) < gap(back, other) < gap(student.state, other)
@@ -461,7 +461,7 @@ def test_one_by_one_the_later_teacher_starts_where_the_earlier_one_ended(school:
 
 
 def test_a_single_teacher_is_the_same_in_all_forms(school: World, master: State):
-    teacher, student = knowledge(school, "master", master, known_classes(school)), blank(school)
+    teacher, student = predictions(school, "master", master, known_classes(school)), blank(school)
     wanted = {**FAST, **NO_GATES, "epochs": 1}
     one, averaged, separate = (
         distil(
@@ -478,37 +478,35 @@ def test_a_single_teacher_is_the_same_in_all_forms(school: World, master: State)
 
 def test_averaged_teachers_count_by_their_weights(school: World):
     """Two teachers point to different classes: the heavier one is followed."""
-    ids, n = torch.tensor(known_classes(school)), len(school.commons.public_inputs)
+    ids, n = torch.tensor(known_classes(school)), len(school.shared.public_inputs)
     one, other = (
-        TeacherSignal(
-            f"t{place}", school.commons.anchors[ids[place]].repeat(n, 1), ids, weight, 1.0
-        )
+        TeacherSignal(f"t{place}", school.shared.anchors[ids[place]].repeat(n, 1), ids, weight, 1.0)
         for place, weight in ((0, torch.full((n,), 0.9)), (1, torch.full((n,), 0.1)))
     )
     wanted = {**FAST, "form": "averaged"}
-    for teachings in ([one, other], [other, one]):
-        state = distil(commons_with(school, **wanted), job(blank(school), teachings, 0))
-        own = knowledge(school, "client-1", state, known_classes(school)).embedding
-        assert (school.commons.logits(own, ids).argmax(1) == 0).float().mean() > 0.9
+    for signals in ([one, other], [other, one]):
+        state = distil(commons_with(school, **wanted), job(blank(school), signals, 0))
+        own = predictions(school, "client-1", state, known_classes(school)).embedding
+        assert (school.shared.logits(own, ids).argmax(1) == 0).float().mean() > 0.9
 
 
 @pytest.mark.parametrize("form", ["one-by-one", "averaged", "separate"])
 def test_a_last_batch_of_one_public_item_is_no_trouble(form: str, school: World):
-    commons = dataclasses.replace(
+    shared = dataclasses.replace(
         commons_with(school, form=form),
-        public_inputs=school.commons.public_inputs[:17],
-        public_features=school.commons.public_features[:17],
+        public_inputs=school.shared.public_inputs[:17],
+        public_features=school.shared.public_features[:17],
     )
-    small = dataclasses.replace(school, commons=commons)
-    state = distil(commons, job(blank(small), [lesson_of(small)], 0))
+    small = dataclasses.replace(school, shared=shared)
+    state = distil(shared, job(blank(small), [lesson_of(small)], 0))
     assert all(value.isfinite().all() for value in state.values())
 
 
 def test_the_record_of_who_taught_whom():
     student = Student("s", "mlp", {}, UNSURE, ())
-    teachings = choose_teachers(student, FOUR[:2], three_items(), options())
+    signals = choose_teachers(student, FOUR[:2], three_items(), options())
     a, b = (1 - entropy(p, 1 - p) / LN(2) for p in (0.8, 0.99))
-    assert job(student, teachings, 0).taught() == [
+    assert job(student, signals, 0).taught() == [
         TeachingRecord("s", "a", pytest.approx(a, abs=1e-6), pytest.approx(1.0), 1.0),
         TeachingRecord("s", "b", pytest.approx(b, abs=1e-6), pytest.approx(1.0), 1.0),
     ]
@@ -516,4 +514,4 @@ def test_the_record_of_who_taught_whom():
 
 def test_the_reach_is_the_fraction_of_the_public_set_that_is_taught():
     weight = torch.tensor([0.5, 0.0, 0.25, 0.0])
-    assert TeacherSignal("t", torch.zeros(4, 2), torch.arange(2), weight, 1.0).reach == 0.5
+    assert TeacherSignal("t", torch.zeros(4, 2), torch.arange(2), weight, 1.0).coverage == 0.5

@@ -19,7 +19,7 @@ STEPS = [Step(1, 1), Step(1, 2), Step(2, 1), Step(2, 2)]
 @pytest.fixture(scope="module")
 def sharing() -> World:
     """Return a world in which both clients meet the same classes, so that all may teach."""
-    return make_world(tiny_config(scenario={"order": "same"}, large={"absorb": 0.5}))
+    return make_world(tiny_config(scenario={"order": "same"}, large={"student_weight": 0.5}))
 
 
 def alike(one: dict[str, Broadcast], other: dict[str, Broadcast]) -> bool:
@@ -61,7 +61,7 @@ def test_sums_are_sent_in_the_round_after_they_came_and_not_again(world: World):
 def test_only_those_who_take_part_are_sent_anything(world: World):
     absent = {("client-1", Step(1, 2)), ("client-1", Step(2, 1)), ("client-2", Step(2, 1))}
     server = Server(
-        world.commons, world.models, world.spread, lambda name, step: (name, step) not in absent
+        world.shared, world.models, world.map_jobs, lambda name, step: (name, step) not in absent
     )
     played = Played(world, server, Direct(world.clients()))
     assert list(server.broadcast(STEPS[1])) == ["client-2"]
@@ -114,11 +114,11 @@ def test_an_own_model_becomes_a_snapshot_when_its_task_ends(sharing: World):
     server, tasks = played.server, sharing.streams.clients[0].tasks
     last = server.snapshots["client-1"][-1]
     assert last.classes == tuple(sorted(c for task in tasks for c in task.classes))
-    model = sharing.commons.small_model("mlp", "client-1")
+    model = sharing.shared.small_model("mlp", "client-1")
     upload = next(u for u in uploads_of(played, STEPS[3]) if u.client == "client-1")
     model.load_state_dict(upload.state)  # as it was uploaded
     assert not same_state(upload.state, server.states["client-1"])
-    torch.testing.assert_close(last.embedding, embed(model, sharing.commons.public_inputs))
+    torch.testing.assert_close(last.embedding, embed(model, sharing.shared.public_inputs))
 
 
 def play_on(played: Played, step: Step) -> None:
@@ -133,7 +133,7 @@ def test_after_save_and_load_every_later_broadcast_is_the_same_bit_for_bit(
     done: int, scope: str, sharing: World, tmp_path: Path
 ):
     world = make_world(
-        tiny_config(scenario={"order": "same"}, large={"absorb": 0.5, "scope": scope})
+        tiny_config(scenario={"order": "same"}, large={"student_weight": 0.5, "scope": scope})
     )
     played = play(world, STEPS[:done])
     played.server.save(tmp_path)
@@ -195,7 +195,7 @@ def test_absorbing_an_upload_leaves_it_as_it_was(sharing: World):
 
 
 def test_before_any_data_nothing_is_sent_and_nothing_breaks(world: World):
-    model = world.commons.small_model("mlp", "client-1")
+    model = world.shared.small_model("mlp", "client-1")
     server = world.server()
     server.broadcast(Step(1, 1))
     server.absorb(Upload("client-1", 1, 1, model.state_dict(), (0, 1)))
@@ -226,8 +226,8 @@ def test_students_are_known_by_their_embeddings_of_the_public_set(sharing: World
         server.absorb(upload)
     student: Student = server._students[0]
     assert student.model == "mlp" and student.snapshots == ()
-    assert student.knowledge.classes == uploads[0].seen
-    assert student.knowledge.embedding.shape == (len(sharing.commons.public_inputs), 32)
+    assert student.predictions.classes == uploads[0].seen
+    assert student.predictions.embedding.shape == (len(sharing.shared.public_inputs), 32)
 
 
 def test_an_upload_of_another_architecture_is_refused(sharing: World):
@@ -252,7 +252,7 @@ def test_an_upload_of_another_architecture_is_refused(sharing: World):
 
 def test_a_model_whose_answers_are_no_numbers_is_refused():
     world = make_world(tiny_config(small={"models": ["cnn"]}))
-    state = world.commons.small_model("cnn", "client-1").state_dict()
+    state = world.shared.small_model("cnn", "client-1").state_dict()
     for name, tensor in state.items():  # each value is sound, but not what they make together
         if name.endswith("weight"):
             tensor.fill_(9e5)
@@ -270,7 +270,7 @@ def test_an_upload_without_a_model_leaves_its_client_as_it_is(sharing: World):
     played = play(sharing, STEPS[:1])
     before = played.server.states["client-1"]
     played.server.broadcast(Step(1, 2))
-    played.server.absorb(Upload("client-1", 1, 2, {}, (), items=0))
+    played.server.absorb(Upload("client-1", 1, 2, {}, (), num_examples=0))
     played.server.finish_round(Step(1, 2))
     assert played.server.refused == []
     assert same_state(played.server.states["client-1"], before)

@@ -38,7 +38,7 @@ def learnt(world: World) -> State:
 
 def synthesis(world: World, state: State, step: Step = FIRST) -> Synthesis:
     classes = sorted(world.streams.clients[0].tasks[0].classes)
-    return Synthesis(world.commons, {"mlp": state}, torch.tensor(classes), step)
+    return Synthesis(world.shared, {"mlp": state}, torch.tensor(classes), step)
 
 
 def test_a_generator_makes_pictures_of_the_right_shape_from_its_seed_alone():
@@ -79,8 +79,8 @@ def test_the_gap_of_pictures_is_over_all_places():
 
 def test_pictures_are_of_the_kind_that_models_read(world: World, learnt: State):
     pictures, labels = synthesis(world, learnt).pictures(options())
-    assert pictures.shape == (30, *world.commons.input_shape)
-    assert pictures.dtype == world.commons.public_inputs.dtype == torch.uint8
+    assert pictures.shape == (30, *world.shared.input_shape)
+    assert pictures.dtype == world.shared.public_inputs.dtype == torch.uint8
     assert labels.shape == (30,)
     assert set(labels.tolist()) == set(world.streams.clients[0].tasks[0].classes)
     assert pictures.float().std(0).mean() > 1  # they are not all the same

@@ -13,7 +13,7 @@ from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
 from fedbridge.data.pixels import PIXELS
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.data.site.rows import is_litter
 from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
 from fedbridge.errors import UserError
@@ -55,10 +55,10 @@ def own_parts(name: str, own: Own, root: Path) -> list[tuple[Part, str]]:
 def _prepare(name: str, path: Path, own: Own, folder: Path) -> None:
     log.info("%s: reading", title_of(name))
     pictures = kind_of(name) == "folder" or own.image is not None
-    frame = Frame((), "image" if pictures else "text", SMALL_SIDE, own.side)
+    frame = InputSpec((), "image" if pictures else "text", SMALL_SIDE, own.side)
     notice = Notice()
     found = _some(path, READERS[kind_of(name)](path, own, notice))
-    least = own.least if own.labelled else 0
+    least = own.min_class_items if own.labelled else 0
     write_parts(folder, lambda workspace: parts_of(found, frame, least, workspace, notice.notes))
     for line in notice.notes().spoken if not own.labelled else ():  # a run says the others
         log.info("%s: %s", title_of(name), line)

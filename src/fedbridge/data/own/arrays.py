@@ -13,17 +13,17 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from fedbridge.config import ARRAYS, Data, Own
-from fedbridge.config.columns import Columns
+from fedbridge.config.columns import TableColumns
 from fedbridge.data.faults import listed
 from fedbridge.data.notes import Notes
 from fedbridge.data.own import SMALL_SIDE
-from fedbridge.data.own.lists import listed_values, shape_of, shown, words_of
+from fedbridge.data.own.lists import listed_values, shape_of, shown_value, words_of
 from fedbridge.data.own.parts import parts_of
-from fedbridge.data.own.samples import ALL, Sample, side_of
+from fedbridge.data.own.samples import ALL, Sample, split_side
 from fedbridge.data.pixels import Encoded, Levels, as_bytes, white_of
 from fedbridge.data.site.cells import Cells
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import Frame
+from fedbridge.data.site.preparing import InputSpec
 from fedbridge.data.site.rows import UNLABELLED, Row
 from fedbridge.data.site.sheet import Sheet
 from fedbridge.data.spec import Items
@@ -108,7 +108,7 @@ class ReadItems:
             )
             for n, content in enumerate(self.given.contents)
         ]
-        frame = Frame((), self.given.modality, SMALL_SIDE, self.given.side)
+        frame = InputSpec((), self.given.modality, SMALL_SIDE, self.given.side)
         least = 1 if self.labelled else 0
         return parts_of(samples, frame, least, workspace, lambda: self.notes)
 
@@ -162,7 +162,7 @@ def _labels(
 
 def _sample(number: int, content: Content, label: str, told: dict[str, str]) -> Sample:
     row = Row(f"item {number}", label, content, told.get("groups"))
-    split = side_of(f"split: item {number}", told["split"]) if "split" in told else ""
+    split = split_side(f"split: item {number}", told["split"]) if "split" in told else ""
     return Sample(row, told.get("domains", ALL), told.get("tasks", ""), split)
 
 
@@ -210,7 +210,9 @@ def _given(items: Any, missing: Collection[str], notice: Notice, levels: Levels)
 def _texts(values: list[Any], missing: Collection[str]) -> _Given:
     for number, text in enumerate(values):
         if is_missing(text, missing):
-            raise UserError(f"items: must be texts, found none ({shown(text)}) at item {number}")
+            raise UserError(
+                f"items: must be texts, found none ({shown_value(text)}) at item {number}"
+            )
         if not isinstance(text, str):
             raise UserError(
                 f"items: must be pictures (N, H, W[, C]), texts, a matrix (N, F) of numbers or "
@@ -227,7 +229,7 @@ def _columns(columns: Mapping[str, Any], missing: Collection[str], notice: Notic
     lengths = {name: len(column) for name, column in values.items()}
     if len(set(lengths.values())) > 1:
         raise UserError(f"items: columns must be of one length, found {lengths}")
-    sheet = Sheet(Columns(features=tuple(values), missing=tuple(missing)), notice)
+    sheet = Sheet(TableColumns(features=tuple(values), missing=tuple(missing)), notice)
     rows = zip(*values.values(), strict=True)
     contents = [sheet.cells(dict(zip(values, row, strict=True))) for row in rows]
     return _Given(contents, "text", (f"{content.values!r}".encode() for content in contents))

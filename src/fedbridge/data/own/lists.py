@@ -43,12 +43,12 @@ def words_of(name: str, values: Any, count: int, missing: Collection[str]) -> li
     if absent:
         raise UserError(
             f"{name}: must have a value for each item, found none for {len(absent)}, the first "
-            f"being item {absent[0]} ({shown(each[absent[0]])})"
+            f"being item {absent[0]} ({shown_value(each[absent[0]])})"
         )
     return [_word(name, number, value) for number, value in enumerate(each)]
 
 
-def shown(value: Any) -> str:
+def shown_value(value: Any) -> str:
     """Return a value that is missing as a message shows it: a word in quotes."""
     return repr(value) if isinstance(value, str) else str(value)
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from fedbridge.data.faults import Fault, attempted, listed, on_both_sides
 from fedbridge.data.notes import Notes
 from fedbridge.data.own.samples import TEST, Sample
-from fedbridge.data.site.preparing import Content, Frame, content_of, group_of
+from fedbridge.data.site.preparing import Content, InputSpec, content_of, group_of
 from fedbridge.data.site.rows import natural
 from fedbridge.data.store import Images, Origin, Part, Texts, at_rows
 from fedbridge.errors import UserError
@@ -56,7 +56,7 @@ class _Kept:
 
 def parts_of(
     found: Iterable[Sample | Fault],
-    frame: Frame,
+    frame: InputSpec,
     least: int,
     workspace: Path,
     notes: Callable[[], Notes] = Notes,
@@ -122,7 +122,7 @@ def _official(splits: Texts) -> NDArray[np.int8] | None:
     return np.array([split == TEST for split in splits], np.int8)
 
 
-def _contents(found: Iterable[Sample | Fault], frame: Frame, kept: _Kept) -> Iterator[Content]:
+def _contents(found: Iterable[Sample | Fault], frame: InputSpec, kept: _Kept) -> Iterator[Content]:
     """Decode each item once, and keep what is known of it, or what is wrong with it."""
     if frame.modality == "image":  # written as they come: those of a domain must be neighbours
         found = sorted(found, key=_domain_of)
@@ -139,7 +139,7 @@ def _domain_of(one: Sample | Fault) -> list[tuple[int, str]]:
     return natural(one.domain) if isinstance(one, Sample) else []
 
 
-def _decoded(sample: Sample, frame: Frame) -> Content | Fault:
+def _decoded(sample: Sample, frame: InputSpec) -> Content | Fault:
     if sample.row.label is None:
         return Fault(sample.row.place, "must have a label, found none")
     return attempted(sample.row.place, partial(content_of, sample.row, frame))
@@ -157,7 +157,7 @@ def _listed(workspace: Path, contents: Iterator[Content]) -> Contents:
     return tuple(texts), np.memmap(path, np.uint16, "r").reshape(len(texts), -1)
 
 
-def _drawn(frame: Frame, workspace: Path, contents: Iterator[Content]) -> Contents:
+def _drawn(frame: InputSpec, workspace: Path, contents: Iterator[Content]) -> Contents:
     """Write pictures one by one, since a large data set would not fit in memory."""
     paths = [workspace / name for name in ("items", "inputs")]
     count = 0
@@ -183,7 +183,7 @@ def _require_classes(
     if not least:
         raise UserError("must have items, found none" + (f"; {listed(broken)}" if broken else ""))
     told = ", ".join(f"{name!r} ({count})" for name, count in sorted(counts.items())) or "none"
-    rule = f" of {least} items or more (data.own.least)" if least > 1 else ""
+    rule = f" of {least} items or more (data.own.min_class_items)" if least > 1 else ""
     raise UserError(
         f"there must be at least two classes{rule}, found {told}"
         + (f"; {listed(broken)}" if broken else "")
@@ -204,7 +204,7 @@ def _require_names(counts: Counter[str]) -> None:
 
 def _small(counts: Counter[str], least: int) -> Texts:
     return tuple(
-        f"class {name!r} has {counts[name]} items, fewer than data.own.least = {least}"
+        f"class {name!r} has {counts[name]} items, fewer than data.own.min_class_items = {least}"
         for name in sorted(counts, key=natural)
         if counts[name] < least
     )

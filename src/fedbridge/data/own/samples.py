@@ -12,7 +12,12 @@ from fedbridge.data.faults import Fault, attempted
 from fedbridge.data.pixels import Encoded, Levels, levels_of
 from fedbridge.data.site.csv_files import csv_records, csv_tables
 from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.pictures import encoded, ending_fault, pictures_below, require_classes
+from fedbridge.data.site.pictures import (
+    encoded_picture,
+    ending_fault,
+    pictures_below,
+    require_classes,
+)
 from fedbridge.data.site.rows import UNLABELLED, Row, inside, link_fault
 from fedbridge.data.site.sheet import Record, Sheet
 from fedbridge.data.site.tables import (
@@ -53,7 +58,9 @@ def in_folder(root: Path, own: Own) -> Found:
     for path, fault in pictures_below(root):
         place = str(path.relative_to(root))
         yield (
-            Fault(place, fault) if fault else Sample(Row(place, UNLABELLED, encoded(path, levels)))
+            Fault(place, fault)
+            if fault
+            else Sample(Row(place, UNLABELLED, encoded_picture(path, levels)))
         )
 
 
@@ -96,7 +103,7 @@ def _of_class(root: Path, folder: Path, names: dict[str, str], levels: Levels) -
         if fault:
             yield Fault(place, fault)
         else:
-            row = Row(place, word_of(folder.name), encoded(path, levels))
+            row = Row(place, word_of(folder.name), encoded_picture(path, levels))
             where = names.get("domain", ALL), names.get("task", ""), names.get("split", "")
             yield Sample(row, *where)
 
@@ -147,10 +154,10 @@ def _task(values: Record, own: Own, sheet: Sheet) -> str:
 def _split(values: Record, own: Own, sheet: Sheet) -> str:
     if own.split is None:
         return ""
-    return side_of(f"column {own.split!r}", sheet.needed(values, own.split))
+    return split_side(f"column {own.split!r}", sheet.needed(values, own.split))
 
 
-def side_of(what: str, value: str) -> str:
+def split_side(what: str, value: str) -> str:
     """Return ``train`` or ``test``; raise UserError, naming what says so, if it is neither."""
     word = value.lower()
     if word not in (TRAIN, TEST):
@@ -175,7 +182,7 @@ def _picture(folder: Path, value: Any, column: str, sheet: Sheet) -> Encoded:
         raise UserError(f"picture must be a file, found nothing at {name!r}")
     if fault := ending_fault(path):
         raise UserError(fault)
-    return encoded(path, levels_of(sheet.settings))
+    return encoded_picture(path, levels_of(sheet.settings))
 
 
 def lying(folder: Path, name: str) -> Path:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from fedbridge.data.site.signs import Signs, signs_within
 from fedbridge.data.tokens import LENGTH, VOCABULARY
 from fedbridge.errors import UserError
-from fedbridge.words import is_missing, plain, word_of
+from fedbridge.words import is_missing, plain_value, word_of
 
 DIGITS = (2, 1)  # significant digits at which a number is a token: close numbers share one
 Cell = float | int | str
@@ -50,7 +50,7 @@ def cells(values: Mapping[str, Any], signs: Signs | None = None) -> Cells:
 
     ``signs`` say how numbers are written that are texts; by default these texts tell it.
     """
-    known = {name: plain(value) for name, value in values.items() if not is_missing(value)}
+    known = {name: plain_value(value) for name, value in values.items() if not is_missing(value)}
     signs = signs or signs_within(value for value in known.values() if isinstance(value, str))
     return Cells(tuple((name, cell(name, value, signs)) for name, value in known.items()))
 

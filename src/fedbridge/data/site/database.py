@@ -9,7 +9,7 @@ from fedbridge.config.site import SQL
 from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.rows import Partition
 from fedbridge.data.site.sheet import Sheet, require_columns
-from fedbridge.data.site.tables import Located, by_task, library
+from fedbridge.data.site.tables import Located, library, rows_by_task
 from fedbridge.errors import UserError
 
 READ_ONLY = {
@@ -41,7 +41,7 @@ def read_database(settings: SQL, notice: Notice) -> list[Partition]:
     try:
         with engine.connect() as connection:
             rows = _rows(sqlalchemy, connection, settings)
-            return by_task(settings, Sheet.typed(settings, notice), rows, "all")
+            return rows_by_task(settings, Sheet.typed(settings, notice), rows, "all")
     except sqlalchemy.exc.SQLAlchemyError as error:
         cause = getattr(error, "orig", None) or type(error).__name__
         raise UserError(f"{_source(settings)}: the database refuses: {cause}") from None

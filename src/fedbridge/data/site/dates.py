@@ -8,7 +8,7 @@ import datetime
 from typing import Any
 
 from fedbridge.errors import UserError
-from fedbridge.words import plain, word_of
+from fedbridge.words import plain_value, word_of
 
 PERIODS = {"day": "%Y-%m-%d", "week": "%G-W%V", "month": "%Y-%m", "year": "%Y"}
 """Names of periods, which sort as time goes."""
@@ -25,7 +25,7 @@ def as_date(
     ``form`` says how texts are written, as ``strptime`` has it. Raises UserError, naming the
     column and the setting in the section ``where`` that may help, if the value is no date.
     """
-    known = plain(value)
+    known = plain_value(value)
     if isinstance(known, datetime.datetime):
         return known.replace(tzinfo=None)
     if isinstance(known, datetime.date):

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.config.site import Held, SiteConfig
+from fedbridge.config.site import HeldOut, SiteConfig
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.faults import listed
 from fedbridge.data.pixels import PIXELS
@@ -23,7 +23,7 @@ from fedbridge.data.site.preparing import (
     TEST,
     TRAIN,
     VALIDATION,
-    Frame,
+    InputSpec,
     prepared,
     sides_of,
 )
@@ -40,11 +40,13 @@ Admit = Callable[[Dataset], None]
 class Holding:
     """The tasks that a site has taken, in order, and their items under numbers from 0."""
 
-    def __init__(self, site: SiteConfig, frame: Frame, admit: Admit = lambda dataset: None) -> None:
-        assert isinstance(site.data, Held)
+    def __init__(
+        self, site: SiteConfig, frame: InputSpec, admit: Admit = lambda dataset: None
+    ) -> None:
+        assert isinstance(site.data, HeldOut)
         self.site = site
         self.frame = frame
-        self.held: Held = site.data
+        self.held: HeldOut = site.data
         self.folder = site.state / "data" / _mark(site, frame)
         self.datasets: list[Dataset] = []
         self.tasks: tuple[Task, ...] = ()
@@ -128,7 +130,7 @@ class Holding:
         self.tasks = (*self.tasks, task_of(part, self.held, start))
 
 
-def task_of(part: Part, held: Held, start: int = 0) -> Task:
+def task_of(part: Part, held: HeldOut, start: int = 0) -> Task:
     """Return a task whose first item has the number ``start``."""
     sides = sides_of(part.groups, held)
     train, validation, test = (
@@ -155,7 +157,7 @@ def dataset_of(part: Part, fingerprint: str) -> Dataset:
     )
 
 
-def _mark(site: SiteConfig, frame: Frame) -> str:
+def _mark(site: SiteConfig, frame: InputSpec) -> str:
     """Return a name for all that decides how data are read; other settings, another folder."""
     about = site.data.model_dump(mode="json", exclude={"live", "complete", "path", "broken"})
     path = getattr(site.data, "path", site.state)

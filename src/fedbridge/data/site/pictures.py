@@ -73,7 +73,7 @@ def _rows(folder: Path, levels: Levels, strays: list[Fault]) -> Iterator[Row | F
             if fault:
                 yield Fault(str(path), fault)
             else:
-                yield Row(str(path), word_of(label.name), encoded(path, levels))
+                yield Row(str(path), word_of(label.name), encoded_picture(path, levels))
 
 
 def pictures_below(folder: Path) -> Iterator[tuple[Path, str]]:
@@ -130,7 +130,7 @@ def ending_fault(path: Path) -> str:
     )
 
 
-def encoded(path: Path, levels: Levels) -> Encoded:
+def encoded_picture(path: Path, levels: Levels) -> Encoded:
     """Return a picture file, which is read when it is decoded."""
     return Encoded(partial(read_file, path), levels)
 

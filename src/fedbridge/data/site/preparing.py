@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import Settings
-from fedbridge.config.site import Held
+from fedbridge.config.site import HeldOut
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.faults import TOLD, Fault, attempted, listed, on_both_sides
-from fedbridge.data.pixels import Encoded, decode_picture, draw, pixels_digest
+from fedbridge.data.pixels import Encoded, decode_picture, draw_picture, pixels_digest
 from fedbridge.data.site.cells import Cells
 from fedbridge.data.site.rows import Partition, Row
 from fedbridge.data.splits import Indices
@@ -27,7 +27,7 @@ TRAIN, VALIDATION, TEST = range(3)
 
 
 @dataclass(frozen=True)
-class Frame:
+class InputSpec:
     """What the common config says of every item: its class, its kind and its size."""
 
     classes: tuple[str, ...]
@@ -38,7 +38,7 @@ class Frame:
     """The same for the FM."""
 
     @classmethod
-    def of(cls, config: Settings) -> "Frame":
+    def of(cls, config: Settings) -> "InputSpec":
         """Return the frame of a config whose data are those of sites."""
         data = config.data
         assert data.classes is not None and data.modality is not None
@@ -77,7 +77,7 @@ class Item:
     input: NDArray[np.uint8] | NDArray[np.uint16]
 
 
-def read_items(partition: Partition, frame: Frame) -> tuple[list[Item], list[Fault]]:
+def read_items(partition: Partition, frame: InputSpec) -> tuple[list[Item], list[Fault]]:
     """Read a task, in an order that its contents alone decide, and say what cannot be read."""
     read = [
         row if isinstance(row, Fault) else attempted(row.place, partial(_item, row, frame))
@@ -88,7 +88,7 @@ def read_items(partition: Partition, frame: Frame) -> tuple[list[Item], list[Fau
     return sorted(items, key=lambda item: (item.group, item.label, item.place)), faults
 
 
-def part_of(name: str, items: list[Item], frame: Frame, faults: Sequence[Fault] = ()) -> Part:
+def part_of(name: str, items: list[Item], frame: InputSpec, faults: Sequence[Fault] = ()) -> Part:
     """Return a task as it is stored; raise UserError if it is empty."""
     if not items:
         told = f"; {listed(faults)}" if faults else ""
@@ -111,7 +111,7 @@ def part_of(name: str, items: list[Item], frame: Frame, faults: Sequence[Fault] 
     )
 
 
-def prepared(partition: Partition, frame: Frame, held: Held) -> Part:
+def prepared(partition: Partition, frame: InputSpec, held: HeldOut) -> Part:
     """Read a task; its origin says what was left out, where that is asked for.
 
     Raises UserError naming all faults, or what its division lacks.
@@ -132,7 +132,9 @@ def prepared(partition: Partition, frame: Frame, held: Held) -> Part:
     return replace(part, origin=Origin(places, broken=tuple(map(str, faults))))
 
 
-def usable_items(partition: Partition, frame: Frame, held: Held) -> tuple[list[Item], list[Fault]]:
+def usable_items(
+    partition: Partition, frame: InputSpec, held: HeldOut
+) -> tuple[list[Item], list[Fault]]:
     """Read a task as ``read_items`` does; an item that is also tested is of no other side."""
     items, faults = read_items(partition, frame)
     sides = sides_of(np.array([item.group for item in items], np.int64), held)
@@ -143,7 +145,7 @@ def usable_items(partition: Partition, frame: Frame, held: Held) -> tuple[list[I
     return kept, [*faults, *twice.values()]
 
 
-def shortcomings(part: Part, held: Held) -> list[str]:
+def shortcomings(part: Part, held: HeldOut) -> list[str]:
     """Return what a task lacks: a training item of each of its classes, and a test item."""
     sides = sides_of(part.groups, held)
     lacks = []
@@ -163,7 +165,7 @@ def shortcomings(part: Part, held: Held) -> list[str]:
     return lacks
 
 
-def sides_of(groups: Indices, held: Held) -> Indices:
+def sides_of(groups: Indices, held: HeldOut) -> Indices:
     """Return the side ``(n,)`` of each item: a function of its group, the shares and the seed.
 
     Equal contents are one group, so they are on one side, in whatever task they stand.
@@ -175,7 +177,7 @@ def sides_of(groups: Indices, held: Held) -> Indices:
     return sides
 
 
-def _item(row: Row, frame: Frame) -> Item:
+def _item(row: Row, frame: InputSpec) -> Item:
     if row.label is None:
         raise UserError("must have a label, found none")
     if row.label not in frame.classes:
@@ -210,19 +212,23 @@ def group_of(row: Row, digest: int) -> int:
     return seed_for(0, "group", row.group) if row.group is not None else digest
 
 
-def content_of(row: Row, frame: Frame) -> Content:
+def content_of(row: Row, frame: InputSpec) -> Content:
     """Return what an item is; raise UserError if that is nothing, or what decoders raise."""
     item, small, digest = _content(row.content, frame)
     return Content(item, small, int(digest[:16], 16) >> 1)
 
 
 def _content(
-    content: str | Encoded | Cells, frame: Frame
+    content: str | Encoded | Cells, frame: InputSpec
 ) -> tuple[Images | str, Images | NDArray[np.uint16], str]:
     """Return an item for the FM, for small models, and the sha256 of its content."""
     if isinstance(content, Encoded):
         picture = decode_picture(content)
-        return draw(picture, frame.side), draw(picture, frame.size), pixels_digest(picture)
+        return (
+            draw_picture(picture, frame.side),
+            draw_picture(picture, frame.size),
+            pixels_digest(picture),
+        )
     text = content.text if isinstance(content, Cells) else composed(content.strip())
     if not text:
         raise UserError("must have a content, found an empty one")

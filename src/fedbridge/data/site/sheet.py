@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
 
-from fedbridge.config.columns import Columns
+from fedbridge.config.columns import TableColumns
 from fedbridge.data.pixels import Encoded, levels_of
 from fedbridge.data.site.cells import Cells, cell
 from fedbridge.data.site.dates import as_date
@@ -15,7 +15,7 @@ from fedbridge.data.site.noticing import Notice
 from fedbridge.data.site.rows import UNLABELLED, Row
 from fedbridge.data.site.signs import USUAL, Signs
 from fedbridge.errors import UserError
-from fedbridge.words import composed, is_missing, plain, word_of
+from fedbridge.words import composed, is_missing, plain_value, word_of
 
 Record = dict[str, Any]
 
@@ -24,12 +24,12 @@ Record = dict[str, Any]
 class Sheet:
     """A table's settings, the signs in its numbers, and what is noticed while it is read."""
 
-    settings: Columns
+    settings: TableColumns
     notice: Notice = field(default_factory=Notice)
     signs: Signs = USUAL
 
     @classmethod
-    def typed(cls, settings: Columns, notice: Notice) -> "Sheet":
+    def typed(cls, settings: TableColumns, notice: Notice) -> "Sheet":
         """Return the sheet of a table whose numbers need no guess, since most are no texts."""
         signs = Signs(settings.decimal or ".", settings.thousands)
         return cls(settings, notice, signs)
@@ -97,7 +97,7 @@ class Sheet:
         return frozenset(number for number in numbers if number is not None)
 
     def _code(self, value: Any) -> float | None:
-        known = plain(value)
+        known = plain_value(value)
         if isinstance(known, str):
             return self.signs.number(known)
         return known if isinstance(known, int | float) and not isinstance(known, bool) else None
@@ -115,14 +115,16 @@ class Sheet:
             value = self.known(values, column)
             if value is None:
                 continue
-            known = cell(column, plain(value), self.signs)
+            known = cell(column, plain_value(value), self.signs)
             if isinstance(known, str):
                 self.notice.feature(column, known)
             found.append((column, known))
         return Cells(tuple(found))
 
 
-def require_columns(place: str, settings: Columns, found: Iterable[str], advice: str = "") -> None:
+def require_columns(
+    place: str, settings: TableColumns, found: Iterable[str], advice: str = ""
+) -> None:
     """Raise UserError naming the setting if a column that it names is missing or occurs twice.
 
     ``advice`` is what else may be the reason.

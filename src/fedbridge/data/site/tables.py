@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from fedbridge.config.columns import Columns
+from fedbridge.config.columns import TableColumns
 from fedbridge.config.site import CSV, HuggingFace, Parquet, Table
 from fedbridge.data.faults import Fault, listed
-from fedbridge.data.hub import foreign_errors, saved_splits, state_of
+from fedbridge.data.hub import folder_state, foreign_errors, saved_splits
 from fedbridge.data.site.csv_files import csv_records, csv_tables
 from fedbridge.data.site.dates import period_of
 from fedbridge.data.site.noticing import Notice
@@ -52,7 +52,7 @@ def read_parquet(settings: Parquet, notice: Notice) -> list[Partition]:
     return _files(settings, sheet, sources)
 
 
-def parquet_records(path: Path, columns: Columns) -> Iterator[Located]:
+def parquet_records(path: Path, columns: TableColumns) -> Iterator[Located]:
     """Yield the place and the values of each row."""
     parquet = library("pyarrow.parquet", "tables", "Parquet")
     try:
@@ -82,8 +82,8 @@ def read_huggingface(settings: HuggingFace, notice: Notice) -> list[Partition]:
     """List the tasks of a Hugging Face set on disk; see partitions_of."""
     if not settings.path.is_dir():
         raise UserError(f"{settings.path}: must be a folder that save_to_disk wrote")
-    state_of(settings.path, str(settings.path))  # of another kind is refused
-    return by_task(settings, Sheet.typed(settings, notice), _huggingface_rows(settings), "all")
+    folder_state(settings.path, str(settings.path))  # of another kind is refused
+    return rows_by_task(settings, Sheet.typed(settings, notice), _huggingface_rows(settings), "all")
 
 
 def _huggingface_rows(settings: HuggingFace) -> Iterator[Located]:
@@ -139,7 +139,7 @@ def _advice(file: Path) -> str:
 def _files(settings: CSV | Parquet, sheet: Sheet, sources: Sources) -> list[Partition]:
     if settings.task or settings.date or settings.path.is_file():
         located = (row for read in sources.values() for row in read())
-        return by_task(settings, sheet, located, "all")
+        return rows_by_task(settings, sheet, located, "all")
     whole = [
         Partition(word_of(file.stem), False, partial(_parsed, sheet, read))
         for file, read in sources.items()
@@ -164,7 +164,7 @@ def _whole(values: Record | None) -> Record:
     return values
 
 
-def by_task(
+def rows_by_task(
     settings: Table, sheet: Sheet, located: Iterable[Located], otherwise: str
 ) -> list[Partition]:
     """Deal rows out to tasks by the column of tasks or of dates; see partitions_of."""
