@@ -56,7 +56,7 @@ def three_domains(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         items = paint[domains_, np.arange(len(digits))]
         # digits are kept at one size, so that small models and the FM read the same pictures
         assert digits.items is digits.inputs or digits.items.shape == digits.inputs.shape
-        named = replace(digits, num_examples=items, inputs=items, domains=domains_)
+        named = replace(digits, items=items, inputs=items, domains=domains_)
         return replace(
             named, domain_names=("plain", "inverted", "pale"), fingerprint="three-domains"
         )

@@ -139,9 +139,7 @@ def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
         words = ("red apple", "green pear", "red pear", "green apple")
         items = tuple(words[label % 4] for label in digits.labels.tolist())
         inputs = np.stack([tokenize(text) for text in items])
-        return replace(
-            digits, modality="text", num_examples=items, inputs=inputs, fingerprint="words"
-        )
+        return replace(digits, modality="text", items=items, inputs=inputs, fingerprint="words")
 
     monkeypatch.setattr(setup, "load_data", colours)
     config = tuned(save_bert(tmp_path_factory.mktemp("bert")), "lora", small={"models": ["bag"]})

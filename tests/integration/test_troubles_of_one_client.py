@@ -110,7 +110,7 @@ def test_a_client_with_far_too_many_items_is_named(
         if isinstance(message, Upload) and message.client == "client-2" and len(message.cross):
             factor = 1000
             sums = {k: getattr(message, k) * factor for k in ("gram", "cross", "counts")}
-            message = replace(message, **sums, num_examples=message.items * factor)
+            message = replace(message, **sums, num_examples=message.num_examples * factor)
         return encode(message)
 
     monkeypatch.setattr(local, "encode", boastful)

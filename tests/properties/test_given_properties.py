@@ -112,5 +112,5 @@ def test_the_same_again_is_the_same(case):
     for one, other in zip(again.clients, case.streams.clients, strict=True):
         assert one.slots == other.slots
         for first, second in zip(one.tasks, other.tasks, strict=True):
-            assert np.array_equal(first.client_task, second.own)
+            assert np.array_equal(first.own, second.own)
             assert np.array_equal(first.test, second.test)

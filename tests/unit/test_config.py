@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from fedbridge.config import Scenario
 from fedbridge.errors import UserError
 from fedbridge.methods.alone import Alone
+from fedbridge.methods.catalog import every_setting
 from fedbridge.methods.config import Config
-from fedbridge.methods.files import dump_config, load_config, parse_config
+from fedbridge.methods.files import RENAMED, dump_config, load_config, parse_config
 from fedbridge.methods.finetune import FineTune
 from fedbridge.methods.obod import OBOD
 from fedbridge.methods.smcf import SMCF
@@ -262,3 +263,32 @@ def test_any_settings_survive_toml(tmp_path_factory, seed, previous, alpha, name
     loaded = load_config(path)
     assert loaded == config
     assert math.isclose(loaded.learner.previous, previous, rel_tol=0.0)
+
+
+RENAMED_TO = {
+    "training.rate = 0.1": "training.lr",
+    "large.least = 3": "large.min_class_items",
+    "large.own = [0.0]": "large.personal_weights",
+    "large.absorb = 0.5": "large.student_weight",
+    "small.warm_rate = 0.1": "small.warm_lr",
+    "scenario.amount = [0.5]": "scenario.data_fraction",
+    "scenario.effort = [1]": "scenario.participation_rounds",
+    "learner.ahead = false": "learner.teach_unseen",
+    "data.own.least = 3": "data.own.min_class_items",
+    "fusion.rate = 0.1": "fusion.lr",
+}
+
+
+@pytest.mark.parametrize("line", RENAMED_TO)
+def test_keys_of_earlier_releases_are_refused_with_their_new_names(line: str, tmp_path):
+    path = tmp_path / "old.toml"
+    path.write_text(f"{line}\n")
+    old = line.partition(" ")[0]
+    with pytest.raises(UserError, match=rf"{old}: is now called {RENAMED_TO[line]}$"):
+        load_config(path)
+
+
+def test_every_renamed_key_leads_to_one_that_exists():
+    known = set(every_setting())
+    assert RENAMED and not known & set(RENAMED)
+    assert set(RENAMED.values()) <= known

@@ -176,8 +176,8 @@ def test_items_are_encoded_at_most_once_and_counted_as_long_as_they_are_not(monk
     monkeypatch.setenv("FEDBRIDGE_CACHE", str(tmp_path))
     config = settings(large={"batch": 8})
     first, second = estimate(config), estimate(config)
-    assert first.to_encode == first.num_examples
-    assert first.num_examples - 9 <= second.to_encode <= first.num_examples - 8
+    assert first.to_encode == first.items
+    assert first.items - 9 <= second.to_encode <= first.items - 8
     assert first.seconds["encode"] > 0.0
     prepare(config)
     third = estimate(config)

@@ -20,12 +20,26 @@ from fedbridge.methods.config import DEFAULT_NAMES, Config
 from fedbridge.methods.registry import HEADS, KEYS, METHODS, method_of
 
 RENAMED = {
-    f"fusion.{old}": f"fusion.ablation.{new}"
-    for old, new in {
-        **{name: name for name in ("order", "form", "compare", "classes", "mass", "statistics")},
-        "sureness": "confidence",
-        "surer": "only_if_more_confident",
-    }.items()
+    "training.rate": "training.lr",
+    "fusion.rate": "fusion.lr",
+    "fusion.large_rate": "fusion.large_lr",
+    "large.probe_rate": "large.probe_lr",
+    "large.tuning_rate": "large.tuning_lr",
+    "large.least": "large.min_class_items",
+    "large.own": "large.personal_weights",
+    "large.absorb": "large.student_weight",
+    "large.picks": "large.top_k",
+    "small.warm_rate": "small.warm_lr",
+    "scenario.amount": "scenario.data_fraction",
+    "scenario.effort": "scenario.participation_rounds",
+    "learner.ahead": "learner.teach_unseen",
+    "data.own.least": "data.own.min_class_items",
+    **{
+        f"fusion.{name}": f"fusion.ablation.{name}"
+        for name in ("order", "form", "compare", "classes", "mass", "statistics")
+    },
+    "fusion.sureness": "fusion.ablation.confidence",
+    "fusion.surer": "fusion.ablation.only_if_more_confident",
 }
 """What settings of earlier releases are called now, by what they were called."""
 
