@@ -25,9 +25,9 @@ from typing import Any
 
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
-from fedbridge.starting import engine_of
+from fedbridge.runs.launch import engine_of
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 
 sys.path[:0] = [str(Path(__file__).parents[1] / "tests" / "integration")]
 from deployed_sites import CLIENTS, deployed  # noqa: E402 - what the tests start is measured here

@@ -23,12 +23,12 @@ from types import SimpleNamespace
 from typing import Any
 from unittest import mock
 
-from fedbridge import runner
-from fedbridge.data.store import cache_folder
-from fedbridge.engine import local
-from fedbridge.estimate import estimate
+from fedbridge.core.store import cache_folder
+from fedbridge.federation import local
 from fedbridge.methods.files import load_config
-from fedbridge.runs import Run
+from fedbridge.runs import runner
+from fedbridge.runs.estimate import estimate
+from fedbridge.runs.run import Run
 
 CONFIGS = ("digits", "quickstart", "emoji", "wordnet", "fashion", "annotations", "fonts")
 PHASES = {"learn": "learn", "fuse": "fuse", "evaluate": "evaluate", "warm up": "warm"}

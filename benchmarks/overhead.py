@@ -22,14 +22,14 @@ from pathlib import Path
 import torch
 from torch.nn import functional as F
 
-from fedbridge.engine.local import LocalTransport
-from fedbridge.engine.loop import federate, steps
+from fedbridge.core.rng import seed_for
+from fedbridge.federation.local import LocalTransport
+from fedbridge.federation.loop import federate, steps
+from fedbridge.federation.setup import Setup, build_worker_state, prepare
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
-from fedbridge.models.space import as_input, stored
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import as_input, stored
 from fedbridge.server.server import Server
-from fedbridge.setup import Setup, build_worker_state, prepare
 
 TREE = {
     "name": "overhead",

@@ -21,8 +21,8 @@ from xml.sax.saxutils import escape
 
 import brotli
 
-from fedbridge.data.packages import Package, fetch
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.packages import Package, fetch
 
 PACKAGE = Package(
     "npm",

@@ -28,12 +28,12 @@ import torch
 from safetensors.torch import save
 
 from fedbridge.config.models import Large
-from fedbridge.errors import UserError
-from fedbridge.handshake import differences
+from fedbridge.core.errors import UserError
+from fedbridge.federation.handshake import differences
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.shares import Load, share_of
 from fedbridge.methods.sums import SUMS, sum_faults
-from fedbridge.models.head import SufficientStatistics, UnsolvableError, packed, unpacked
+from fedbridge.models.statistics import SufficientStatistics, UnsolvableError, packed, unpacked
 from fedbridge.server.admission import Expected, Refused, refusal
 from fedbridge.server.measurements import Measurements
 from fedbridge.wire import (

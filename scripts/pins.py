@@ -10,7 +10,7 @@ from pathlib import Path
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from fedbridge.files import write_text
+from fedbridge.core.files import write_text
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAD = """\

@@ -9,8 +9,8 @@ import shutil
 import sys
 from pathlib import Path
 
+from fedbridge.core.errors import UserError
 from fedbridge.data import DATASETS, load_dataset
-from fedbridge.errors import UserError
 from fedbridge.methods.files import load_config
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -25,7 +25,7 @@ def main() -> None:
     logging.getLogger("fedbridge").setLevel(logging.INFO)  # says what is being downloaded
     config = available(Path("configs/quickstart.toml"), Path("configs/digits.toml"))
     make_room()
-    command = [sys.executable, "-m", "fedbridge.cli", "run", str(config), "--out", str(OUT)]
+    command = [sys.executable, "-m", "fedbridge.cli.main", "run", str(config), "--out", str(OUT)]
     print(f"fedbridge run {config} --out {OUT}", flush=True)
     os.execv(command[0], command)
 

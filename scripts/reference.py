@@ -11,13 +11,13 @@ from typing import Any, get_type_hints
 
 import typer.main
 
-from fedbridge.cli import app
+from fedbridge.cli.listing import CATALOGUES
+from fedbridge.cli.main import app
 from fedbridge.config.described import settings_of
 from fedbridge.config.models import Large
 from fedbridge.config.section import Section
 from fedbridge.config.site import KINDS, SiteConfig
-from fedbridge.files import write_text
-from fedbridge.listing import CATALOGUES
+from fedbridge.core.files import write_text
 from fedbridge.methods.catalog import every_setting
 from fedbridge.methods.config import Config
 from fedbridge.methods.registry import KEYS, METHODS
@@ -75,7 +75,7 @@ def pages() -> dict[str, str]:
     return {
         "docs/reference/cli.md": "\n".join(cli),
         "docs/reference/config.md": "\n".join(config),
-        "src/fedbridge/settings.json": json.dumps(every_setting(), indent=1) + "\n",
+        "src/fedbridge/cli/settings.json": json.dumps(every_setting(), indent=1) + "\n",
     }
 
 

@@ -11,9 +11,9 @@ import pandas as pd
 
 from fedbridge.bench.suite import Suite, load_suite
 from fedbridge.bench.summary import LEGEND
-from fedbridge.files import write_text
-from fedbridge.report.tables import markdown_row
-from fedbridge.report.wording import UNKNOWN, percent
+from fedbridge.core.files import write_text
+from fedbridge.core.wording import UNKNOWN, percent
+from fedbridge.report.run.tables import markdown_row
 
 ROOT = Path(__file__).resolve().parent.parent
 DOCS = ROOT / "docs"

@@ -146,7 +146,7 @@ class Torturer:
         code: Any = 1
         try:
             before()
-            from fedbridge.cli import main
+            from fedbridge.cli.main import main
 
             main()
         except SystemExit as end:
@@ -184,7 +184,7 @@ def dying(folder: Path, touch: int) -> Callable[[str, tuple[Any, ...]], None]:
 
 def killed_command(words: list[str], seconds: float, log: int) -> int:
     """Kill the real command with all that it started after some seconds; return its exit code."""
-    command = [sys.executable, "-m", "fedbridge.cli", *words]
+    command = [sys.executable, "-m", "fedbridge.cli.main", *words]
     with subprocess.Popen(command, stdout=log, stderr=log, start_new_session=True) as process:
         try:
             return process.wait(seconds)
@@ -242,10 +242,6 @@ def main() -> int:
     os.environ["FEDBRIDGE_CACHE"] = str(cache := folder / "cache")
     os.environ["TMPDIR"] = tempfile.tempdir = str(folder)  # whoever is killed leaves things there
     os.environ["OMP_NUM_THREADS"] = "1"  # whoever forks must have no threads
-    import fedbridge.cli
-    import fedbridge.report
-    import fedbridge.runner
-    import fedbridge.starting  # noqa: F401 - what is imported here, forked processes need not
 
     torturer = Torturer(folder, given.workers, random.Random(given.seed))
     whole = torturer.undisturbed()

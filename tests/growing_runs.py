@@ -3,9 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+from fedbridge.core.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.methods.files import parse_config
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 
 FINALS = {"small": 6, "large": 7, "together": 8}  # of 10, after the last task
 

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import torch
 
-from fedbridge.data.reading import Reading
-from fedbridge.data.tokens import LENGTH
-from fedbridge.evaluation import Mixture
-from fedbridge.models.classifier import Classifier
-from fedbridge.models.head import FeatureMap
-from fedbridge.predictor import LargePredictor, Predictor, foundation
-from fedbridge.predictor.large import FoundationSettings
+from fedbridge.core.tokens import LENGTH
+from fedbridge.data.readers.reading import Reading
+from fedbridge.inference import LargePredictor, Predictor, foundation
+from fedbridge.inference.large import FoundationSettings
+from fedbridge.models.calibration import Mixture
+from fedbridge.models.small.classifier import Classifier
+from fedbridge.models.statistics import FeatureMap
 
 CLASSES = ("ant", "bee", "cat")
 SIDE = 16

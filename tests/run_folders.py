@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
+from fedbridge.core.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 
 LESSONS = (  # student, teacher, weight
     ("a", "b", 0.2),

@@ -12,8 +12,8 @@ import numpy as np
 
 from fedbridge.config import Section
 from fedbridge.data import DataSource, Division, Items, ScenarioKind, TaskItems
-from fedbridge.metrics import Metric
-from fedbridge.rng import rng_for
+from fedbridge.core.metrics import Metric
+from fedbridge.core.rng import rng_for
 
 
 class Stripes(Section):

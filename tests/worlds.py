@@ -13,14 +13,14 @@ from torch import Tensor, nn
 from fedbridge.client.client import FederatedClient
 from fedbridge.client.private import Private
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.scenario import Streams, build_scenario
-from fedbridge.engine.loop import federate, steps
+from fedbridge.data.streams.scenario import Streams, build_scenario
+from fedbridge.federation.loop import federate, steps
 from fedbridge.methods.config import Config
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import sharpness_of
-from fedbridge.models.head import FeatureMap
-from fedbridge.models.space import SmallModel, anchors, stored
+from fedbridge.models.small.space import SmallModel, anchors, stored
+from fedbridge.models.statistics import FeatureMap
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Evaluation, Step, Upload, decode, encode
 

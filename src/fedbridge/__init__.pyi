@@ -2,12 +2,12 @@
 
 from .api import Result, check, compare, inspect, load, resume, run
 from .bench import Bench
-from .dashboard.dashboard import Dashboard
+from .cli.listing import available
+from .core.errors import UserError
 from .deploy.deployment import Deployment
-from .errors import UserError
-from .listing import available
-from .predictor import Predictor
-from .solo import Client
+from .inference import Predictor
+from .inference.solo import Client
+from .report.dashboard.dashboard import Dashboard
 
 __version__: str
 __all__ = [

@@ -5,27 +5,27 @@ from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from fedbridge.errors import UserError
-from fedbridge.estimate import Estimate, estimate
-from fedbridge.files import file_name, read_json
-from fedbridge.finished import is_site, predictor_of_run, predictor_of_site
-from fedbridge.inspection import Inspection, inspect_config, inspect_file
-from fedbridge.live import told
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import file_name, read_json
+from fedbridge.core.metrics import AccuracyRow
+from fedbridge.core.saved import saved_kind
+from fedbridge.inference import KIND as PREDICTOR
+from fedbridge.inference import Predictor, load_predictor
+from fedbridge.inference.restore import is_site, predictor_of_run, predictor_of_site
+from fedbridge.inference.solo import KIND as CLIENT
+from fedbridge.inference.solo import Client
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import merged, parse_config, read_tree
-from fedbridge.metrics import AccuracyRow
-from fedbridge.predictor import KIND as PREDICTOR
-from fedbridge.predictor import Predictor, load_predictor
-from fedbridge.progress import Progress
 from fedbridge.report import compare_markdown, result_table, write_page
-from fedbridge.report.folder import read_run
-from fedbridge.report.reached import Reached, reached
-from fedbridge.runner import Experiment
-from fedbridge.runs import CONFIG, SUMMARY, Run, is_finished, read_accuracy
-from fedbridge.saved import saved_kind
-from fedbridge.solo import KIND as CLIENT
-from fedbridge.solo import Client
-from fedbridge.starting import launch, resuming
+from fedbridge.report.inspection import Inspection, inspect_config, inspect_file
+from fedbridge.report.run.folder import read_run
+from fedbridge.report.run.reached import Reached, reached
+from fedbridge.runs.estimate import Estimate, estimate
+from fedbridge.runs.launch import launch, resuming
+from fedbridge.runs.live import told
+from fedbridge.runs.progress import Progress
+from fedbridge.runs.run import CONFIG, SUMMARY, Run, is_finished, read_accuracy
+from fedbridge.runs.runner import Experiment
 
 if TYPE_CHECKING:
     from rich.table import Table

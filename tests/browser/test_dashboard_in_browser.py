@@ -11,10 +11,10 @@ from playwright.sync_api import Browser, Page, expect
 from seeing import faint, keep, overflow, unnamed
 from visiting import Visit
 
-from fedbridge.dashboard.app import build_app
-from fedbridge.dashboard.discovery import name_of
-from fedbridge.runs import exclusive_lock
-from fedbridge.web import listening
+from fedbridge.core.web import listening
+from fedbridge.report.dashboard.app import build_app
+from fedbridge.report.dashboard.discovery import name_of
+from fedbridge.runs.run import exclusive_lock
 from growing_runs import advance, finish, write_run
 
 SLOW = 30_000  # milliseconds; a busy machine must not make a slow page a failure

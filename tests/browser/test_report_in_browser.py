@@ -8,9 +8,9 @@ from seeing import faint, keep, overflow, unnamed
 from visiting import Visit
 
 from fedbridge.methods.files import parse_config
-from fedbridge.report.page import write_page
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
+from fedbridge.report.run.page import write_page
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 from run_folders import write_run
 
 WINDOWS = [(1100, "light"), (1100, "dark"), (360, "light"), (360, "dark")]

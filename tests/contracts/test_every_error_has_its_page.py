@@ -9,12 +9,12 @@ import tomli_w
 from pydantic import BaseModel
 
 from fedbridge.bench.suite import Suite, SuiteMethod, SuiteScenario, load_suite
+from fedbridge.cli.guidance import page_for
 from fedbridge.config import load_site
 from fedbridge.config.site import KINDS, SiteConfig
+from fedbridge.core.errors import UserError
 from fedbridge.data.own.arrays import from_arrays
 from fedbridge.deploy.settings import ClientSettings, ServerSettings, read_env
-from fedbridge.errors import UserError
-from fedbridge.guidance import page_for
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import load_config
 

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.federation.contracts import check_fusion
 from fedbridge.methods.registry import FUSIONS
+from fedbridge.runs.contracts import check_fusion
 from fedbridge.server.server import Server
 from fedbridge.wire import Step, Upload, encode
 from worlds import (

@@ -4,10 +4,10 @@ from typing import Any
 
 import pytest
 
-from fedbridge.errors import UserError
-from fedbridge.federation.contracts import check_head
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import HEADS
+from fedbridge.runs.contracts import check_head
 
 LONG: dict[str, dict[str, Any]] = {
     "prototypes": {"probe_epochs": 10, "probe_lr": 0.05},

@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from fedbridge.data.dataset import Dataset
-from fedbridge.federation.contracts import check_learner
 from fedbridge.methods.registry import LEARNERS
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
+from fedbridge.runs.contracts import check_learner
 from fedbridge.wire import Step, encode
 from worlds import (
     Played,

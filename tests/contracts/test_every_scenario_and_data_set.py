@@ -5,11 +5,11 @@ from importlib import import_module
 import pytest
 
 from fedbridge.config import FreeOptions, Scenario
+from fedbridge.core.metrics import METRICS
+from fedbridge.core.own_metrics import check_metric
 from fedbridge.data import DATASETS
 from fedbridge.data.contracts import check_dataset, check_scenario
-from fedbridge.data.scenario import SCENARIOS
-from fedbridge.metrics import METRICS
-from fedbridge.own_metrics import check_metric
+from fedbridge.data.streams.scenario import SCENARIOS
 from strangers import at_home
 
 SHARED = {"clients": 2, "tasks": 2}

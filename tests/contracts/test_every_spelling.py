@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from brought import foundation_models, small_models
 from fedbridge.models import FOUNDATION_SOURCES, SMALL_SOURCES, build_backbone
-from fedbridge.models.foundation import FoundationModel, Items, load_foundation
-from fedbridge.models.trial import check_models
+from fedbridge.models.fm.foundation import FoundationModel, Items, load_foundation
+from fedbridge.models.small.trial import check_models
 
 CPU = torch.device("cpu")
 SMALL = (

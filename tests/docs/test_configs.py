@@ -6,7 +6,7 @@ import pytest
 from documents import ROOT
 
 from fedbridge.data import DATASETS
-from fedbridge.data.hub import PREFIX, owned_name
+from fedbridge.data.hub.hub import PREFIX, owned_name
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import dump_config, load_config
 from fedbridge.methods.registry import FUSIONS, LEARNERS

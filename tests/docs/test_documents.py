@@ -54,9 +54,9 @@ def resolves(dotted: str) -> bool:
 
 
 def test_a_wrong_name_would_be_noticed():
-    assert resolves("fedbridge.losses.divergence")
-    assert resolves("fedbridge.metrics")
-    assert not resolves("fedbridge.losses.convergence")
+    assert resolves("fedbridge.core.losses.divergence")
+    assert resolves("fedbridge.core.metrics")
+    assert not resolves("fedbridge.core.losses.convergence")
     assert not resolves("fedbridge.nothing")
 
 

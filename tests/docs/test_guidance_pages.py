@@ -6,8 +6,8 @@ import re
 import pytest
 from documents import ROOT, headings
 
-from fedbridge.errors import UserError
-from fedbridge.guidance import PAGE, TOPICS, page_for
+from fedbridge.cli.guidance import PAGE, TOPICS, page_for
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import load_config
 from fedbridge.methods.smcf import SMCF
 

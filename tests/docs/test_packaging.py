@@ -80,7 +80,7 @@ def test_what_pip_is_told_of_indexes_uv_is_told_too():
 def test_what_a_wheel_must_and_must_not_hold_is_told():
     package = script("package")
     sources = package.sources()
-    assert {"fedbridge/py.typed", "fedbridge/report/templates/page.html"} <= sources
+    assert {"fedbridge/py.typed", "fedbridge/report/run/templates/page.html"} <= sources
     assert "fedbridge/deploy/templates/server/gate.sh" in sources
     about = {"fedbridge-1.dist-info/METADATA", "fedbridge-1.dist-info/licenses/LICENSE"}
     assert package.wheel_faults(sources | about) == []

@@ -38,7 +38,7 @@ def test_links_lead_to_where_things_are_on_the_site(uri, link, expected):
 
 
 def test_names_of_functions_lead_to_the_api():
-    name = "fedbridge.losses.divergence"
+    name = "fedbridge.core.losses.divergence"
     assert shown(f"`{name}`", "method.md") == f"[`{name}`][{name}]"
     field = "fedbridge.client.private.Private.released"
     assert shown(f"`{field}`", "method.md") == f"[`{field}`][{field}]"
@@ -46,7 +46,7 @@ def test_names_of_functions_lead_to_the_api():
 
 
 def test_fenced_blocks_stay_as_they_are():
-    block = "```text\n[a](../README.md) `fedbridge.losses`\n```\n"
+    block = "```text\n[a](../README.md) `fedbridge.core.losses`\n```\n"
     assert shown(block, "guide.md") == block
 
 

@@ -9,7 +9,7 @@ import typer.main
 from documents import ROOT, Snippet, documents, snippets
 from forked import Done, carried_out
 
-from fedbridge.cli import app
+from fedbridge.cli.main import app
 from fedbridge.config import load_site
 from fedbridge.methods.files import load_config
 

@@ -15,15 +15,15 @@ from typing import Any
 import pytest
 import torch
 
-from fedbridge.losses import confidence
+from fedbridge.core.losses import confidence
+from fedbridge.federation.setup import prepare
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import FUSIONS, LEARNERS
-from fedbridge.models.space import embed
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
+from fedbridge.models.small.space import embed
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 from fedbridge.server.server import Server
-from fedbridge.setup import prepare
 
 GOLDEN = Path(__file__).with_name("accuracy.json")
 # Another processor rounds otherwise, and hard gates make that grow: with other instruction sets

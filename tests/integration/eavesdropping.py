@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from tiny_runs import conduct
 from torch import Tensor
 
-from fedbridge.engine import local
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.federation import local
 from fedbridge.methods.config import Config
 from fedbridge.wire import Upload, decode, encode
 

@@ -53,7 +53,7 @@ def main(address: str) -> None:
     """Load what a client's program needs, and fork one for every command that comes."""
     import flwr.supernode.cli  # noqa: F401
 
-    import fedbridge.flower_app  # noqa: F401
+    import fedbridge.runs.flower_app  # noqa: F401
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for those that end
     with socket.socket(socket.AF_UNIX) as door:

@@ -95,10 +95,10 @@ def instead(answer):
 
 def get_between():
     """Get between the client's program, which is loaded, and its answers."""
-    module = sys.modules["fedbridge.flower_app"]
+    module = sys.modules["fedbridge.runs.flower_app"]
     honest = module.to_record
     module.to_record = lambda answer: honest(instead(answer))
 
 
-if __name__ == "sitecustomize" and "fedbridge.flower_app" in sys.modules:
+if __name__ == "sitecustomize" and "fedbridge.runs.flower_app" in sys.modules:
     get_between()

@@ -23,7 +23,7 @@ SMOKE = Path(__file__).resolve().parents[2] / "configs" / "suites" / "smoke.toml
 def start(out: Path, **environment: str) -> "subprocess.Popen[str]":
     arguments = ["bench", str(SMOKE), "--out", str(out), "--jobs", "2"]
     return subprocess.Popen(
-        [sys.executable, "-m", "fedbridge.cli", *arguments],
+        [sys.executable, "-m", "fedbridge.cli.main", *arguments],
         text=True,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

@@ -7,11 +7,11 @@ import pytest
 from PIL import Image
 from tiny_runs import conduct
 
-from fedbridge.finished import predictor_of_run
+from fedbridge.cli.models import export
+from fedbridge.inference.restore import predictor_of_run
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
-from fedbridge.runs import read_accuracy
-from fedbridge.ship_cli import export
+from fedbridge.runs.run import read_accuracy
 
 NAMES = ("St. Mary's / North", "..", "CON", "con", "server", "x" * 200)
 

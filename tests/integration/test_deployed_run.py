@@ -13,12 +13,12 @@ from deployed_sites import CLIENTS, IMPATIENT, Deployment, deployed, of_kind
 from forking import forking
 from tiny_runs import TREE, conduct, table, tiny
 
-from fedbridge.engine import local
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.federation import local
 from fedbridge.methods.config import Config
 from fedbridge.report import write_page
-from fedbridge.runs import read_accuracy
-from fedbridge.starting import resuming
+from fedbridge.runs.launch import resuming
+from fedbridge.runs.run import read_accuracy
 from fedbridge.wire import Message, Upload, encode
 from sites import common, site_file, task
 

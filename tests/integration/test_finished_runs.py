@@ -5,13 +5,13 @@ import shutil
 import pytest
 from tiny_runs import STEPS, TREE, conduct, tiny
 
-from fedbridge.errors import UserError
-from fedbridge.finished import predictor_at, predictor_of_run
+from fedbridge.core.errors import UserError
+from fedbridge.core.saved import saving
+from fedbridge.federation.setup import prepare
+from fedbridge.inference import load_predictor
+from fedbridge.inference.restore import predictor_at, predictor_of_run
 from fedbridge.methods.files import parse_config
-from fedbridge.predictor import load_predictor
-from fedbridge.runs import Run, read_accuracy
-from fedbridge.saved import saving
-from fedbridge.setup import prepare
+from fedbridge.runs.run import Run, read_accuracy
 
 
 def stored(folder, client):
@@ -68,8 +68,8 @@ def test_the_small_model_needs_no_foundation_model(whole, tmp_path, monkeypatch)
     predictor_of_run(whole, "client-1").save(tmp_path / "saved")
     site = prepare(Run.open(whole).config)
     items = site.dataset.items[:5]
-    monkeypatch.setattr("fedbridge.predictor.large.load_foundation", None)
-    monkeypatch.setattr("fedbridge.predictor.large.foundation", None)
+    monkeypatch.setattr("fedbridge.inference.large.load_foundation", None)
+    monkeypatch.setattr("fedbridge.inference.large.foundation", None)
     assert len(load_predictor(tmp_path / "saved").predict(items, "small")) == 5
 
 

@@ -18,15 +18,15 @@ from eavesdropping import listen, uploads_of
 from flwr.app import Message
 from tiny_runs import conduct, table, tiny
 
-from fedbridge import flower_app
-from fedbridge.engine.flower import FlowerTransport
-from fedbridge.engine.records import BODY, HEAD
-from fedbridge.engine.roll import WHO
-from fedbridge.finished import predictor_of_run
+from fedbridge.federation.flower.records import BODY, HEAD
+from fedbridge.federation.flower.roster import WHO
+from fedbridge.federation.flower.transport import FlowerTransport
+from fedbridge.inference.restore import predictor_of_run
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import dump_config
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
+from fedbridge.runs import flower_app
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 from fedbridge.wire import encode
 from grids import Clock, FakeGrid, misfortunes
 
@@ -55,7 +55,7 @@ def started(arguments: list[str], scratch: Path) -> "subprocess.Popen[str]":
     # what is started in the background of a shell inherits that Ctrl-C is ignored
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += f"import sys; sys.argv = ['fedbridge', *{arguments!r}]\n"
-    code += "from fedbridge.cli import main; main()"
+    code += "from fedbridge.cli.main import main; main()"
     return subprocess.Popen(
         [sys.executable, "-c", code],
         env=os.environ | {"TMPDIR": str(scratch)},

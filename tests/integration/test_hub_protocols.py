@@ -9,9 +9,9 @@ import pytest
 from PIL import Image
 from tiny_runs import conduct
 
+from fedbridge.federation.setup import plan
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import load_config
-from fedbridge.setup import plan
 
 CONFIGS = Path(__file__).parents[2] / "configs"
 TRAIN, TEST = 40, 2  # pictures of a class

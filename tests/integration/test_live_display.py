@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge.live.standing import RunStatus
-from fedbridge.live.watching import watched
 from fedbridge.methods.files import dump_config
-from fedbridge.runner import Experiment, connect_locally
-from fedbridge.runs import Run
+from fedbridge.runs.live.standing import RunStatus
+from fedbridge.runs.live.watching import watched
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment, connect_locally
 
 SIGNS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 SHOWN, HIDDEN = b"\x1b[?25h", b"\x1b[?25l"
@@ -29,7 +29,7 @@ def on_terminal(*arguments: str, interrupt: bytes = b"") -> tuple[int, bytes, bo
     child, terminal = pty.fork()
     if child == 0:
         signal.signal(signal.SIGINT, signal.SIG_DFL)  # whoever runs the tests may ignore it
-        os.execv(sys.executable, [sys.executable, "-m", "fedbridge.cli", *arguments])
+        os.execv(sys.executable, [sys.executable, "-m", "fedbridge.cli.main", *arguments])
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 100, 0, 0))
     written, echoes = b"", True
     while True:
@@ -82,7 +82,7 @@ def test_interrupted_on_a_terminal_and_gone_on_with(config: Path, tmp_path: Path
 def test_without_a_terminal_it_is_lines_as_ever(
     config: Path, tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    from fedbridge import cli
+    from fedbridge.cli import main as cli
 
     with pytest.MonkeyPatch.context() as patch, pytest.raises(SystemExit) as end:
         patch.setattr(sys, "argv", ["fedbridge", "run", str(config), "--out", str(tmp_path / "r")])

@@ -7,12 +7,12 @@ import pytest
 from PIL import Image
 from tiny_runs import conduct, table, tiny
 
+from fedbridge.core.errors import UserError
+from fedbridge.core.metrics import PROTOCOLS
 from fedbridge.data import from_arrays
-from fedbridge.errors import UserError
-from fedbridge.finished import predictor_of_run
-from fedbridge.metrics import PROTOCOLS
-from fedbridge.predictor import load_predictor
-from fedbridge.runs import Run, read_accuracy
+from fedbridge.inference import load_predictor
+from fedbridge.inference.restore import predictor_of_run
+from fedbridge.runs.run import Run, read_accuracy
 from sites import pictures, rows, write_csv
 
 

@@ -11,12 +11,12 @@ import numpy as np
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge import setup
 from fedbridge.data import load_dataset
 from fedbridge.data.dataset import Dataset
+from fedbridge.federation import setup
+from fedbridge.federation.setup import prepare
 from fedbridge.methods.config import Config
-from fedbridge.runs import Run
-from fedbridge.setup import prepare
+from fedbridge.runs.run import Run
 
 UNEQUAL = {
     "joins": [1, 2, 1],

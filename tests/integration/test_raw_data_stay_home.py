@@ -15,10 +15,10 @@ from eavesdropping import Vectors, arrays_of, listen, resemblance, uploads_of
 from numpy.typing import NDArray
 from tiny_runs import tiny
 
-from fedbridge.errors import UserError
-from fedbridge.models.embeddings import EmbeddingStore, embed_dataset
-from fedbridge.models.foundation import load_foundation
-from fedbridge.setup import Setup, prepare, used_items
+from fedbridge.core.errors import UserError
+from fedbridge.federation.embeddings import EmbeddingStore, embed_dataset
+from fedbridge.federation.setup import Setup, prepare, used_items
+from fedbridge.models.fm.foundation import load_foundation
 from fedbridge.wire import KINDS, UPLOAD_FIELDS, Evaluation, Upload, decode
 
 Rows = NDArray[np.int64]

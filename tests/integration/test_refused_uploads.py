@@ -9,9 +9,9 @@ import pytest
 import torch
 from tiny_runs import conduct, table, tiny
 
-from fedbridge.engine import local
+from fedbridge.federation import local
 from fedbridge.report import result_table, write_page
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 from fedbridge.wire import Evaluation, Message, Upload, encode
 
 Change = Callable[[Upload], Upload]

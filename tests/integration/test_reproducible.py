@@ -5,8 +5,8 @@ from itertools import zip_longest
 
 from tiny_runs import conduct, table, tiny
 
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 
 
 def test_seed_decides_every_number(whole, tmp_path):

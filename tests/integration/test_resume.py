@@ -14,11 +14,11 @@ import pytest
 import torch
 from tiny_runs import STEPS, arrays, conduct, left_over, process, table, tiny
 
-from fedbridge.cli import main
-from fedbridge.errors import UserError
+from fedbridge.cli.main import main
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import dump_config
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run, is_finished
+from fedbridge.runs.run import Run, is_finished
+from fedbridge.runs.runner import Experiment
 from fedbridge.server.server import Server
 
 KILL = "os.kill(os.getpid(), signal.SIGKILL)"
@@ -34,7 +34,7 @@ IN_A_ROUND = f"""
 """  # the second upload of the second round
 IN_A_CHECKPOINT = f"""
     import os, signal
-    from fedbridge.engine.local import LocalTransport
+    from fedbridge.federation.local import LocalTransport
     save, count = LocalTransport.save, 0
     def dying(self, folder):
         global count
@@ -45,7 +45,7 @@ IN_A_CHECKPOINT = f"""
 """  # its files are written, its manifest is not
 AFTER_MEASURING = f"""
     import os, signal
-    from fedbridge.runs import Run
+    from fedbridge.runs.run import Run
     write = Run.write_accuracy
     def dying(self, rows):
         write(self, rows)
@@ -158,7 +158,7 @@ def test_run_whose_checkpoints_are_far_apart_goes_on_from_the_last(whole, tmp_pa
     finish = Server.finish_round
     monkeypatch.setattr(Server, "finish_round", lambda s, step: rounds.append(finish(s, step)))
     clock = SimpleNamespace(monotonic=lambda: float(len(rounds)))
-    monkeypatch.setattr("fedbridge.runner.time", clock)
+    monkeypatch.setattr("fedbridge.runs.runner.time", clock)
     conduct(folder, tiny(engine={"checkpoint_seconds": 2.5, "checkpoints": 9}), until=5)
     assert steps_done(folder) == [3]
     assert conduct(folder) == table(whole)
@@ -244,7 +244,7 @@ def test_of_three_that_begin_in_one_folder_at_once_one_does_and_the_others_are_r
 ):
     config, folder = tmp_path / "tiny.toml", tmp_path / "new" / "run"
     config.write_text(dump_config(tiny()))
-    command = [sys.executable, "-m", "fedbridge.cli", "run", str(config), "--out", str(folder)]
+    command = [sys.executable, "-m", "fedbridge.cli.main", "run", str(config), "--out", str(folder)]
     found = [
         subprocess.Popen(
             [*command, "--quiet"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True

@@ -8,15 +8,15 @@ import pytest
 
 import fedbridge
 from fedbridge.client.disk import Resident
-from fedbridge.engine.loop import federate, steps
-from fedbridge.errors import UserError
-from fedbridge.finished import predictor_at
+from fedbridge.core.errors import UserError
+from fedbridge.federation.loop import federate, steps
+from fedbridge.federation.setup import prepare
+from fedbridge.federation.site import site_client
+from fedbridge.inference.restore import predictor_at
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import dump_config
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 from fedbridge.server.server import Server
-from fedbridge.setup import prepare
-from fedbridge.site import site_client
 from fedbridge.wire import Broadcast, Evaluation, Request, Upload, decode, encode
 from sites import common, site_file, task
 

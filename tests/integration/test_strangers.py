@@ -8,12 +8,12 @@ import pytest
 from tiny_runs import conduct, table
 
 from fedbridge import api
-from fedbridge.errors import UserError
-from fedbridge.finished import predictor_of_run
+from fedbridge.core.errors import UserError
+from fedbridge.inference.restore import predictor_of_run
 from fedbridge.methods.files import parse_config
 from fedbridge.report import compare_markdown, write_page
-from fedbridge.runs import Run
-from fedbridge.starting import launch
+from fedbridge.runs.launch import launch
+from fedbridge.runs.run import Run
 from strangers import at_home, tree_of
 
 NAME = "module_of_a_stranger"

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from tiny_runs import conduct, tiny
 
-from fedbridge.errors import UserError
-from fedbridge.federation.contracts import check_head
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import dump_config, load_config, parse_config
 from fedbridge.methods.registry import head_of
+from fedbridge.runs.contracts import check_head
 
 TEXT = '''"""Class means, whitened by the spread of all features."""
 

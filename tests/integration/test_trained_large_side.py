@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import conduct, table, tiny
 
-from fedbridge.errors import UserError
-from fedbridge.models.tuning import tunable
-from fedbridge.runs import Run
-from fedbridge.setup import build_worker_state, prepare
+from fedbridge.core.errors import UserError
+from fedbridge.federation.setup import build_worker_state, prepare
+from fedbridge.models.fm.tuning import tunable
+from fedbridge.runs.run import Run
 from tiny_transformers import save_bert, save_vit
 
 PROBE = {"head": "probe", "probe_lr": 0.02}
@@ -130,9 +130,9 @@ def test_a_client_reads_its_items_with_the_part_it_was_sent(vit):
 
 
 def test_texts_can_be_tuned_on(tmp_path, monkeypatch, tmp_path_factory):
-    from fedbridge import setup
+    from fedbridge.core.tokens import tokenize
     from fedbridge.data import load_dataset
-    from fedbridge.data.tokens import tokenize
+    from fedbridge.federation import setup
 
     def colours(data):
         digits = load_dataset("digits")

@@ -9,16 +9,16 @@ import pytest
 from safetensors.torch import load_file, save_file
 from tiny_runs import TREE, conduct, table, tiny
 
-from fedbridge.checkpoints import Checkpoints
-from fedbridge.engine import local
-from fedbridge.errors import UserError
-from fedbridge.losses import DivergedError
+from fedbridge.core.checkpoints import Checkpoints
+from fedbridge.core.errors import UserError
+from fedbridge.core.losses import DivergedError
+from fedbridge.core.saved import digests
+from fedbridge.federation import local
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import LEARNERS
 from fedbridge.report import write_page
-from fedbridge.runs import Run
-from fedbridge.saved import digests
+from fedbridge.runs.run import Run
 from fedbridge.wire import Message, Upload, encode
 
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file
 from tiny_runs import conduct, tiny
 
-from fedbridge.engine import local
-from fedbridge.engine.local import LocalTransport
-from fedbridge.runs import Run
-from fedbridge.setup import build_worker_state, prepare
+from fedbridge.federation import local
+from fedbridge.federation.local import LocalTransport
+from fedbridge.federation.setup import build_worker_state, prepare
+from fedbridge.runs.run import Run
 from fedbridge.wire import UPLOAD_FIELDS, Broadcast, Evaluation, Upload
 
 STRETCH = 24  # numbers in a row that would give an item away

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from tiny_runs import TREE, conduct, tiny
 
-from fedbridge.estimate import estimate
+from fedbridge.core.metrics import AccuracyRow
 from fedbridge.methods.config import Config
-from fedbridge.metrics import AccuracyRow
 from fedbridge.report import write_page
-from fedbridge.report.folder import read_run
-from fedbridge.report.tables import compare_markdown
-from fedbridge.runs import read_accuracy
+from fedbridge.report.run.folder import read_run
+from fedbridge.report.run.tables import compare_markdown
+from fedbridge.runs.estimate import estimate
+from fedbridge.runs.run import read_accuracy
 
 ALONE = {"learner": {"name": "replay", "memory": 4, "memory_batch": 8}, "fusion": {"name": "none"}}
 

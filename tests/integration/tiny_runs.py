@@ -10,11 +10,11 @@ from typing import Any
 from safetensors.torch import load_file
 from torch import Tensor
 
-from fedbridge.locks import LOCK
+from fedbridge.core.locks import LOCK
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import parse_config
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
 
 STEPS = 6
 TREE: dict[str, Any] = {
@@ -74,7 +74,7 @@ def process(folder: Path, sabotage: str = "") -> "subprocess.Popen[str]":
     # what is started in the background of a shell inherits that Ctrl-C is ignored
     code += "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)\n"
     code += textwrap.dedent(sabotage)
-    code += "\nfrom fedbridge.cli import main\nif __name__ == '__main__': main()\n"
+    code += "\nfrom fedbridge.cli.main import main\nif __name__ == '__main__': main()\n"
     script = folder.parent / "sabotage.py"  # a file, so that workers can import it
     script.write_text(code)
     return subprocess.Popen(

@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedbridge.metrics import backward_transfer, final_accuracy, forgetting, forward_transfer
+from fedbridge.core.metrics import backward_transfer, final_accuracy, forgetting, forward_transfer
 
 # installed by scripts/environment.sh without what it depends on
 SPEC = importlib.util.find_spec("avalanche")

@@ -8,9 +8,9 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from fedbridge.config import Scenario
+from fedbridge.core.errors import UserError
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.scenario import Streams, build_scenario
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import Streams, build_scenario
 
 
 @dataclass

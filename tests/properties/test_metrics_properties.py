@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from fedbridge.metrics import (
+from fedbridge.core.metrics import (
     AccuracyRow,
     average_incremental_accuracy,
     backward_transfer,

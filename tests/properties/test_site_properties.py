@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.config.site import Images
+from fedbridge.data.readers.preparing import InputSpec, part_of, read_items, sides_of
+from fedbridge.data.readers.rows import Partition, Row
 from fedbridge.data.site.holding import task_of
-from fedbridge.data.site.preparing import InputSpec, part_of, read_items, sides_of
-from fedbridge.data.site.rows import Partition, Row
 from sites import CLASSES, common
 
 FRAME = InputSpec.of(common("text"))

@@ -9,11 +9,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fedbridge.config import Scenario
+from fedbridge.core.errors import UserError
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.dealing import CellAssignment, lay_out
-from fedbridge.data.plans import plan_clients
-from fedbridge.data.scenario import Streams, build_scenario, check_disjoint
-from fedbridge.errors import UserError
+from fedbridge.data.streams.dealing import CellAssignment, lay_out
+from fedbridge.data.streams.plans import plan_clients
+from fedbridge.data.streams.scenario import Streams, build_scenario, check_disjoint
 from synthetic import CLASSES, KINDS, of_kind
 
 PARTS = ("own", "validation", "test")

@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 
 import fedbridge
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import parse_config
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 
 TINY = {
     "name": "tiny",

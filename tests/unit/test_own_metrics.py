@@ -5,10 +5,10 @@ from importlib import import_module
 
 import pytest
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.metrics import AccuracyRow, Metric, summarise
+from fedbridge.core.own_metrics import check_metric, described, own_metrics, with_own
 from fedbridge.methods.files import parse_config
-from fedbridge.metrics import AccuracyRow, Metric, summarise
-from fedbridge.own_metrics import check_metric, described, own_metrics, with_own
 from strangers import at_home
 
 NAME = "metrics_of_a_stranger"

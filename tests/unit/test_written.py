@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.errors import UserError
-from fedbridge.files import recover, write_text, writing, written, written_folder
-from fedbridge.saved import opened, saved_kind, saving
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import recover, write_text, writing, written, written_folder
+from fedbridge.core.saved import opened, saved_kind, saving
 
 FAULTS = [KeyboardInterrupt(), RuntimeError("half"), OSError(errno.ENOSPC, "full")]
 

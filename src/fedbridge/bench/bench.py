@@ -11,7 +11,7 @@ from fedbridge.bench.pages import PAGE, TABLE, write_results
 from fedbridge.bench.pool import only_bench
 from fedbridge.bench.suite import load_suite
 from fedbridge.bench.timing import Durations
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console

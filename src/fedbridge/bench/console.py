@@ -13,10 +13,10 @@ from fedbridge.bench.pages import TABLE
 from fedbridge.bench.pool import GridStatus, carry_out, note_failure, tidy
 from fedbridge.bench.ready import make_ready
 from fedbridge.bench.timing import Durations
-from fedbridge.errors import UserError
-from fedbridge.live.lines import EVERY, Lines
-from fedbridge.metrics import PREDICTORS
-from fedbridge.report.wording import duration, percent
+from fedbridge.core.errors import UserError
+from fedbridge.core.metrics import PREDICTORS
+from fedbridge.core.wording import duration, percent
+from fedbridge.runs.live.lines import EVERY, Lines
 
 if TYPE_CHECKING:
     from rich.console import Console

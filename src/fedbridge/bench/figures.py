@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from fedbridge.bench.outcome import MethodRuns
-from fedbridge.files import writing, written
-from fedbridge.metrics import PREDICTORS
-from fedbridge.report.figures import MARKERS, axis_limits
-from fedbridge.report.series import Curve
-from fedbridge.report.svg import COLOURS, INK, STYLE, WIDTH
-from fedbridge.report.wording import percent, short
+from fedbridge.core.files import writing, written
+from fedbridge.core.metrics import PREDICTORS
+from fedbridge.core.wording import percent, short
+from fedbridge.report.run.figures import MARKERS, axis_limits
+from fedbridge.report.run.series import Curve
+from fedbridge.report.run.svg import COLOURS, INK, STYLE, WIDTH
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -10,11 +10,11 @@ import tomli_w
 
 from fedbridge.bench.suite import Suite, SuiteMethod, SuiteScenario, slug
 from fedbridge.config.files import read_toml
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import load_config
 from fedbridge.methods.pictures import require_pictures
-from fedbridge.runs import CONFIG, has_summary
+from fedbridge.runs.run import CONFIG, has_summary
 
 State = Literal["new", "begun", "changed", "done"]
 ENGINE = (

@@ -13,10 +13,10 @@ import threading
 from pathlib import Path
 
 from fedbridge.bench.grid import log_of
-from fedbridge.errors import UserError
-from fedbridge.runner import Experiment
-from fedbridge.runs import Run
-from fedbridge.tracking import tracking
+from fedbridge.core.errors import UserError
+from fedbridge.runs.run import Run
+from fedbridge.runs.runner import Experiment
+from fedbridge.runs.tracking import tracking
 
 
 def main(runs: Path) -> int:

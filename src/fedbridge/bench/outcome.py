@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 from fedbridge.bench.grid import Job
 from fedbridge.bench.suite import SuiteMethod
-from fedbridge.metrics import PROTOCOLS, Summary, summarise
-from fedbridge.report.figures import curves_of
-from fedbridge.report.folder import Measures, OwnMetric, RunRecord, read_run
-from fedbridge.report.folder import Summary as Costs
-from fedbridge.report.series import Curve
+from fedbridge.core.metrics import PROTOCOLS, Summary, summarise
+from fedbridge.report.run.figures import curves_of
+from fedbridge.report.run.folder import Measures, OwnMetric, RunRecord, read_run
+from fedbridge.report.run.folder import Summary as Costs
+from fedbridge.report.run.series import Curve
 
 MAIN = PROTOCOLS[0]
 Finals = Mapping[tuple[int, str], float]

@@ -9,9 +9,9 @@ from fedbridge.bench.outcome import MethodRuns, collect, grouped
 from fedbridge.bench.pool import failure_of
 from fedbridge.bench.summary import FIGURES, figure_name, summary
 from fedbridge.bench.tables import write_clients, write_table
-from fedbridge.errors import UserError
-from fedbridge.files import write_text
-from fedbridge.metrics import PREDICTORS
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import write_text
+from fedbridge.core.metrics import PREDICTORS
 
 TABLE = "table.csv"
 CLIENTS = "clients.csv"

@@ -10,9 +10,9 @@ from pathlib import Path
 
 from fedbridge.bench.grid import Job, log_of
 from fedbridge.bench.slot import Slot
-from fedbridge.errors import UserError
-from fedbridge.locks import LOCK, holding, lock_at
-from fedbridge.runs import CONFIG, Run, exclusive_lock, names_in
+from fedbridge.core.errors import UserError
+from fedbridge.core.locks import LOCK, holding, lock_at
+from fedbridge.runs.run import CONFIG, Run, exclusive_lock, names_in
 
 PAUSE = 0.1  # seconds between two looks at the processes
 PATIENCE = 20.0  # seconds that jobs have to end their step in

@@ -5,15 +5,15 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from fedbridge.bench.grid import Job
+from fedbridge.core.errors import UnavailableError, UserError
+from fedbridge.core.own_metrics import own_metrics
 from fedbridge.data.public import public_set
-from fedbridge.errors import UnavailableError, UserError
+from fedbridge.federation.setup import plan, prepare
 from fedbridge.methods.config import Config
 from fedbridge.methods.pictures import require_pictures
-from fedbridge.models.foundation import foundation_of
-from fedbridge.models.trial import check_models
-from fedbridge.models.tuning import require_tunable
-from fedbridge.own_metrics import own_metrics
-from fedbridge.setup import plan, prepare
+from fedbridge.models.fm.foundation import foundation_of
+from fedbridge.models.fm.tuning import require_tunable
+from fedbridge.models.small.trial import check_models
 
 Tell = Callable[[str, int, int], None]
 """Called with (scenario, done, wanted) while an FM encodes items."""

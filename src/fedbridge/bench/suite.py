@@ -13,7 +13,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 
 from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.section import Count, Section
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 Role = Literal["ours", "part", "baseline", "bound", "equal"]
 Predictor = Literal["small", "large", "together"]

@@ -9,10 +9,10 @@ from fedbridge.bench.outcome import Grid, MethodRuns, Outcome, own_metrics_of
 from fedbridge.bench.significance import Test, compared_with_ours
 from fedbridge.bench.suite import slug
 from fedbridge.bench.verdicts import verdicts
-from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
-from fedbridge.report.comparison import mean_and_deviation
-from fedbridge.report.tables import markdown_row
-from fedbridge.report.wording import UNKNOWN, percent
+from fedbridge.core.metrics import METRICS, PREDICTORS, PROTOCOLS
+from fedbridge.core.wording import UNKNOWN, percent
+from fedbridge.report.run.comparison import mean_and_deviation
+from fedbridge.report.run.tables import markdown_row
 
 TESTED = ("small", "together")
 MET = {True: "yes", False: "**no**", None: "undecided"}

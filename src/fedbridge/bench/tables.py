@@ -5,8 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from fedbridge.bench.outcome import Outcome, own_metrics_of
-from fedbridge.files import writing, written
-from fedbridge.metrics import METRICS, PREDICTORS, PROTOCOLS
+from fedbridge.core.files import writing, written
+from fedbridge.core.metrics import METRICS, PREDICTORS, PROTOCOLS
 
 COSTS = ("bytes_up", "bytes_down", "seconds", "peak_memory_mib")
 PLACE = ("scenario", "method", "seed")

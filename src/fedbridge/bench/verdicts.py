@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from fedbridge.bench.outcome import MethodRuns
 from fedbridge.bench.significance import Test, compared_with_ours
-from fedbridge.report.wording import percent
+from fedbridge.core.wording import percent
 
 FINAL = "final_accuracy"
 BOTH = ("small", "together")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import torch
 
-from fedbridge.models.states import placeholder
+from fedbridge.core.states import placeholder
 from fedbridge.wire import State
 
 SHARES = (0.0, 0.25, 0.5, 0.75, 1.0)

@@ -14,12 +14,12 @@ from fedbridge.client.memory import chosen, with_items
 from fedbridge.client.private import Private
 from fedbridge.client.state import ClientState
 from fedbridge.client.uploading import upload_of
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.projection import Sample
+from fedbridge.core.rng import rng_for
+from fedbridge.core.states import infinity, misfit, settled
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import exchange_of, fusion_of, learner_of
-from fedbridge.models.states import infinity, misfit, settled
-from fedbridge.plane import Sample
-from fedbridge.rng import rng_for
 from fedbridge.wire import Acceptance, Broadcast, Evaluation, Step, Upload
 
 

@@ -7,11 +7,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from fedbridge.checkpoints import Checkpoints
 from fedbridge.client.client import FederatedClient
-from fedbridge.errors import UserError
-from fedbridge.files import json_text, read_json, write_text, writing
-from fedbridge.locks import holding, lock_at
+from fedbridge.core.checkpoints import Checkpoints
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import json_text, read_json, write_text, writing
+from fedbridge.core.locks import holding, lock_at
 from fedbridge.wire import Answer, Broadcast, Evaluation, Request, decode, encode
 
 log = logging.getLogger(__name__)

@@ -7,15 +7,15 @@ import torch
 from torch import Tensor
 
 from fedbridge.client.private import Indices, Private
-from fedbridge.losses import require_finite
+from fedbridge.core.losses import require_finite
+from fedbridge.core.rng import seed_for
+from fedbridge.core.states import owned
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.registry import head_of
-from fedbridge.models.foundation import Items
+from fedbridge.models.fm.foundation import Items
+from fedbridge.models.fm.tuning import Tunable, lifted, tunable
 from fedbridge.models.optimiser import Uncompiled
-from fedbridge.models.states import owned
-from fedbridge.models.tuning import Tunable, lifted, tunable
-from fedbridge.rng import seed_for
 from fedbridge.wire import State, Step
 
 

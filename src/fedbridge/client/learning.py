@@ -1,9 +1,9 @@
 """A round of learning of which a model comes out that can be used, or the one that went in."""
 
-from fedbridge.losses import DivergedError
+from fedbridge.core.losses import DivergedError
+from fedbridge.core.states import infinity, placeholder
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import learner_of
-from fedbridge.models.states import infinity, placeholder
 
 
 def learnt(context: TrainContext, ends: bool) -> int:

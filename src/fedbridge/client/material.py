@@ -11,11 +11,11 @@ from torch import Tensor
 from fedbridge.client.measuring import mixture_of
 from fedbridge.client.memory import kept
 from fedbridge.client.state import ClientState
-from fedbridge.evaluation import Mixture
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.registry import exchange_of, fusion_of, learner_of
-from fedbridge.models.space import SmallModel, embed
-from fedbridge.rng import seed_for
+from fedbridge.models.calibration import Mixture
+from fedbridge.models.small.space import SmallModel, embed
 from fedbridge.wire import Broadcast, Step
 
 

@@ -8,10 +8,10 @@ from torch import Tensor
 from fedbridge.client.acceptance import ValidationScore
 from fedbridge.client.private import Indices
 from fedbridge.client.state import ClientState
-from fedbridge.evaluation import Mixture, class_balance, count_correct, fit_mixture
-from fedbridge.losses import cross_entropy
+from fedbridge.core.losses import cross_entropy
 from fedbridge.methods.registry import learner_of
-from fedbridge.models.space import embed
+from fedbridge.models.calibration import Mixture, class_balance, count_correct, fit_mixture
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State
 
 Row = tuple[int, str, str, int, int]

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
+from fedbridge.core.rng import rng_for
 from fedbridge.methods.spec import Keep
-from fedbridge.rng import rng_for
 
 Indices = NDArray[np.int64]
 Memory = dict[int, Indices]  # class id -> exemplars, ascending

@@ -9,8 +9,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.data.scenario import Task
-from fedbridge.models.foundation import Items
+from fedbridge.data.streams.scenario import Task
+from fedbridge.models.fm.foundation import Items
 
 Indices = NDArray[np.int64]
 

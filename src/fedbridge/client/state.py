@@ -11,11 +11,11 @@ from torch import Tensor
 from fedbridge.client.large import LargePart
 from fedbridge.client.memory import Memory
 from fedbridge.client.private import Indices, Private
-from fedbridge.files import file_name, read_json
+from fedbridge.core.files import file_name, read_json
+from fedbridge.core.states import owned, read_state
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import head_of
-from fedbridge.models.space import SmallModel, embed
-from fedbridge.models.states import owned, read_state
+from fedbridge.models.small.space import SmallModel, embed
 from fedbridge.wire import State
 
 

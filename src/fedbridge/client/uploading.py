@@ -7,12 +7,12 @@ import numpy as np
 
 from fedbridge.client.private import Indices
 from fedbridge.client.state import ClientState
-from fedbridge.errors import UserError
-from fedbridge.losses import DivergedError
+from fedbridge.core.errors import UserError
+from fedbridge.core.losses import DivergedError
+from fedbridge.core.states import misfit
 from fedbridge.methods.context import OwnItems
 from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of
-from fedbridge.models.head import SufficientStatistics, one_hot, packed
-from fedbridge.models.states import misfit
+from fedbridge.models.statistics import SufficientStatistics, one_hot, packed
 from fedbridge.wire import State, Step, Upload
 
 

@@ -5,7 +5,7 @@ from typing import Annotated, ClassVar, Literal, Self
 from pydantic import AfterValidator, Field, model_validator
 
 from fedbridge.config.section import Section
-from fedbridge.words import MISSING
+from fedbridge.core.words import MISSING
 
 Column = Annotated[str, Field(min_length=1)]
 Sign = Annotated[str, Field(min_length=1, max_length=1)]

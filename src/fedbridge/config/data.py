@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 from fedbridge.config.options import FreeOptions
 from fedbridge.config.own import Own, PublicOwn, is_module, kind_of, placed, title_of
 from fedbridge.config.section import Count, Fraction, Levels, Positive, Scale, Section
-from fedbridge.errors import UserError
-from fedbridge.words import MISSING, word_of
+from fedbridge.core.errors import UserError
+from fedbridge.core.words import MISSING, word_of
 
 Part = Annotated[float, Field(ge=0.0, lt=1.0)]
 KeptFraction = Annotated[float, Field(gt=0.0, le=1.0)]

@@ -9,8 +9,8 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from fedbridge.errors import UserError
-from fedbridge.files import read_words, require_shallow, too_deep
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import read_words, require_shallow, too_deep
 
 LARGEST = 4 * 2**20
 """Most bytes of a file of settings."""

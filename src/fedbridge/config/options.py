@@ -6,7 +6,7 @@ from typing import Any
 from pydantic import ConfigDict, ValidationError
 
 from fedbridge.config.section import Section
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 LONGEST = 200
 """Most letters of a value that are shown."""

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from fedbridge.config.columns import Column, CSVColumns, TableColumns, Values, Written
 from fedbridge.config.section import Levels, Positive, Section
-from fedbridge.entries import is_own
+from fedbridge.core.entries import is_own
 
 PATHS = ("folder", "csv", "parquet")
 """Kinds of own data that a path follows: ``folder:DIR``, ``csv:FILE``, ``parquet:FILE``."""

@@ -8,7 +8,7 @@ from fedbridge.config.data import SITE, Data, Scenario
 from fedbridge.config.models import Engine, Large, Small, Training
 from fedbridge.config.section import Count, Options, Section
 from fedbridge.config.track import Track
-from fedbridge.entries import is_own
+from fedbridge.core.entries import is_own
 
 
 class Settings(Section):

@@ -10,7 +10,7 @@ from fedbridge.config.columns import Column, CSVColumns, TableColumns
 from fedbridge.config.data import Part
 from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.section import Count, Fraction, Levels, Section
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 UNSAFE = (".pkl", ".pickle", ".pt", ".pth", ".joblib", ".npy", ".npz")
 """Endings of files that could hold pickled objects; none is ever opened."""

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator
 
 from fedbridge.config.section import Section
-from fedbridge.entries import FORM, is_own
+from fedbridge.core.entries import FORM, is_own
 
 Tracker = Literal["tensorboard", "mlflow", "wandb"]
 
@@ -26,4 +26,4 @@ class Track(Section):
     """Any of ``tensorboard``, ``mlflow`` and ``wandb``, each with its extra. Nothing leaves this
     machine unless you have configured where MLflow or Weights & Biases send it."""
     metrics: tuple[Own, ...] = ()
-    """Metrics of one's own beside ours, each a ``fedbridge.metrics.Metric`` as ``MODULE:NAME``."""
+    """Metrics of one's own beside ours, each a ``fedbridge.core.metrics.Metric`` as ``MODULE:NAME``."""

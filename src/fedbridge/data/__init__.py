@@ -20,19 +20,10 @@ from fedbridge.config import (
     kind_of,
     title_of,
 )
-from fedbridge.data.annotations import ANNOTATIONS
-from fedbridge.data.dataset import Dataset
-from fedbridge.data.digits import DIGITS
-from fedbridge.data.emoji import EMOJI
-from fedbridge.data.fashion import FASHION
-from fedbridge.data.fonts import FONTS
-from fedbridge.data.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub
-from fedbridge.data.notes import Notes
-from fedbridge.data.own import own_parts
-from fedbridge.data.own.arrays import from_arrays
-from fedbridge.data.own.periods import numbered
-from fedbridge.data.spec import DataSource, Division, Items, ScenarioKind, TaskItems
-from fedbridge.data.store import (
+from fedbridge.core.entries import entry_of
+from fedbridge.core.errors import UnavailableError, UserError
+from fedbridge.core.notes import Notes
+from fedbridge.core.store import (
     Images,
     Part,
     Texts,
@@ -43,10 +34,19 @@ from fedbridge.data.store import (
     verify_part,
     write_part,
 )
+from fedbridge.data.catalog.annotations import ANNOTATIONS
+from fedbridge.data.catalog.digits import DIGITS
+from fedbridge.data.catalog.emoji import EMOJI
+from fedbridge.data.catalog.fashion import FASHION
+from fedbridge.data.catalog.fonts import FONTS
+from fedbridge.data.catalog.wordnet import WORDNET
+from fedbridge.data.dataset import Dataset
+from fedbridge.data.hub.hub import PREFIX, chosen_parts, hub_parts, must_ask_hub
+from fedbridge.data.own import own_parts
+from fedbridge.data.own.arrays import from_arrays
+from fedbridge.data.own.periods import numbered
+from fedbridge.data.spec import DataSource, Division, Items, ScenarioKind, TaskItems
 from fedbridge.data.strangers import checked_parts, loaded_parts, source_folder
-from fedbridge.data.wordnet import WORDNET
-from fedbridge.entries import entry_of
-from fedbridge.errors import UnavailableError, UserError
 
 __all__ = [
     "DATASETS",

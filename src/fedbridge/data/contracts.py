@@ -13,10 +13,10 @@ import numpy as np
 from fedbridge.config import FreeOptions, Scenario, checked_options
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.fitting import require_fitting
-from fedbridge.data.scenario import check_disjoint, streams_by
 from fedbridge.data.spec import DataSource, ScenarioKind
 from fedbridge.data.strangers import loaded_parts
-from fedbridge.data.stream import Streams
+from fedbridge.data.streams.scenario import check_disjoint, streams_by
+from fedbridge.data.streams.stream import Streams
 
 CLASSES = 6
 PER_CELL = 40  # items of a class in a domain and a task

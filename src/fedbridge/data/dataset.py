@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.notes import NOTHING, Notes
+from fedbridge.core.notes import NOTHING, Notes
 
 
 @dataclass(frozen=True)

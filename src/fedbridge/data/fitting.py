@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fedbridge.data.store import Part
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Part
 
 
 def require_fitting(name: str, part: Part, modality: str) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import Data, PublicHub, checked_options, is_module, kind_of, title_of
+from fedbridge.core.entries import FORM
+from fedbridge.core.errors import UserError
+from fedbridge.core.rng import rng_for
+from fedbridge.core.store import Images, Texts, cache_folder, content_fingerprint
+from fedbridge.core.tokens import tokenize
 from fedbridge.data import DATASETS, FORMS, load_dataset, source_of
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.hub import PREFIX
-from fedbridge.data.scenario import Streams
+from fedbridge.data.hub.hub import PREFIX
 from fedbridge.data.shapes import dead_leaves
-from fedbridge.data.splits import Indices
-from fedbridge.data.store import Images, Texts, cache_folder, content_fingerprint
-from fedbridge.data.tokens import tokenize
-from fedbridge.entries import FORM
-from fedbridge.errors import UserError
-from fedbridge.rng import rng_for
+from fedbridge.data.streams.scenario import Streams
+from fedbridge.data.streams.splits import Indices
 
 SET = "set:"
 """What the name of a public set begins with that each side has put where it keeps such sets."""

@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 from fedbridge.config import Scenario
 from fedbridge.config.section import Section
+from fedbridge.core.packages import Package
+from fedbridge.core.store import Part
+from fedbridge.core.words import MISSING
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.packages import Package
-from fedbridge.data.splits import Indices
-from fedbridge.data.store import Part
-from fedbridge.data.stream import Streams
-from fedbridge.words import MISSING
+from fedbridge.data.streams.splits import Indices
+from fedbridge.data.streams.stream import Streams
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,7 +107,7 @@ class ScenarioKind:
     """A way to deal a data set out, as it is listed.
 
     ``divide(dataset, settings, options, seed)`` says who holds what; whatever is random in it
-    comes from ``fedbridge.rng.rng_for(seed, "scenario", role, ...)``. It decides nothing else:
+    comes from ``fedbridge.core.rng.rng_for(seed, "scenario", role, ...)``. It decides nothing else:
     ``scenario.history``, ``effort`` and what any scenario must hold are seen to afterwards.
     """
 

@@ -8,15 +8,15 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from fedbridge.data.faults import listed
+from fedbridge.core.entries import foreign_errors
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Part, content_fingerprint, read_part, write_parts
+from fedbridge.core.words import RULES
 from fedbridge.data.fitting import require_fitting
 from fedbridge.data.own.arrays import read_items
-from fedbridge.data.pixels import PIXELS
+from fedbridge.data.readers.faults import listed
+from fedbridge.data.readers.pixels import PIXELS
 from fedbridge.data.spec import DataSource, Items
-from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
-from fedbridge.entries import foreign_errors
-from fedbridge.errors import UserError
-from fedbridge.words import RULES
 
 
 def source_folder(name: str, source: DataSource, options: Any, root: Path) -> Path:

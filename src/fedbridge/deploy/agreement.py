@@ -3,10 +3,10 @@
 import json
 from pathlib import Path
 
-from fedbridge.agreement import agreement
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import read_json
 from fedbridge.deploy.folder import AGREED, CONFIG
-from fedbridge.errors import UserError
-from fedbridge.files import read_json
+from fedbridge.federation.agreement import agreement
 from fedbridge.methods.files import dump_config, load_config
 from fedbridge.wire import Hello
 

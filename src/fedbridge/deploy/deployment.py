@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 if TYPE_CHECKING:
     from fedbridge.deploy.check import CheckResult

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import jinja2
 
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import PARTIAL, write_text, writing, written_folder
 from fedbridge.deploy.keys import new_authority, new_client_key, new_server_certificate
 from fedbridge.deploy.settings import (
     CLIENT,
@@ -21,8 +23,6 @@ from fedbridge.deploy.settings import (
     read_env,
     write_env,
 )
-from fedbridge.errors import UserError
-from fedbridge.files import PARTIAL, write_text, writing, written_folder
 
 AGREED, CONFIG = "agreed.json", "config.toml"
 COMMON = (CONFIG, AGREED)

@@ -25,9 +25,9 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
+from fedbridge.core.errors import UserError
+from fedbridge.core.web import Prompt
 from fedbridge.deploy.settings import SERVER, ServerSettings, read_env
-from fedbridge.errors import UserError
-from fedbridge.web import Prompt
 
 CALLS = frozenset(
     {

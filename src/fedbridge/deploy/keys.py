@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 UNREADABLE = (OSError, ValueError, TypeError, UnsupportedAlgorithm)
 AUTHORITY_DAYS = 3650

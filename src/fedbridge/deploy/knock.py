@@ -10,10 +10,10 @@ from flwr.supercore.date import now
 from flwr.supercore.primitives.asymmetric import public_key_to_bytes, sign_message
 from flwr.supercore.protobuf.constants import PROTOBUF_MEDIA_TYPE
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy.keys import read_client_key
 from fedbridge.deploy.reach import FLEET, NotYetError, called
 from fedbridge.deploy.settings import CLIENT, ClientSettings, read_env
-from fedbridge.errors import UserError
 
 KNOWN, UNKNOWN, UNSIGNED = 400, 412, 401
 """Answers to a call that nobody is let in by: it says that a SuperNode gives a sign of life every

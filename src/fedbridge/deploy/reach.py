@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 
 class NotYetError(UserError):

@@ -4,23 +4,23 @@ import platform
 from importlib import metadata
 from pathlib import Path
 
-from fedbridge.agreement import agreement
 from fedbridge.config.site import HeldOut
-from fedbridge.data.faults import listed
+from fedbridge.core.errors import UserError
+from fedbridge.data.readers.faults import listed
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.preparing import InputSpec, prepared
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import InputSpec, prepared
 from fedbridge.deploy.agreement import read_agreed
 from fedbridge.deploy.folder import AGREED, CONFIG
-from fedbridge.errors import UserError
-from fedbridge.handshake import differences
+from fedbridge.federation.agreement import agreement
+from fedbridge.federation.handshake import differences
+from fedbridge.federation.setup import plan
+from fedbridge.federation.site import at_site, site_of, small_at_site
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import load_config
-from fedbridge.models.foundation import foundation_of
-from fedbridge.models.proof import prove
-from fedbridge.models.trial import check_models
-from fedbridge.setup import plan
-from fedbridge.site import at_site, site_of, small_at_site
+from fedbridge.models.fm.foundation import foundation_of
+from fedbridge.models.fm.proof import prove
+from fedbridge.models.small.trial import check_models
 
 SITE = "site.toml"
 FLOWER = "1.41"

@@ -6,9 +6,9 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy import reach
 from fedbridge.deploy.settings import CLIENT, SERVER, ClientSettings, ServerSettings, read_env
-from fedbridge.errors import UserError
 
 Step = Literal["superlink", "server", "client"]
 Say = Callable[[str], None]

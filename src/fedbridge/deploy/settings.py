@@ -12,8 +12,8 @@ from typing import Annotated, Any, TypeVar
 from pydantic import BeforeValidator, Field, ValidationError
 
 from fedbridge.config.section import Section
-from fedbridge.errors import UserError
-from fedbridge.files import DEVICES
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import DEVICES
 
 SERVER, CLIENT = "server.env", "client.env"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}")

@@ -7,6 +7,7 @@ from pathlib import Path
 from cryptography import x509
 from cryptography.exceptions import InvalidSignature
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy.keys import (
     names_of,
     read_certificate,
@@ -15,7 +16,6 @@ from fedbridge.deploy.keys import (
     read_public_key,
 )
 from fedbridge.deploy.settings import ServerSettings
-from fedbridge.errors import UserError
 
 SOON = 30  # days
 

@@ -8,12 +8,18 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbridge.config.section import Scale, Weight
-from fedbridge.evaluation import sharpened_loss
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.spec import Head
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
-from fedbridge.models.head import Array, SufficientStatistics, UnsolvableError, packed, unpacked
+from fedbridge.models.calibration import sharpened_loss
+from fedbridge.models.statistics import (
+    Array,
+    SufficientStatistics,
+    UnsolvableError,
+    packed,
+    unpacked,
+)
 from fedbridge.wire import State, Step
 
 Place = tuple[int, int]  # of the candidates in force: for lambda, and for v

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Any, Literal, get_args, get_origin
 
 from fedbridge.data import DATASETS
-from fedbridge.data.scenario import SCENARIOS
+from fedbridge.data.streams.scenario import SCENARIOS
 from fedbridge.methods.config import Config
 from fedbridge.methods.registry import KEYS, METHODS
 from fedbridge.models import FOUNDATION_MODELS, FOUNDATION_SOURCES

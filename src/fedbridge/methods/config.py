@@ -8,8 +8,8 @@ from pydantic import BeforeValidator, SerializeAsAny, model_validator
 from fedbridge.config import Settings
 from fedbridge.config.models import Large
 from fedbridge.config.section import Options, Section
-from fedbridge.entries import is_own
-from fedbridge.errors import UserError
+from fedbridge.core.entries import is_own
+from fedbridge.core.errors import UserError
 from fedbridge.methods.analytic import Analytic
 from fedbridge.methods.obod import OBOD
 from fedbridge.methods.registry import (

@@ -11,14 +11,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from fedbridge.config import Settings, Training
-from fedbridge.evaluation import Mixture
-from fedbridge.losses import cross_entropy, require_finite
+from fedbridge.core.losses import cross_entropy, require_finite
+from fedbridge.core.states import infinity
 from fedbridge.methods.exchange import WHOLE, Exchange
-from fedbridge.models.foundation import Items
-from fedbridge.models.head import FeatureMap
+from fedbridge.models.calibration import Mixture
+from fedbridge.models.fm.foundation import Items
 from fedbridge.models.optimiser import adamw
-from fedbridge.models.space import SmallModel, build_small, embed, initial_seed
-from fedbridge.models.states import infinity
+from fedbridge.models.small.space import SmallModel, build_small, embed, initial_seed
+from fedbridge.models.statistics import FeatureMap
 from fedbridge.wire import State
 
 TRIED = 8

@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 
 from fedbridge.config.section import Batch, Options, Positive, Rate
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.rounds import MapJobs, PublicPredictions, RoundUploads
 from fedbridge.models.optimiser import adamw
-from fedbridge.models.space import as_input
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import as_input
 from fedbridge.wire import State
 
 UNKNOWN = -1e4  # the logit of a class nobody speaks for: probability 0, and yet finite

@@ -18,10 +18,10 @@ from pydantic import Field
 from torch import Tensor
 
 from fedbridge.config.section import Options, Positive, Weight
-from fedbridge.losses import cross_entropy
+from fedbridge.core.losses import cross_entropy
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.spec import Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 from fedbridge.wire import State
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from torch import nn
 
-from fedbridge.models.space import SmallModel
+from fedbridge.models.small.space import SmallModel
 from fedbridge.wire import State
 
 

@@ -6,12 +6,12 @@ not speak of it; steps are counted in passes over U.
 
 from typing import Literal
 
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.averaging import for_everyone, group_means
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.digest import Course, Digest, equal_weight_consensus, follow, known_to
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Fusion
-from fedbridge.rng import seed_for
 
 
 class FedDF(Digest):

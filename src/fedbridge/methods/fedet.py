@@ -15,14 +15,14 @@ from torch.nn import functional as F
 
 from fedbridge.config import Settings
 from fedbridge.config.section import Positive, Rate, Weight
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
+from fedbridge.core.rng import seed_for
+from fedbridge.core.states import owned
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.digest import Digest, batches, consensus, known_to, teach_all
 from fedbridge.methods.rounds import FusionResult, MapJobs, PublicPredictions, RoundUploads
 from fedbridge.methods.spec import Fusion
 from fedbridge.models.optimiser import Uncompiled
-from fedbridge.models.states import owned
-from fedbridge.rng import seed_for
 
 
 class FedET(Digest):

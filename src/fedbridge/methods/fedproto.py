@@ -15,7 +15,7 @@ from fedbridge.methods.context import OwnItems, SharedContext
 from fedbridge.methods.counting import ROUNDING, count_faults
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Extra, Fusion
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State, Upload
 
 

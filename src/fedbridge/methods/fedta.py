@@ -43,18 +43,18 @@ from torch.nn import functional as F
 
 from fedbridge.config.models import PooledLarge, TrainedLarge
 from fedbridge.config.section import Positive, Scale, Weight
-from fedbridge.losses import cross_entropy
+from fedbridge.core.losses import cross_entropy
+from fedbridge.core.rng import seed_for
+from fedbridge.core.states import infinity
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.probe import Averaged, LinearProbe
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.foundation import picked
-from fedbridge.models.head import SufficientStatistics
+from fedbridge.models.fm.foundation import picked
+from fedbridge.models.fm.tuning import Part, tunable
 from fedbridge.models.optimiser import Uncompiled
-from fedbridge.models.states import infinity
-from fedbridge.models.tuning import Part, tunable
-from fedbridge.rng import seed_for
+from fedbridge.models.statistics import SufficientStatistics
 from fedbridge.wire import State, Step, Upload
 
 HIDDEN, DROPOUT = 512, 0.5

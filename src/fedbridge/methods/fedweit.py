@@ -27,14 +27,14 @@ from torch import Tensor, nn
 
 from fedbridge.config import Settings
 from fedbridge.config.section import Options, Weight
+from fedbridge.core.states import misfit
 from fedbridge.methods.averaging import Averaging, for_everyone, mean_state, of_one_kind
 from fedbridge.methods.context import SharedContext, TrainContext
 from fedbridge.methods.exchange import Exchange
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Fusion, Learner
 from fedbridge.models.optimiser import Uncompiled
-from fedbridge.models.space import SmallModel, as_input
-from fedbridge.models.states import misfit
+from fedbridge.models.small.space import SmallModel, as_input
 from fedbridge.wire import State
 
 ADAPTIVE = "adaptive/"

@@ -13,9 +13,9 @@ from pydantic import ValidationError
 
 from fedbridge.config.files import explained, found_value, read_toml
 from fedbridge.config.own import TABLES, kind_of, placed
-from fedbridge.entries import is_own
-from fedbridge.errors import UserError
-from fedbridge.files import require_shallow, too_deep
+from fedbridge.core.entries import is_own
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import require_shallow, too_deep
 from fedbridge.methods.config import DEFAULT_NAMES, Config
 from fedbridge.methods.registry import HEADS, KEYS, METHODS, method_of
 

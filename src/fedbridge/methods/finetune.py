@@ -5,7 +5,7 @@ from typing import Literal
 from fedbridge.config.section import Options
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.spec import Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 
 
 class FineTune(Options):

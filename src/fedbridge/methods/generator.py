@@ -6,8 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from fedbridge.models.image import channels_last
-from fedbridge.models.space import SmallModel
+from fedbridge.models.small.image import channels_last
+from fedbridge.models.small.space import SmallModel
 
 NOISE = 64
 WIDTH = 32

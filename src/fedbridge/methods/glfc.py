@@ -20,7 +20,7 @@ from torch import Tensor
 from fedbridge.config.section import Count, Options, Positive, Weight
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.spec import Exemplars, Keep, Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 
 
 class GLFC(Options):

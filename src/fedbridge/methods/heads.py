@@ -7,8 +7,8 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from fedbridge.methods.rounds import Noted, PublicPredictions
-from fedbridge.models.head import SufficientStatistics
-from fedbridge.models.tuning import Part
+from fedbridge.models.fm.tuning import Part
+from fedbridge.models.statistics import SufficientStatistics
 from fedbridge.wire import State, Step, Upload
 
 

@@ -12,10 +12,10 @@ from typing import Literal
 from torch import Tensor
 
 from fedbridge.config.section import Options, Positive, Scale, Weight
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.spec import Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 
 
 class LwF(Options):

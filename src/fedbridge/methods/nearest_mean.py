@@ -6,7 +6,7 @@ from fedbridge.methods.analytic import Candidates, RidgeHead
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.spec import Head
 from fedbridge.methods.sums import FromSums, SummedUp, sum_faults
-from fedbridge.models.head import Array, SufficientStatistics
+from fedbridge.models.statistics import Array, SufficientStatistics
 
 
 class NearestMean(FromSums):

@@ -11,7 +11,7 @@ from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.head import SufficientStatistics
+from fedbridge.models.statistics import SufficientStatistics
 from fedbridge.wire import State, Step, Upload
 
 

@@ -10,7 +10,8 @@ from typing import Literal
 import torch
 
 from fedbridge.config.section import Batch, Count, Options, Positive, Rate, Weight
-from fedbridge.losses import confidence, distance, mass_on
+from fedbridge.core.losses import confidence, distance, mass_on
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.digest import batches
 from fedbridge.methods.obod_ablation import Ablation, TeacherSignal, distilled, gap, timetable
@@ -24,8 +25,7 @@ from fedbridge.methods.rounds import (
 )
 from fedbridge.methods.spec import Fusion
 from fedbridge.models.optimiser import adamw
-from fedbridge.models.space import as_input
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import as_input
 from fedbridge.wire import State
 
 

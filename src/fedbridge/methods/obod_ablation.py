@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from fedbridge.config.section import Section
-from fedbridge.losses import distance, divergence
+from fedbridge.core.losses import distance, divergence
 from fedbridge.methods.context import SharedContext
 from fedbridge.wire import State
 

@@ -1,8 +1,8 @@
 """Whether the data are what a fusion can make inputs of."""
 
 from fedbridge.config import Settings
+from fedbridge.core.errors import UserError
 from fedbridge.data import DATASETS
-from fedbridge.errors import UserError
 from fedbridge.methods.registry import fusion_of
 
 

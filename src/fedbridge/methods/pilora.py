@@ -38,14 +38,14 @@ from torch.nn import functional as F
 from fedbridge.config import Settings
 from fedbridge.config.models import TrainedLarge
 from fedbridge.config.section import Positive, Weight
-from fedbridge.losses import cross_entropy
+from fedbridge.core.losses import cross_entropy
+from fedbridge.core.rng import rng_for
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.counting import ROUNDING
 from fedbridge.methods.probe import Averaged, ReceivedHead
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.tuning import Part
-from fedbridge.rng import rng_for
+from fedbridge.models.fm.tuning import Part
 from fedbridge.wire import State, Step, Upload
 
 TEMPERATURE = 0.2

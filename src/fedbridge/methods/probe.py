@@ -14,15 +14,15 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from fedbridge.config.models import PooledLarge, TrainedLarge
-from fedbridge.files import file_name
-from fedbridge.losses import cross_entropy
+from fedbridge.core.files import file_name
+from fedbridge.core.losses import cross_entropy
+from fedbridge.core.states import read_state
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import TrainableHead
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.spec import Head
-from fedbridge.models.head import SufficientStatistics
-from fedbridge.models.states import read_state
-from fedbridge.models.tuning import Part, tunable
+from fedbridge.models.fm.tuning import Part, tunable
+from fedbridge.models.statistics import SufficientStatistics
 from fedbridge.wire import State, Step, Upload
 
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import torch
 
 from fedbridge.config import Settings
-from fedbridge.entries import entry_at
+from fedbridge.core.entries import entry_at
 from fedbridge.methods import (
     alone,
     analytic,

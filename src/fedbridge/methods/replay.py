@@ -10,7 +10,7 @@ from typing import Literal
 from fedbridge.config.section import Count, Options, Positive
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.spec import Exemplars, Keep, Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 
 
 class Replay(Options):

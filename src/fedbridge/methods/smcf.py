@@ -6,10 +6,10 @@ import torch
 from torch import Tensor
 
 from fedbridge.config.section import Count, Options, Positive, Scale, Weight
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.spec import Exemplars, Keep, Learner
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 
 
 class SMCF(Options):

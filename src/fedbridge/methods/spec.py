@@ -13,11 +13,11 @@ from torch import Tensor
 from fedbridge.config import Settings
 from fedbridge.config.models import Large
 from fedbridge.config.section import Options
-from fedbridge.evaluation import Mixture
 from fedbridge.methods.context import OwnItems, SharedContext, TrainContext
 from fedbridge.methods.exchange import WHOLE, Exchange
 from fedbridge.methods.heads import ClientHead, ServerHead
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
+from fedbridge.models.calibration import Mixture
 from fedbridge.wire import State, Upload
 
 Keep = Literal["balanced", "reservoir", "herding"]

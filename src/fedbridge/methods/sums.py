@@ -13,13 +13,14 @@ from torch import Tensor
 
 from fedbridge.config.models import Large
 from fedbridge.config.section import Weight
-from fedbridge.files import read_json
-from fedbridge.losses import confidence, mass_on
+from fedbridge.core.files import read_json
+from fedbridge.core.losses import confidence, mass_on
+from fedbridge.core.states import owned, read_state
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.counting import MOST, ROUNDING, count_faults
 from fedbridge.methods.rounds import Noted, PublicPredictions
 from fedbridge.methods.shares import Load, WeightLimit, share_of
-from fedbridge.models.head import (
+from fedbridge.models.statistics import (
     LOST,
     Array,
     SufficientStatistics,
@@ -28,7 +29,6 @@ from fedbridge.models.head import (
     possible,
     unpacked,
 )
-from fedbridge.models.states import owned, read_state
 from fedbridge.wire import State, Upload
 
 SUMS = ("gram", "cross", "counts")

@@ -15,15 +15,15 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from fedbridge.config.section import Batch, Options, Positive, Rate, Weight
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.averaging import Averaging, average, group_means, of_one_kind
 from fedbridge.methods.context import SharedContext, TrainContext
 from fedbridge.methods.digest import known_to
 from fedbridge.methods.generator import NOISE, Generator, Statistics
 from fedbridge.methods.rounds import FusionResult, MapJobs, RoundUploads
 from fedbridge.methods.spec import Fusion, Learner
-from fedbridge.models.space import SmallModel, as_input, embed
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import SmallModel, as_input, embed
 from fedbridge.wire import State, Step
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,50 +49,58 @@ class Source:
 
 
 SMALL_MODELS: dict[str, SmallEntry] = {
-    "cnn": SmallEntry("image", "three convolutions with pooling", "fedbridge.models.image:cnn"),
-    "cnn-wide": SmallEntry("image", "cnn with wider layers", "fedbridge.models.image:cnn_wide"),
-    "resnet": SmallEntry("image", "two residual blocks", "fedbridge.models.image:resnet"),
-    "mobile": SmallEntry("image", "depthwise separable", "fedbridge.models.image:mobile"),
-    "mixer": SmallEntry("image", "MLP-Mixer on a conv stem", "fedbridge.models.image:mixer"),
-    "vit": SmallEntry("image", "ViT on a conv stem (transformers)", "fedbridge.models.image:vit"),
-    "mlp": SmallEntry("image", "two fully connected layers", "fedbridge.models.image:mlp"),
-    "bag": SmallEntry("text", "weighted bag of tokens", "fedbridge.models.text:Bag"),
-    "textcnn": SmallEntry("text", "convolutions over tokens", "fedbridge.models.text:TextCNN"),
-    "gru": SmallEntry("text", "recurrent units", "fedbridge.models.text:GRU"),
-    "tiny-bert": SmallEntry("text", "BERT (transformers)", "fedbridge.models.text:TinyBert"),
+    "cnn": SmallEntry(
+        "image", "three convolutions with pooling", "fedbridge.models.small.image:cnn"
+    ),
+    "cnn-wide": SmallEntry(
+        "image", "cnn with wider layers", "fedbridge.models.small.image:cnn_wide"
+    ),
+    "resnet": SmallEntry("image", "two residual blocks", "fedbridge.models.small.image:resnet"),
+    "mobile": SmallEntry("image", "depthwise separable", "fedbridge.models.small.image:mobile"),
+    "mixer": SmallEntry("image", "MLP-Mixer on a conv stem", "fedbridge.models.small.image:mixer"),
+    "vit": SmallEntry(
+        "image", "ViT on a conv stem (transformers)", "fedbridge.models.small.image:vit"
+    ),
+    "mlp": SmallEntry("image", "two fully connected layers", "fedbridge.models.small.image:mlp"),
+    "bag": SmallEntry("text", "weighted bag of tokens", "fedbridge.models.small.text:Bag"),
+    "textcnn": SmallEntry(
+        "text", "convolutions over tokens", "fedbridge.models.small.text:TextCNN"
+    ),
+    "gru": SmallEntry("text", "recurrent units", "fedbridge.models.small.text:GRU"),
+    "tiny-bert": SmallEntry("text", "BERT (transformers)", "fedbridge.models.small.text:TinyBert"),
 }
 
 FOUNDATION_MODELS: dict[str, FoundationEntry] = {
     "lite0": FoundationEntry(
         "image",
         "EfficientNet-Lite0, ImageNet-1k, 1280-d",
-        "fedbridge.models.pretrained:lite0",
+        "fedbridge.models.fm.pretrained:lite0",
         licence="Apache-2.0",
     ),
     "minilm": FoundationEntry(
         "text",
         "all-MiniLM-L6-v2, 384-d",
-        "fedbridge.models.transformer:minilm",
-        "fedbridge.models.transformer:minilm_module",
+        "fedbridge.models.fm.transformer:minilm",
+        "fedbridge.models.fm.transformer:minilm_module",
         licence="MIT",
     ),
     "focus": FoundationEntry(
         "image",
         "ViT-S/14 (DINOv2) tuned for saliency, 768-d",
-        "fedbridge.models.focus:focus",
-        "fedbridge.models.focus:focus_module",
+        "fedbridge.models.fm.focus:focus",
+        "fedbridge.models.fm.focus:focus_module",
         licence="MIT",
     ),
     "ppocr": FoundationEntry(
         "image",
         "PP-OCRv4, reads characters, 1440-d",
-        "fedbridge.models.ocr:ppocr",
+        "fedbridge.models.fm.ocr:ppocr",
         licence="Apache-2.0",
     ),
     "patches": FoundationEntry(
         "image",
         "stand-in, not pretrained: 512-d",
-        "fedbridge.models.foundation:patches",
+        "fedbridge.models.fm.foundation:patches",
         licence="Apache-2.0, part of fedbridge",
     ),
 }
@@ -102,31 +110,31 @@ FOUNDATION_SOURCES: dict[str, Source] = {
         "transformers:DIR-OR-NAME",
         "image or text",
         "any encoder of transformers, with its weights",
-        "fedbridge.models.transformer:from_transformers",
+        "fedbridge.models.fm.transformer:from_transformers",
     ),
     "sentence-transformers": Source(
         "sentence-transformers:DIR-OR-NAME",
         "text",
         "with its own pooling and prompts",
-        "fedbridge.models.sentences:from_sentence_transformers",
+        "fedbridge.models.fm.sentences:from_sentence_transformers",
     ),
     "timm": Source(
         "timm:DIR-OR-NAME",
         "image",
         "any model of timm, with its weights",
-        "fedbridge.models.timms:from_timm",
+        "fedbridge.models.small.timm_models:from_timm",
     ),
     "onnx": Source(
         "onnx:FILE",
         "image or text",
         "a graph, its tokenizer.json beside it",
-        "fedbridge.models.graphs:from_onnx",
+        "fedbridge.models.fm.onnx:from_onnx",
     ),
     "callable": Source(
         "callable:MODULE:FUNCTION",
         "image or text",
         "a function to (B, D)",
-        "fedbridge.models.own:from_callable",
+        "fedbridge.models.small.own:from_callable",
     ),
 }
 """Where one's own FM may come from, and how that is written in the config."""
@@ -136,25 +144,25 @@ SMALL_SOURCES: dict[str, Source] = {
         "transformers:TYPE-OR-DIR",
         "image or text",
         "an architecture of transformers, new weights",
-        "fedbridge.models.borrowed:from_config",
+        "fedbridge.models.small.transformers_small:from_config",
     ),
     "transformers-pretrained": Source(
         "transformers-pretrained:DIR-OR-NAME",
         "image or text",
         "a model of transformers, with its weights",
-        "fedbridge.models.borrowed:from_pretrained",
+        "fedbridge.models.small.transformers_small:from_pretrained",
     ),
     "timm": Source(
         "timm:NAME",
         "image",
         "an architecture of timm, new weights",
-        "fedbridge.models.timms:fresh",
+        "fedbridge.models.small.timm_models:fresh",
     ),
     "timm-pretrained": Source(
         "timm-pretrained:DIR-OR-NAME",
         "image",
         "a model of timm, with its weights",
-        "fedbridge.models.timms:further",
+        "fedbridge.models.small.timm_models:further",
     ),
 }
 """Where one's own small model may come from besides ``MODULE:FUNCTION``."""
@@ -163,7 +171,7 @@ OWN = Source(
     "MODULE:FUNCTION",
     "image or text",
     "a function from the inputs' shape to a module",
-    "fedbridge.models.own:backbone",
+    "fedbridge.models.small.own:backbone",
 )
 """How a config names a small model that is a function of one's own."""
 

@@ -5,7 +5,7 @@ import os
 import torch
 
 from fedbridge.config import SITE, Settings
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 
 def device_of(name: str) -> torch.device:

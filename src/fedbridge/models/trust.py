@@ -3,8 +3,8 @@
 from collections.abc import Collection, Iterable
 from pathlib import Path
 
-from fedbridge.errors import UserError
-from fedbridge.legible import legible
+from fedbridge.core.errors import UserError
+from fedbridge.core.legible import legible
 from fedbridge.models import SMALL_SOURCES
 
 CALLABLE = "callable:"

@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 import torch
 
-from fedbridge.legible import legible
+from fedbridge.core.legible import legible
+from fedbridge.core.states import misfit, placeholder
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.counting import MOST, MOST_ITEMS
 from fedbridge.methods.registry import declared, exchange_of, fusion_of, head_of
 from fedbridge.methods.sums import SUMS
-from fedbridge.models.states import misfit, placeholder
 from fedbridge.wire import State, Step, Upload
 
 MOST_COUNTED = 2**31

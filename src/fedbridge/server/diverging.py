@@ -3,7 +3,7 @@
 from collections.abc import Collection, Iterable
 
 from fedbridge.config import Settings
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.registry import head_of
 from fedbridge.methods.rounds import Noted
 from fedbridge.wire import Step, Upload

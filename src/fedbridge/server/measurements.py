@@ -9,9 +9,9 @@ from itertools import product
 from reprlib import repr as shortened
 
 from fedbridge.config import Settings
+from fedbridge.core.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
 from fedbridge.methods.counting import MOST_ITEMS
 from fedbridge.methods.rounds import Noted
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow
 from fedbridge.server.admission import Refused
 from fedbridge.wire import Acceptance, Evaluation
 

@@ -9,7 +9,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from fedbridge.files import file_name, read_json
+from fedbridge.core.files import file_name, read_json
+from fedbridge.core.states import owned, read_state, settled
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.heads import ServerHead
 from fedbridge.methods.registry import fusion_of, head_of
@@ -21,8 +22,7 @@ from fedbridge.methods.rounds import (
     Student,
     TeachingRecord,
 )
-from fedbridge.models.space import SmallModel
-from fedbridge.models.states import owned, read_state, settled
+from fedbridge.models.small.space import SmallModel
 from fedbridge.server.admission import Refused, expectation, refusal
 from fedbridge.server.diverging import astray, require_one
 from fedbridge.wire import Broadcast, State, Step, Upload

@@ -9,11 +9,11 @@ import torch
 from torch.nn import functional as F
 from torch.optim.lr_scheduler import OneCycleLR
 
-from fedbridge.losses import DivergedError, distance, require_finite
+from fedbridge.core.losses import DivergedError, distance, require_finite
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.context import SharedContext
 from fedbridge.models.optimiser import adamw
-from fedbridge.models.space import as_input
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import as_input
 from fedbridge.server import warmed
 from fedbridge.wire import State
 

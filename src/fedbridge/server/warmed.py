@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from fedbridge.data.store import cache_folder, content_fingerprint, storage_errors
-from fedbridge.files import written
+from fedbridge.core.files import written
+from fedbridge.core.states import misfit, read_state
+from fedbridge.core.store import cache_folder, content_fingerprint, storage_errors
 from fedbridge.methods.context import SharedContext
-from fedbridge.models.foundation import state_hash
-from fedbridge.models.space import SmallModel, embed
-from fedbridge.models.states import misfit, read_state
+from fedbridge.models.fm.foundation import state_hash
+from fedbridge.models.small.space import SmallModel, embed
 from fedbridge.wire import State
 
 FEW = 64

@@ -7,8 +7,8 @@ from pathlib import Path
 from fedbridge.bench.grid import Job, jobs_of
 from fedbridge.bench.outcome import Grid, collect, grouped
 from fedbridge.bench.suite import load_suite
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
-from fedbridge.runs import Run
+from fedbridge.core.metrics import PREDICTORS, PROTOCOLS, AccuracyRow, summarise
+from fedbridge.runs.run import Run
 
 CLIENTS = ("a", "b")
 BASE = """

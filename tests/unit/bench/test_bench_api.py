@@ -5,7 +5,7 @@ from suites import climbing, finish
 
 import fedbridge
 from fedbridge.bench import console
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 EVEN = {"small": [50, 60]}
 FAILS = "import sys; print('error: no luck', file=sys.stderr); sys.exit(2)"

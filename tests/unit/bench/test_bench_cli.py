@@ -5,9 +5,9 @@ import sys
 import pytest
 from suites import climbing, finish, write
 
-from fedbridge import cli
 from fedbridge.bench import console
-from fedbridge.runs import Run
+from fedbridge.cli import main as cli
+from fedbridge.runs.run import Run
 
 EVEN = {"small": [50, 60]}
 FAILS = "import sys; print('error: no luck', file=sys.stderr); sys.exit(2)"

@@ -3,9 +3,9 @@
 import pytest
 from suites import SUITE, finish, write
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import load_config
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 
 EVEN = {"small": [50, 50]}
 

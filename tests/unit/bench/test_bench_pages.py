@@ -9,7 +9,7 @@ import pytest
 from suites import SUITE, climbing, finish, method
 
 from fedbridge.bench.pages import write_results
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from strangers import with_metric
 
 METHODS = (

@@ -9,8 +9,8 @@ from suites import finish
 from fedbridge.bench import pool, slot
 from fedbridge.bench.grid import log_of
 from fedbridge.bench.pool import carry_out, only_bench
-from fedbridge.errors import UserError
-from fedbridge.runs import Run, exclusive_lock
+from fedbridge.core.errors import UserError
+from fedbridge.runs.run import Run, exclusive_lock
 
 EVEN = {"small": [50, 50]}
 FAILS = "import sys; print('a\\nerror: no luck', file=sys.stderr); sys.exit(2)"

@@ -8,9 +8,9 @@ from suites import SUITE, method
 
 from fedbridge.bench import ready
 from fedbridge.bench.ready import make_ready
-from fedbridge.data.store import cache_folder
-from fedbridge.errors import UnavailableError, UserError
-from fedbridge.setup import plan, prepare, used_items
+from fedbridge.core.errors import UnavailableError, UserError
+from fedbridge.core.store import cache_folder
+from fedbridge.federation.setup import plan, prepare, used_items
 from tiny_transformers import save_vit
 
 PLAIN = 'set = ["learner.name=finetune"]'
@@ -66,7 +66,7 @@ def test_models_are_tried_once_and_each_fm_is_loaded_before_and_for_encoding(ben
 
     monkeypatch.setattr(ready, "check_models", check)
     monkeypatch.setattr(ready, "foundation_of", foundation_of)
-    monkeypatch.setattr("fedbridge.setup.foundation_of", None)
+    monkeypatch.setattr("fedbridge.federation.setup.foundation_of", None)
     few = ["scenario.train_per_class=5", "scenario.public_per_class=4", "large.size=32"]
     made = bench(SUITE.replace(PLAIN, f"set = {few}"))
     jobs = [job for job in made.jobs() if job.config.large.size == 32]

@@ -12,7 +12,7 @@ import pytest
 from fedbridge.bench import slot
 from fedbridge.bench.grid import log_of
 from fedbridge.bench.slot import Slot
-from fedbridge.runs import Run
+from fedbridge.runs.run import Run
 
 STATE = """
 import os, sys

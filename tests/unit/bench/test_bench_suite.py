@@ -4,7 +4,7 @@ import pytest
 from suites import SUITE, write
 
 from fedbridge.bench.suite import load_suite, slug
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 
 SECOND = '[[scenario]]\nname = "second"\nconfig = "base.toml"\n'
 

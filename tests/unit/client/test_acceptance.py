@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedbridge.client.acceptance import SHARES, Accepted, ValidationScore, accepted
 from fedbridge.client.client import FederatedClient
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, same_state, tiny_config
 

@@ -12,12 +12,12 @@ from torch import Tensor
 from fedbridge.client.client import FederatedClient
 from fedbridge.client.measuring import mixture_of
 from fedbridge.client.private import Private
-from fedbridge.evaluation import fit_mixture
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import LEARNERS
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import SufficientStatistics, packed, unpacked
-from fedbridge.models.space import embed
+from fedbridge.models.calibration import fit_mixture
+from fedbridge.models.small.space import embed
+from fedbridge.models.statistics import SufficientStatistics, packed, unpacked
 from fedbridge.wire import Broadcast, Evaluation, State, Step, encode
 from worlds import Played, World, accuracy, make_world, play, same_state, tiny_config
 

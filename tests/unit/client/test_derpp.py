@@ -22,7 +22,7 @@ from paper import (
 from fedbridge.client.client import FederatedClient
 from fedbridge.methods.context import ItemBatch
 from fedbridge.methods.derpp import DERPP, derpp, derpp_loss, with_first_answers
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, make_world, play, same_state, tiny_config
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from fedbridge.client.disk import Resident
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.wire import Broadcast, Evaluation, Request, Upload, decode, encode
 
 RUN = "0123456789abcdef"
@@ -197,7 +197,7 @@ DYING = """
     import os, signal, sys
     from pathlib import Path
     sys.path.insert(0, {tests!r})
-    import fedbridge.checkpoints as checkpoints, fedbridge.client.disk as disk
+    import fedbridge.core.checkpoints as checkpoints, fedbridge.client.disk as disk
     from test_disk import Counter, learn
     count = 0
     def die(original, where):

@@ -9,7 +9,7 @@ from paper import NEW, OLD, OTHER, WEIGHTS, context, entropy, slope, stepped
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.ewc import EWC, consolidate, ewc, fisher, penalty
 from fedbridge.methods.finetune import FineTune, finetune
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import Step, encode
 from worlds import make_world, play, same_state, tiny_config
 

@@ -10,7 +10,7 @@ from paper import NEW, NOTHING, WEIGHTS, context
 from torch import Tensor
 
 from fedbridge.client.measuring import scores_of
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.fedweit import (
     Decomposed,
@@ -20,7 +20,7 @@ from fedbridge.methods.fedweit import (
     matrices,
     task_model,
 )
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State, Step
 from worlds import Played, World, make_world, play, tiny_config
 

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.client.private import Private
-from fedbridge.data.scenario import ClientStream, Task
-from fedbridge.models.head import packed, unpacked
+from fedbridge.data.streams.scenario import ClientStream, Task
+from fedbridge.models.statistics import packed, unpacked
 from fedbridge.wire import Step, Upload
 from worlds import make_world, play, tiny_config
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from fedbridge.client.client import FederatedClient
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.methods.rounds import FusionResult

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.context import ItemBatch, TrainContext
 from worlds import bare_context, linear_model, tiny_config
 

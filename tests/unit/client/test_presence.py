@@ -9,7 +9,7 @@ import pytest
 
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import LEARNERS
-from fedbridge.models.head import SufficientStatistics, one_hot, packed, unpacked
+from fedbridge.models.statistics import SufficientStatistics, one_hot, packed, unpacked
 from fedbridge.wire import Broadcast, Step, Upload
 from worlds import Played, World, make_world, play, tiny_config
 

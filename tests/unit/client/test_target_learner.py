@@ -3,10 +3,10 @@ from typing import Any
 
 import torch
 
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.target import TargetLearner, target
-from fedbridge.models.space import as_input, embed
+from fedbridge.models.small.space import as_input, embed
 from fedbridge.wire import State, Step, encode
 from worlds import World, make_world, play, tiny_config
 

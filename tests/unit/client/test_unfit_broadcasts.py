@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import torch
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.wire import Broadcast, State
 from worlds import Played, same_state
 

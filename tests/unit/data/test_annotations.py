@@ -4,9 +4,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from fedbridge.data import annotations, unicode
-from fedbridge.data.annotations import LANGUAGES, prepare, read_texts
-from fedbridge.data.tokens import LENGTH, tokenize
+from fedbridge.core.tokens import LENGTH, tokenize
+from fedbridge.data.catalog import annotations, unicode
+from fedbridge.data.catalog.annotations import LANGUAGES, prepare, read_texts
 
 FACES = [chr(0x1F600 + n) for n in range(8)]
 APES = [chr(0x1F412 + n) for n in range(8)]

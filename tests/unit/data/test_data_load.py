@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fedbridge import data
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Part
 from fedbridge.data import DATASETS, DataSource, load_dataset
-from fedbridge.data.store import Part
-from fedbridge.errors import UserError
 
 SIZES = {"red": 3, "green": 2, "blue": 4}
 

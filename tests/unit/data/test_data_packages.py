@@ -4,9 +4,9 @@ import tarfile
 
 import pytest
 
-from fedbridge.data import packages
-from fedbridge.data.packages import Package, fetch
-from fedbridge.errors import UserError
+from fedbridge.core import packages
+from fedbridge.core.errors import UserError
+from fedbridge.core.packages import Package, fetch
 
 
 def everything(name):

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbridge.data import store
-from fedbridge.data.store import Part, cache_folder, read_part, verify_part, write_part
-from fedbridge.errors import UserError
+from fedbridge.core import store
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Part, cache_folder, read_part, verify_part, write_part
 
 NUMBER = 5
 

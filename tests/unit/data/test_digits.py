@@ -3,7 +3,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 from fedbridge.data import load_dataset
-from fedbridge.data.digits import enlarge
+from fedbridge.data.catalog.digits import enlarge
 
 
 @pytest.fixture(scope="module")

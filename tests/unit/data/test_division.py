@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Scenario
+from fedbridge.core.errors import UserError
 from fedbridge.data.contracts import check_scenario, made_up
-from fedbridge.data.scenario import SCENARIOS, build_scenario, kind_of_scenario
 from fedbridge.data.spec import Division, ScenarioKind, TaskItems
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import SCENARIOS, build_scenario, kind_of_scenario
+from fedbridge.federation.setup import plan
 from fedbridge.methods.files import parse_config
-from fedbridge.setup import plan
 from strangers import at_home, tree_of
 
 NAME = "turning_scenarios"

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from PIL import Image
 
-from fedbridge.data import emoji, unicode
-from fedbridge.data.emoji import STYLES, draw_emoji, halve, prepare
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.data.catalog import emoji, unicode
+from fedbridge.data.catalog.emoji import STYLES, draw_emoji, halve, prepare
 
 FACES = [chr(0x1F600 + n) for n in range(8)]
 APES = [chr(0x1F412 + n) for n in range(8)]

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fedbridge.data.fashion import CLASSES, prepare, read_idx
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.data.catalog.fashion import CLASSES, prepare, read_idx
 
 ROOT = "./usr/share/datasets/fashion-mnist"
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import ImageFont
 
-from fedbridge.data import fonts
-from fedbridge.data.fonts import (
+from fedbridge.data.catalog import fonts
+from fedbridge.data.catalog.fonts import (
     CHARACTERS,
     MARGIN,
     SIDE,

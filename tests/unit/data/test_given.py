@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Scenario
+from fedbridge.core.errors import UserError
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.scenario import build_scenario
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import build_scenario
 
 
 def stated(labels, tasks, domains=None, groups=None) -> Dataset:

@@ -15,11 +15,11 @@ import pytest
 from PIL import Image
 
 from fedbridge.config import Data, Hub, PublicHub
+from fedbridge.core.errors import UserError
+from fedbridge.core.tokens import tokenize
 from fedbridge.data import load_dataset, to_download
-from fedbridge.data.hub_rows import read_rows
-from fedbridge.data.pixels import draw_picture
-from fedbridge.data.tokens import tokenize
-from fedbridge.errors import UserError
+from fedbridge.data.hub.rows import read_rows
+from fedbridge.data.readers.pixels import draw_picture
 from fedbridge.methods.files import parse_config
 
 PICTURE, TEXT = datasets.Image(), datasets.Value("string")
@@ -535,6 +535,6 @@ def test_pictures_read_by_other_rules_are_read_anew(tmp_path, monkeypatch):
     name = saved(tmp_path / "set", pictures(0, 1))
     load(name)
     load(name, broken="skip")
-    monkeypatch.setattr("fedbridge.data.hub.PIXELS", 0)
+    monkeypatch.setattr("fedbridge.data.hub.hub.PIXELS", 0)
     load(name)
     assert len(list((tmp_path / "cache" / "data-v1" / "hf").iterdir())) == 2

@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from fedbridge.config import Data
+from fedbridge.core.errors import UserError
 from fedbridge.data import from_arrays, load_dataset
-from fedbridge.errors import UserError
 from fedbridge.methods.files import parse_config
 
 RNG = np.random.default_rng(0)

@@ -8,7 +8,7 @@ import sys
 import pytest
 from PIL import Image
 
-from fedbridge import cli
+from fedbridge.cli import main as cli
 from fedbridge.config import Own
 from fedbridge.data import load_dataset
 from fedbridge.data.own import parts
@@ -93,7 +93,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(folder):
     script = (
         "import resource\n"
         "from fedbridge.data import load_dataset\n"
-        "from fedbridge.errors import UserError\n"
+        "from fedbridge.core.errors import UserError\n"
         f"resource.setrlimit(resource.RLIMIT_FSIZE, (500_000, {resource.RLIM_INFINITY}))\n"
         "try:\n"
         f"    load_dataset({f'folder:{folder}'!r})\n"

@@ -5,13 +5,13 @@ import pytest
 from PIL import Image
 
 from fedbridge.config import Data
+from fedbridge.core.errors import UserError
 from fedbridge.data import from_arrays, load_data
-from fedbridge.data.noting import note_data
 from fedbridge.data.public import public_set
-from fedbridge.data.scenario import Streams, build_scenario
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import Streams, build_scenario
 from fedbridge.methods.files import load_config, parse_config
-from fedbridge.runs import Run
+from fedbridge.runs.data_check import note_data
+from fedbridge.runs.run import Run
 from sites import pictures, write_csv
 
 TEXTS = [f"public sign number {n}" for n in range(30)]

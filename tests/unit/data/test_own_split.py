@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Own, Scenario
+from fedbridge.core.errors import UserError
 from fedbridge.data import from_arrays, load_dataset
-from fedbridge.data.scenario import build_scenario
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import build_scenario
 from fedbridge.methods.files import parse_config
 from sites import rows, task, write_csv
 

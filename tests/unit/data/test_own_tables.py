@@ -9,8 +9,8 @@ import pytest
 from PIL import Image
 
 from fedbridge.config import Own
+from fedbridge.core.errors import UserError
 from fedbridge.data import load_dataset
-from fedbridge.errors import UserError
 from sites import CLASSES, pictures, rows, write_csv
 
 

@@ -12,10 +12,10 @@ import torch
 from PIL import Image
 
 from fedbridge.config import Own
+from fedbridge.core.errors import UserError
 from fedbridge.data import from_arrays, load_dataset
 from fedbridge.data import own as own_package
 from fedbridge.data.own.lists import shown_value
-from fedbridge.errors import UserError
 from sites import pictures, rows, write_csv
 
 TEXTS = [f"note {n}" for n in range(8)]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedbridge.data.pixels import (
+from fedbridge.data.readers.pixels import (
     Encoded,
     Levels,
     as_bytes,

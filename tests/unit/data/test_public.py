@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Data
+from fedbridge.core.errors import UserError
+from fedbridge.core.tokens import LENGTH, tokenize
 from fedbridge.data import public as module
 from fedbridge.data.dataset import Dataset
 from fedbridge.data.public import PublicSet, check_public, items_at, public_set
-from fedbridge.data.scenario import Streams, build_scenario
 from fedbridge.data.shapes import dead_leaves
-from fedbridge.data.tokens import LENGTH, tokenize
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import Streams, build_scenario
 from fedbridge.methods.files import parse_config
 
 PICTURES = 240

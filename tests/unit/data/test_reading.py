@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from fedbridge.data.emoji import halve
-from fedbridge.data.pixels import draw_picture
-from fedbridge.data.reading import Reading
+from fedbridge.core.errors import UserError
+from fedbridge.core.tokens import tokenize
+from fedbridge.data.catalog.emoji import halve
+from fedbridge.data.readers.cells import Cells
+from fedbridge.data.readers.pixels import draw_picture
+from fedbridge.data.readers.reading import Reading
 from fedbridge.data.shapes import dead_leaves
-from fedbridge.data.site.cells import Cells
-from fedbridge.data.tokens import tokenize
-from fedbridge.errors import UserError
 
 SHAPES = dead_leaves((3, 64, 64), 20, np.random.default_rng(0))
 GREY = dead_leaves((1, 16, 16), 6, np.random.default_rng(0))

@@ -4,10 +4,16 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Scenario
-from fedbridge.data import scenario
-from fedbridge.data.scenario import ClientStream, Streams, Task, build_scenario, check_disjoint
-from fedbridge.data.splits import split_items
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.data.streams import scenario
+from fedbridge.data.streams.scenario import (
+    ClientStream,
+    Streams,
+    Task,
+    build_scenario,
+    check_disjoint,
+)
+from fedbridge.data.streams.splits import split_items
 from synthetic import dataset, emoji_like, fonts_like
 
 NONE = np.array([], dtype=np.int64)

@@ -5,9 +5,9 @@ import logging
 import numpy as np
 import pytest
 
+from fedbridge.data.readers.preparing import InputSpec
 from fedbridge.data.site.arriving import LiveStream
 from fedbridge.data.site.holding import Holding
-from fedbridge.data.site.preparing import InputSpec
 from sites import common, site, task
 
 FRAME = InputSpec.of(common())

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fedbridge.config import Own
+from fedbridge.core.errors import UserError
 from fedbridge.data import load_dataset
 from fedbridge.data.own.samples import in_csv
+from fedbridge.data.readers.csv_files import csv_records, csv_tables
+from fedbridge.data.readers.noticing import Notice
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.csv_files import csv_records, csv_tables
-from fedbridge.data.site.noticing import Notice
-from fedbridge.errors import UserError
 from sites import site
 
 GERMAN = "temp;steps;shift\n36,30;12.345;früh\n37,5;9.000;spät\n"
@@ -249,8 +249,8 @@ def test_pandas_and_csv_agree_on_what_a_record_is(tmp_path_factory, lines, end):
 
 
 def test_a_site_says_in_its_log_what_it_guessed(tmp_path, caplog):
+    from fedbridge.data.readers.preparing import InputSpec
     from fedbridge.data.site.holding import Holding
-    from fedbridge.data.site.preparing import InputSpec
     from sites import common
 
     rows = "".join(f"{30 + n % 9},{n % 10};{('cat', 'dog')[n % 2]}\n" for n in range(60))

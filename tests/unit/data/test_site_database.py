@@ -4,8 +4,8 @@ import sqlite3
 
 import pytest
 
+from fedbridge.core.errors import UserError
 from fedbridge.data.site import partitions_of
-from fedbridge.errors import UserError
 from sites import rows, site
 
 TABLE = rows(50)

@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
+from fedbridge.core.errors import UserError
 from fedbridge.data.dataset import Dataset
+from fedbridge.data.readers.preparing import InputSpec
 from fedbridge.data.site.holding import Holding
-from fedbridge.data.site.preparing import InputSpec
-from fedbridge.errors import UserError
 from sites import common, rows, site, task, write_csv
 
 FRAME = InputSpec.of(common())

@@ -5,11 +5,11 @@ import io
 import pytest
 from PIL import Image
 
-from fedbridge.data.faults import Fault
-from fedbridge.data.pixels import Encoded
+from fedbridge.core.errors import UserError
+from fedbridge.data.readers.faults import Fault
+from fedbridge.data.readers.pixels import Encoded
+from fedbridge.data.readers.preparing import InputSpec, prepared
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.preparing import InputSpec, prepared
-from fedbridge.errors import UserError
 from sites import common, pictures, site, task
 
 

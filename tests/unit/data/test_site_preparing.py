@@ -6,9 +6,10 @@ import pytest
 from PIL import Image
 
 from fedbridge.config.site import Images
-from fedbridge.data.site import partitions_of
-from fedbridge.data.site.cells import Cells
-from fedbridge.data.site.preparing import (
+from fedbridge.core.errors import UserError
+from fedbridge.core.tokens import tokenize
+from fedbridge.data.readers.cells import Cells
+from fedbridge.data.readers.preparing import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -17,9 +18,8 @@ from fedbridge.data.site.preparing import (
     read_items,
     sides_of,
 )
-from fedbridge.data.site.rows import Partition, Row
-from fedbridge.data.tokens import tokenize
-from fedbridge.errors import UserError
+from fedbridge.data.readers.rows import Partition, Row
+from fedbridge.data.site import partitions_of
 from sites import common, pictures, site, task
 
 TEXTS, PICTURES = InputSpec.of(common("text")), InputSpec.of(common())

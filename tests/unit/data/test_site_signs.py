@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fedbridge.config import Own
-from fedbridge.data.site.cells import cells
-from fedbridge.data.site.signs import Evidence, Signs, found_signs
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.data.readers.cells import cells
+from fedbridge.data.readers.signs import Evidence, Signs, found_signs
 
 
 def evidence(*texts: str) -> Evidence:

@@ -9,11 +9,11 @@ import pyarrow.parquet
 import pytest
 from PIL import Image
 
-from fedbridge.data.pixels import Encoded
+from fedbridge.core.errors import UserError
+from fedbridge.data.readers.cells import cells
+from fedbridge.data.readers.pixels import Encoded
+from fedbridge.data.readers.preparing import InputSpec, read_items
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.cells import cells
-from fedbridge.data.site.preparing import InputSpec, read_items
-from fedbridge.errors import UserError
 from sites import CLASSES, common, rows, site, write_csv
 
 TABLE = rows(90)

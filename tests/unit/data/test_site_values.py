@@ -15,13 +15,13 @@ import pytest
 import sqlalchemy
 
 from fedbridge.config import Own
-from fedbridge.data.faults import Fault
+from fedbridge.core.errors import UserError
 from fedbridge.data.own.periods import numbered
 from fedbridge.data.own.samples import Sample, in_csv, in_parquet
+from fedbridge.data.readers.dates import as_date
+from fedbridge.data.readers.faults import Fault
+from fedbridge.data.readers.noticing import Notice
 from fedbridge.data.site import partitions_of
-from fedbridge.data.site.dates import as_date
-from fedbridge.data.site.noticing import Notice
-from fedbridge.errors import UserError
 from sites import site
 
 HERE = datetime.timezone(datetime.timedelta(hours=2))

@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Data, FreeOptions
+from fedbridge.core.errors import UnavailableError, UserError
+from fedbridge.core.store import Part
 from fedbridge.data import check_data, load_data, load_dataset, to_download
 from fedbridge.data.contracts import check_dataset
 from fedbridge.data.fitting import require_fitting
 from fedbridge.data.public import check_public
-from fedbridge.data.store import Part
-from fedbridge.errors import UnavailableError, UserError
+from fedbridge.federation.setup import plan
 from fedbridge.methods.files import parse_config
-from fedbridge.setup import plan
 from strangers import at_home
 
 COUNTED = '''
@@ -23,7 +23,7 @@ import numpy as np
 from pathlib import Path
 from fedbridge.config import Section
 from fedbridge.data import DataSource, Items
-from fedbridge.data.store import Part
+from fedbridge.core.store import Part
 
 class Size(Section):
     """How large."""

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Scenario
-from fedbridge.data.dealing import blur_borders, by_task, lay_out
-from fedbridge.data.plans import plan_clients
-from fedbridge.data.scenario import build_scenario
-from fedbridge.errors import UserError
-from fedbridge.rng import rng_for
+from fedbridge.core.errors import UserError
+from fedbridge.core.rng import rng_for
+from fedbridge.data.streams.dealing import blur_borders, by_task, lay_out
+from fedbridge.data.streams.plans import plan_clients
+from fedbridge.data.streams.scenario import build_scenario
 from synthetic import dataset, emoji_like, fonts_like, single
 
 COLOURS = ("red", "green", "blue")

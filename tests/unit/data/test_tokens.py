@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.data.tokens import LENGTH, VOCABULARY, is_unspaced, tokenize, tokens, words
+from fedbridge.core.tokens import LENGTH, VOCABULARY, is_unspaced, tokenize, tokens, words
 
 
 def test_a_word_gives_itself_and_its_trigrams():

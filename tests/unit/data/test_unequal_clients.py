@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from fedbridge.config import Scenario
-from fedbridge.data.scenario import ClientStream, build_scenario
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.data.streams.scenario import ClientStream, build_scenario
 from fedbridge.methods.files import parse_config
 from synthetic import emoji_like, single
 

@@ -5,8 +5,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.data import unicode
-from fedbridge.data.unicode import Emoji, common_subgroups, emoji_key, fetch_emoji, key_of_name
+from fedbridge.data.catalog import unicode
+from fedbridge.data.catalog.unicode import (
+    Emoji,
+    common_subgroups,
+    emoji_key,
+    fetch_emoji,
+    key_of_name,
+)
 
 
 def test_presentation_selectors_do_not_matter():

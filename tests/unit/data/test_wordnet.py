@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from fedbridge.data import wordnet
-from fedbridge.data.tokens import tokenize
-from fedbridge.data.wordnet import Synset, branches_of, class_names, prepare, read_nouns
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.tokens import tokenize
+from fedbridge.data.catalog import wordnet
+from fedbridge.data.catalog.wordnet import Synset, branches_of, class_names, prepare, read_nouns
 
 HEAD = "  1 This software and database is being provided to you, the LICENSEE, by  \n"
 # entity > (animal > (dog > poodle, cat), tool > saw, tool); a poodle is a show-off as well

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 import fedbridge
+from fedbridge.core.errors import UserError
 from fedbridge.deploy.keys import names_of, read_certificate
-from fedbridge.errors import UserError
 
 CONFIG = "[scenario]\nclients = 2\ntasks = 2\n"
 

@@ -10,14 +10,14 @@ import pytest
 from deployments import backend
 from PIL import Image
 
-from fedbridge.agreement import agreement
+from fedbridge.core.errors import UserError
+from fedbridge.core.files import write_text
 from fedbridge.deploy import folder as deploy
 from fedbridge.deploy import reach, readiness
 from fedbridge.deploy.agreement import common_files
 from fedbridge.deploy.check import CheckResult, check
 from fedbridge.deploy.settings import ServerSettings, read_env
-from fedbridge.errors import UserError
-from fedbridge.files import write_text
+from fedbridge.federation.agreement import agreement
 from fedbridge.methods.files import load_config
 from sites import common as common_config
 from sites import site_file, with_config

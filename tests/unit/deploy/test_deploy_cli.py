@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge import cli
+from fedbridge.cli import main as cli
+from fedbridge.cli.guidance import page_for
 from fedbridge.deploy.keys import names_of, read_certificate
-from fedbridge.guidance import page_for
 
 Call = Callable[..., tuple[int, str, str]]
 CONFIG = "[scenario]\nclients = 2\ntasks = 2\n"
@@ -138,7 +138,7 @@ def test_what_is_not_installed_is_told(call: Call, monkeypatch: pytest.MonkeyPat
 def test_no_help_needs_torch_or_flower():
     code = (
         "import sys\n"
-        "from fedbridge.cli import app\n"
+        "from fedbridge.cli.main import app\n"
         "for words in (['--help'], ['deploy', '--help'], ['deploy', 'check', '--help']):\n"
         "    app(words, standalone_mode=False)\n"
         "heavy = {'torch', 'flwr', 'cryptography', 'pydantic', 'jinja2', 'numpy', 'uvicorn'}\n"
@@ -153,7 +153,7 @@ def test_no_help_needs_torch_or_flower():
 def test_writing_a_deployment_needs_no_torch(tmp_path: Path):
     code = (
         "import sys\n"
-        "from fedbridge.cli import app\n"
+        "from fedbridge.cli.main import app\n"
         f"app(['deploy', 'init', {str(tmp_path / 'fed')!r}, '--clients', 'a'],"
         " standalone_mode=False)\n"
         "print('loaded', sorted({'torch', 'flwr'} & set(sys.modules)))\n"

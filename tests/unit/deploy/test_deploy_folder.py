@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 from deployments import server_settings
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy import folder as deploy
 from fedbridge.deploy.keys import names_of, read_certificate, read_client_key, read_public_key
 from fedbridge.deploy.settings import ClientSettings, ServerSettings, read_env
-from fedbridge.errors import UserError
 
 PRIVATE = {"ca/ca.key", "server/server.key", "clients/a/key", "clients/b/key"}
 SCRIPTS = {

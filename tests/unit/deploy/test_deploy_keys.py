@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy.keys import (
     names_of,
     new_authority,
@@ -18,7 +19,6 @@ from fedbridge.deploy.keys import (
     read_public_key,
     write_private,
 )
-from fedbridge.errors import UserError
 
 
 @pytest.fixture

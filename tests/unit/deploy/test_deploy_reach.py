@@ -8,9 +8,9 @@ from types import SimpleNamespace
 import pytest
 from deployments import backend
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy import reach
 from fedbridge.deploy.keys import new_authority, new_server_certificate
-from fedbridge.errors import UserError
 
 GATE = {reach.FLEET: 401}
 

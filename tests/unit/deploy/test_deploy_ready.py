@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from deployments import Backend, backend
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy import reach, ready
 from fedbridge.deploy.knock import KNOWN, UNKNOWN, UNSIGNED, registered
-from fedbridge.errors import UserError
 
 
 def set_ports(folder: Path, **ports: object) -> None:

@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy.settings import (
     NAME,
     ClientSettings,
@@ -14,7 +15,6 @@ from fedbridge.deploy.settings import (
     read_env,
     write_env,
 )
-from fedbridge.errors import UserError
 
 
 @pytest.mark.parametrize("name", ["a", "hospital-a", "Site_2.north", "7", "x" * 63])

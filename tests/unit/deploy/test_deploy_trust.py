@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from fedbridge.core.errors import UserError
 from fedbridge.deploy import trust
 from fedbridge.deploy.folder import renew
 from fedbridge.deploy.keys import new_authority, new_client_key
 from fedbridge.deploy.settings import ServerSettings, read_env
-from fedbridge.errors import UserError
 
 
 def settings(deployment: Path) -> ServerSettings:

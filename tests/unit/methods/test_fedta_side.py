@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from fedbridge.methods.fedta import Selected, fused, selected
-from fedbridge.models.tuning import tunable
+from fedbridge.models.fm.tuning import tunable
 from fedbridge.wire import Step, Upload
 from tiny_transformers import save_vit
 from worlds import bare_context, same_state, tiny_config

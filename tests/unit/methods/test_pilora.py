@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.pilora import Prototypes, overlap, ranks_of
 from fedbridge.wire import Step
 from worlds import Played, World, accuracy, bare_context, make_world, play, tiny_config

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.probe import HEAD, Averaged, ReceivedHead
-from fedbridge.models.head import SufficientStatistics
+from fedbridge.models.statistics import SufficientStatistics
 from fedbridge.wire import Step, Upload
 from worlds import bare_context, same_state, tiny_config
 

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from torch import Tensor
 
-from fedbridge.errors import UserError
-from fedbridge.evaluation import sharpened_loss
+from fedbridge.core.errors import UserError
 from fedbridge.methods.analytic import PERFECT, Place, RidgeHead, _climb
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import head_of
-from fedbridge.models.head import SufficientStatistics, one_hot, packed
+from fedbridge.models.calibration import sharpened_loss
+from fedbridge.models.statistics import SufficientStatistics, one_hot, packed
 from fedbridge.wire import State
 from worlds import bare_context, same_state, tiny_config
 

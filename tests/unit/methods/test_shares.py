@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from fedbridge.methods.registry import head_of
 from fedbridge.methods.shares import Load, share_of
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import SufficientStatistics, one_hot, packed, possible, unpacked
+from fedbridge.models.statistics import SufficientStatistics, one_hot, packed, possible, unpacked
 from fedbridge.wire import Upload
 from worlds import bare_context, tiny_config
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.errors import CommonConfigError, UserError
-from fedbridge.federation.contracts import check_fusion, check_learner
+from fedbridge.core.errors import CommonConfigError, UserError
+from fedbridge.federation.site import require_allowed
 from fedbridge.methods.files import dump_config, foreign_methods, load_config, parse_config
 from fedbridge.methods.registry import fusion_of, learner_of
 from fedbridge.models.trust import require_trusted
-from fedbridge.site import require_allowed
+from fedbridge.runs.contracts import check_fusion, check_learner
 
 MODULE = '''
 import torch

@@ -10,12 +10,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.registry import head_of
 from fedbridge.methods.rounds import PublicPredictions
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import SufficientStatistics, one_hot, packed, unpacked
+from fedbridge.models.statistics import SufficientStatistics, one_hot, packed, unpacked
 from fedbridge.wire import State, Upload
 from worlds import bare_context, same_state, tiny_config
 

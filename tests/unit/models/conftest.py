@@ -8,7 +8,7 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from fedbridge.models import focus, ocr
+from fedbridge.models.fm import focus, ocr
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -5,11 +5,11 @@ import os
 import pytest
 import torch
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import parse_config
 from fedbridge.models import device
 from fedbridge.models.device import device_of, precision_of
-from fedbridge.models.foundation import computing_in, foundation_of
+from fedbridge.models.fm.foundation import computing_in, foundation_of
 from sites import common
 
 CPU = torch.device("cpu")

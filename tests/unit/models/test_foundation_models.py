@@ -8,9 +8,9 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.models import FOUNDATION_MODELS
-from fedbridge.models.foundation import (
+from fedbridge.models.fm.foundation import (
     FoundationModel,
     Patches,
     fingerprint,

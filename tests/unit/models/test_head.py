@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from fedbridge.models.head import FeatureMap, SufficientStatistics, one_hot, packed, unpacked
+from fedbridge.models.statistics import FeatureMap, SufficientStatistics, one_hot, packed, unpacked
 
 Items = tuple[NDArray[np.float32], NDArray[np.int64]]
 

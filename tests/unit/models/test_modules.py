@@ -7,9 +7,9 @@ import pytest
 import torch
 from transformers import ViTConfig, ViTModel
 
-from fedbridge.errors import UserError
-from fedbridge.models.foundation import load_foundation
-from fedbridge.models.transformer import foundation_module
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm.foundation import load_foundation
+from fedbridge.models.fm.transformer import foundation_module
 
 CPU = torch.device("cpu")
 PICTURES = np.random.default_rng(0).integers(0, 256, (3, 1, 20, 20), dtype=np.uint8)

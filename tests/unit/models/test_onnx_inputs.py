@@ -9,9 +9,9 @@ import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from brought import noise, saved, tokenizer
-from fedbridge.errors import UserError
-from fedbridge.models.foundation import load_foundation
-from fedbridge.models.proof import prove
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm.foundation import load_foundation
+from fedbridge.models.fm.proof import prove
 from tiny_transformers import WORDS
 
 ITEMS = np.random.default_rng(0).integers(0, 256, (33, 3, 8, 8)).astype(np.uint8)
@@ -172,7 +172,7 @@ def test_inputs_that_cannot_be_given_are_named(tmp_path):
 def test_a_graph_that_reads_no_token_is_refused_and_no_text_is_cut_to_one():
     from tokenizers import Tokenizer, models
 
-    from fedbridge.models.graphs import READ, _Reader
+    from fedbridge.models.fm.onnx import READ, _Reader
 
     class Broken:
         name = "onnx:broken.onnx"

@@ -7,10 +7,10 @@ import pytest
 import torch
 
 from brought import save_long_bert
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.models import build_backbone
-from fedbridge.models.space import build_small
-from fedbridge.models.trial import check_models
+from fedbridge.models.small.space import build_small
+from fedbridge.models.small.trial import check_models
 from tiny_transformers import save_bert, save_vit
 
 SHAPE, TEXT = (1, 16, 16), (96,)

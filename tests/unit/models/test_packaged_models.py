@@ -9,11 +9,11 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from fedbridge.data.packages import Fetched, Package, file_sha256
-from fedbridge.errors import UserError
-from fedbridge.models import focus, ocr, packaged
-from fedbridge.models.foundation import load_foundation
-from fedbridge.models.packaged import made_file, packaged_file
+from fedbridge.core.errors import UserError
+from fedbridge.core.packages import Fetched, Package, file_sha256
+from fedbridge.models.fm import focus, ocr, packaged
+from fedbridge.models.fm.foundation import load_foundation
+from fedbridge.models.fm.packaged import made_file, packaged_file
 
 CPU = torch.device("cpu")
 PACKAGE = Package("pip", "brain", 0.1, version="2.0", sha256="5" * 64)

@@ -14,9 +14,9 @@ from efficientnet_lite_pytorch import EfficientNet
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from fedbridge.errors import UserError
-from fedbridge.models import pretrained
-from fedbridge.models.foundation import FoundationModel, load_foundation
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm import pretrained
+from fedbridge.models.fm.foundation import FoundationModel, load_foundation
 
 CPU = torch.device("cpu")
 WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "green", "apple", "pear"]

@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.errors import UserError
-from fedbridge.models.foundation import Items, load_foundation
-from fedbridge.models.proof import FEW, prove
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm.foundation import Items, load_foundation
+from fedbridge.models.fm.proof import FEW, prove
 from tiny_transformers import save_bert
 
 ROWS = [f"a: {number}.5, b: {number % 7}" for number in range(100)]

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from brought import save_sentences
-from fedbridge.errors import UserError
-from fedbridge.models.foundation import load_foundation
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm.foundation import load_foundation
 
 TEXTS = ["red apple", "pear", ""]
 

@@ -10,10 +10,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.models import SMALL_MODELS, build_backbone
-from fedbridge.models.image import channels_last
-from fedbridge.models.text import masked_mean, trimmed
+from fedbridge.models.small.image import channels_last
+from fedbridge.models.small.text import masked_mean, trimmed
 
 SHAPES = {"image": [(1, 32, 32), (3, 32, 32), (1, 16, 16), (3, 16, 16)], "text": [(96,)]}
 CASES = [

@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.models.space import anchors, as_input, build_small, embed, initial_seed, stored
+from fedbridge.models.small.space import anchors, as_input, build_small, embed, initial_seed, stored
 
 names = st.lists(st.text(max_size=8), min_size=1, max_size=6, unique=True)
 

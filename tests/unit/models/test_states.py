@@ -6,7 +6,7 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 import fedbridge
-from fedbridge.models.states import infinity, misfit, owned, placeholder, read_state, settled
+from fedbridge.core.states import infinity, misfit, owned, placeholder, read_state, settled
 
 WANTED = {"weight": torch.empty(2, 3, device="meta"), "count": torch.empty((), dtype=torch.int64)}
 FITTING = {"weight": torch.ones(2, 3), "count": torch.tensor(4)}

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from brought import noise, save_graph, save_text_graph
-from fedbridge.errors import UserError
-from fedbridge.models.foundation import load_foundation
+from fedbridge.core.errors import UserError
+from fedbridge.models.fm.foundation import load_foundation
 from tiny_transformers import WORDS
 
 CPU = torch.device("cpu")

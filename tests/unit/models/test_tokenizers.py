@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from fedbridge.models.foundation import load_foundation
-from fedbridge.models.transformer import foundation_module
+from fedbridge.models.fm.foundation import load_foundation
+from fedbridge.models.fm.transformer import foundation_module
 
 WORDS = ["<s>", "<pad>", "</s>", "<unk>", "red", "apple", "sea", "sky"]
 TEXTS = ["red apple", "", "sea sky red apple sea " * 3, "red sea " * 75, "sky"]

@@ -7,12 +7,12 @@ import pytest
 import torch
 
 from fedbridge.config import Large
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.probe import Probe
-from fedbridge.models.foundation import Items, load_foundation
-from fedbridge.models.head import FeatureMap
-from fedbridge.models.tuning import Tunable, lifted, require_tunable, tunable
+from fedbridge.models.fm.foundation import Items, load_foundation
+from fedbridge.models.fm.tuning import Tunable, lifted, require_tunable, tunable
+from fedbridge.models.statistics import FeatureMap
 from tiny_transformers import save_bert, save_vit
 
 CPU = torch.device("cpu")

@@ -10,11 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from fedbridge.errors import UserError
-from fedbridge.report.bars import accuracy_by_client, time_by_phase, traffic
-from fedbridge.report.figures import accuracy_over_tasks, axis_limits, spread, write_picture
-from fedbridge.report.folder import Round
-from fedbridge.report.svg import drawing, inline_svg
+from fedbridge.core.errors import UserError
+from fedbridge.report.run.bars import accuracy_by_client, time_by_phase, traffic
+from fedbridge.report.run.figures import accuracy_over_tasks, axis_limits, spread, write_picture
+from fedbridge.report.run.folder import Round
+from fedbridge.report.run.svg import drawing, inline_svg
 
 MakeRun = Callable[..., Path]
 CURVES = {"small": [(1, 0.8), (2, 0.6)], "together": [(1, 0.9), (2, 0.85)]}

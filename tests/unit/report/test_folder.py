@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.errors import UserError
-from fedbridge.report.folder import read_run
-from fedbridge.runs import Run
+from fedbridge.core.errors import UserError
+from fedbridge.report.run.folder import read_run
+from fedbridge.runs.run import Run
 
 MakeRun = Callable[..., Path]
 

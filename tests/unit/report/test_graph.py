@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.report.graph import LABELLED, RADIUS, SIZE, Arrow, graph, towards
-from fedbridge.report.lessons import StudentOutcome
+from fedbridge.report.run.graph import LABELLED, RADIUS, SIZE, Arrow, graph, towards
+from fedbridge.report.run.lessons import StudentOutcome
 
 WEIGHTS = {("a", "b"): 0.5, ("b", "a"): 0.25, ("a", "a"): 1.0}
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from fedbridge.metrics import AccuracyRow, forgetting
-from fedbridge.report.heat import HeatCell, forgotten, heat_map
+from fedbridge.core.metrics import AccuracyRow, forgetting
+from fedbridge.report.run.heat import HeatCell, forgotten, heat_map
 
 NAN = float("nan")
 

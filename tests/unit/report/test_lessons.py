@@ -2,8 +2,8 @@
 
 import pytest
 
-from fedbridge.report.folder import AcceptanceEvent, TeachingEvent
-from fedbridge.report.lessons import StudentOutcome, fusions, mean_weights, outcomes
+from fedbridge.report.run.folder import AcceptanceEvent, TeachingEvent
+from fedbridge.report.run.lessons import StudentOutcome, fusions, mean_weights, outcomes
 
 
 def lesson(

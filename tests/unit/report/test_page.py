@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from fedbridge.errors import UserError
-from fedbridge.report.metric_words import METRICS
-from fedbridge.report.page import write_page
-from fedbridge.runs import Run, exclusive_lock, read_accuracy
+from fedbridge.core.errors import UserError
+from fedbridge.report.run.metric_words import METRICS
+from fedbridge.report.run.page import write_page
+from fedbridge.runs.run import Run, exclusive_lock, read_accuracy
 
 MakeRun = Callable[..., Path]
 VOID = {"meta", "br", "img", "hr", "input", "link"}

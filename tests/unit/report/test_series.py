@@ -3,8 +3,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.metrics import AccuracyRow
-from fedbridge.report.series import curve, heat, select
+from fedbridge.core.metrics import AccuracyRow
+from fedbridge.report.run.series import curve, heat, select
 
 
 def row(client: str, after: int, on: int, correct: int, predictor: str = "small") -> AccuracyRow:

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from fedbridge.report.folder import Space
-from fedbridge.report.space import FEW, HEIGHT, KINDS, WIDTH, cosines, maps
+from fedbridge.report.run.folder import Space
+from fedbridge.report.run.space import FEW, HEIGHT, KINDS, WIDTH, cosines, maps
 
 TREE: dict[str, Any] = {
     "explained": [0.5, 0.25],

@@ -4,11 +4,11 @@ from pathlib import Path
 import pytest
 from rich.console import Console, RenderableType
 
-from fedbridge.errors import UserError
-from fedbridge.report.comparison import mean_and_deviation
-from fedbridge.report.page import write_page
-from fedbridge.report.tables import Comparison, compare_markdown, result_table
-from fedbridge.runs import Run, read_accuracy
+from fedbridge.core.errors import UserError
+from fedbridge.report.run.comparison import mean_and_deviation
+from fedbridge.report.run.page import write_page
+from fedbridge.report.run.tables import Comparison, compare_markdown, result_table
+from fedbridge.runs.run import Run, read_accuracy
 from strangers import with_metric
 
 MakeRun = Callable[..., Path]

@@ -1,7 +1,7 @@
 """What went wrong with clients: counted and told."""
 
-from fedbridge.report.folder import ClientFailure
-from fedbridge.report.troubles import FailureLine, failures_of
+from fedbridge.report.run.folder import ClientFailure
+from fedbridge.report.run.troubles import FailureLine, failures_of
 
 
 def test_nothing_went_wrong() -> None:

@@ -2,9 +2,9 @@ import math
 
 import pytest
 
-from fedbridge.report.folder import Measures
-from fedbridge.report.metric_words import metric
-from fedbridge.report.wording import duration, percent, short, size
+from fedbridge.core.wording import duration, percent, short, size
+from fedbridge.report.run.folder import Measures
+from fedbridge.report.run.metric_words import metric
 
 
 @pytest.mark.parametrize(

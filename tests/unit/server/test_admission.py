@@ -12,7 +12,7 @@ from torch import Tensor
 
 from fedbridge.config.models import Large
 from fedbridge.methods.sums import sum_faults
-from fedbridge.models.head import SufficientStatistics, packed, possible
+from fedbridge.models.statistics import SufficientStatistics, packed, possible
 from fedbridge.server.admission import MOST_ITEMS, Expected, expectation, refusal
 from fedbridge.wire import State, Step, Upload
 from worlds import World, make_world, play, tiny_config

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from rounds import gathered, student
 from torch.nn import functional as F
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.averaging import average, group_means, mean_state
 from fedbridge.methods.context import ItemBatch, TrainContext
 from fedbridge.methods.fedavg import FedAvg

@@ -4,7 +4,7 @@ import pytest
 import torch
 from rounds import axes, gathered, says
 
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods.digest import (
     UNKNOWN,
     Course,
@@ -16,7 +16,7 @@ from fedbridge.methods.digest import (
 )
 from fedbridge.methods.fedmd import FedMD, agree
 from fedbridge.methods.rounds import PublicPredictions, Student
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 

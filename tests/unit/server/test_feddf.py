@@ -1,12 +1,12 @@
 import torch
 from rounds import gathered
 
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods.averaging import group_means
 from fedbridge.methods.digest import equal_weight_consensus
 from fedbridge.methods.feddf import FedDF, average_and_distil
 from fedbridge.methods.rounds import PublicPredictions, Student
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import State, Step
 from worlds import World, make_world, same_state, tiny_config
 

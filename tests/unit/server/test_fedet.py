@@ -4,12 +4,12 @@ import pytest
 import torch
 from rounds import axes, gathered, says, variance
 
-from fedbridge.errors import UserError
-from fedbridge.losses import divergence
+from fedbridge.core.errors import UserError
+from fedbridge.core.losses import divergence
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.fedet import FedET, opinions, through_large, train_large_head
 from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from worlds import make_world, tiny_config
 
 SURE = says("a", 2, c0=[6.0, 0.0], c1=[0.0, 1.0])

@@ -4,10 +4,10 @@ import pytest
 import torch
 from rounds import axes, gathered, student
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.fedproto import FedProto, share_prototypes
 from fedbridge.methods.rounds import RoundUploads
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
 from fedbridge.wire import Step
 from worlds import World, make_world, play, same_state, tiny_config
 

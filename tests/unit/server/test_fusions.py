@@ -2,12 +2,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+from fedbridge.core.rng import seed_for
 from fedbridge.methods.alone import Alone, keep_own
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.obod import OBOD, DistillJob, distil, one_by_one
 from fedbridge.methods.rounds import PublicPredictions, RoundUploads, Student
-from fedbridge.models.space import embed
-from fedbridge.rng import seed_for
+from fedbridge.models.small.space import embed
 from fedbridge.wire import Step
 from worlds import World, make_world, same_state, tiny_config
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
+from fedbridge.core.metrics import PREDICTORS, PROTOCOLS, summarise
 from fedbridge.methods.files import parse_config
-from fedbridge.metrics import PREDICTORS, PROTOCOLS, summarise
 from fedbridge.server.admission import MOST_ITEMS
 from fedbridge.server.measurements import MOST_TASKS, Measurements
 from fedbridge.wire import Evaluation, decode, encode

@@ -6,14 +6,14 @@ import math
 import pytest
 import torch
 
-from fedbridge.losses import divergence
+from fedbridge.core.losses import divergence
 from fedbridge.methods import obod
 from fedbridge.methods.context import SharedContext
 from fedbridge.methods.digest import batches
 from fedbridge.methods.obod import OBOD, DistillJob, choose_teachers, signal
 from fedbridge.methods.obod_ablation import Ablation, TeacherSignal, timetable
 from fedbridge.methods.rounds import PublicPredictions, Student, TeachingRecord
-from fedbridge.models.space import as_input, embed
+from fedbridge.models.small.space import as_input, embed
 from fedbridge.wire import State
 from worlds import OBOD as EXPLICIT
 from worlds import World, bare_context, make_world, same_state, tiny_config

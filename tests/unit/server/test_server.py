@@ -7,8 +7,8 @@ import torch
 
 from fedbridge.methods.rounds import Student
 from fedbridge.methods.sums import SummedUp
-from fedbridge.models.head import unpacked
-from fedbridge.models.space import embed
+from fedbridge.models.small.space import embed
+from fedbridge.models.statistics import unpacked
 from fedbridge.server.server import Server
 from fedbridge.wire import Broadcast, Step, Upload, encode
 from worlds import Direct, Played, World, make_world, play, same_state, tiny_config

@@ -4,11 +4,11 @@ import pytest
 import torch
 from torch import nn
 
-from fedbridge.errors import UserError
+from fedbridge.core.errors import UserError
 from fedbridge.methods.generator import NOISE, Generator, Statistics
 from fedbridge.methods.pictures import require_pictures
 from fedbridge.methods.target import TARGET, Synthesis
-from fedbridge.models.space import as_input
+from fedbridge.models.small.space import as_input
 from fedbridge.wire import State, Step
 from worlds import World, make_world, play, tiny_config
 

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from fedbridge.errors import UserError
-from fedbridge.models.space import embed
+from fedbridge.core.errors import UserError
+from fedbridge.models.small.space import embed
 from fedbridge.server import warm
 from fedbridge.server.warm import warm_start
 from fedbridge.wire import State

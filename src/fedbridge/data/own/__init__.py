@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import ARRAYS, Own, kind_of, path_of, similar, title_of
-from fedbridge.data.faults import listed
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Part, content_fingerprint, read_part, write_parts
+from fedbridge.core.words import RULES
 from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import Found, in_csv, in_folder, in_parquet
-from fedbridge.data.pixels import PIXELS
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import InputSpec
-from fedbridge.data.site.rows import is_litter
-from fedbridge.data.store import Part, content_fingerprint, read_part, write_parts
-from fedbridge.errors import UserError
-from fedbridge.words import RULES
+from fedbridge.data.readers.faults import listed
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.pixels import PIXELS
+from fedbridge.data.readers.preparing import InputSpec
+from fedbridge.data.readers.rows import is_litter
 
 SMALL_SIDE = 32  # of the pictures that small models read
 READERS: dict[str, Callable[[Path, Own, Notice], Found]] = {

@@ -14,22 +14,22 @@ from pydantic import ValidationError
 
 from fedbridge.config import ARRAYS, Data, Own
 from fedbridge.config.columns import TableColumns
-from fedbridge.data.faults import listed
-from fedbridge.data.notes import Notes
+from fedbridge.core.errors import UserError
+from fedbridge.core.notes import Notes
+from fedbridge.core.store import Part, data_root, write_parts
+from fedbridge.core.words import MISSING, RULES, is_missing, word_of
 from fedbridge.data.own import SMALL_SIDE
 from fedbridge.data.own.lists import listed_values, shape_of, shown_value, words_of
 from fedbridge.data.own.parts import parts_of
 from fedbridge.data.own.samples import ALL, Sample, split_side
-from fedbridge.data.pixels import Encoded, Levels, as_bytes, white_of
-from fedbridge.data.site.cells import Cells
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import InputSpec
-from fedbridge.data.site.rows import UNLABELLED, Row
-from fedbridge.data.site.sheet import Sheet
+from fedbridge.data.readers.cells import Cells
+from fedbridge.data.readers.faults import listed
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.pixels import Encoded, Levels, as_bytes, white_of
+from fedbridge.data.readers.preparing import InputSpec
+from fedbridge.data.readers.rows import UNLABELLED, Row
+from fedbridge.data.readers.sheet import Sheet
 from fedbridge.data.spec import Items
-from fedbridge.data.store import Part, data_root, write_parts
-from fedbridge.errors import UserError
-from fedbridge.words import MISSING, RULES, is_missing, word_of
 
 MOST_COLUMNS = 48
 Content = str | Encoded | Cells

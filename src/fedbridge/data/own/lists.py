@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from fedbridge.errors import UserError
-from fedbridge.words import is_missing, word_of
+from fedbridge.core.errors import UserError
+from fedbridge.core.words import is_missing, word_of
 
 
 def listed_values(name: str, values: Any) -> list[Any]:

@@ -12,13 +12,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from fedbridge.data.faults import Fault, attempted, listed, on_both_sides
-from fedbridge.data.notes import Notes
+from fedbridge.core.errors import UserError
+from fedbridge.core.notes import Notes
+from fedbridge.core.store import Images, Origin, Part, Texts, at_rows
 from fedbridge.data.own.samples import TEST, Sample
-from fedbridge.data.site.preparing import Content, InputSpec, content_of, group_of
-from fedbridge.data.site.rows import natural
-from fedbridge.data.store import Images, Origin, Part, Texts, at_rows
-from fedbridge.errors import UserError
+from fedbridge.data.readers.faults import Fault, attempted, listed, on_both_sides
+from fedbridge.data.readers.preparing import Content, InputSpec, content_of, group_of
+from fedbridge.data.readers.rows import natural
 
 REAL = re.compile(r"-?\d*\.\d+(e-?\d+)?|-?\d+e-\d+")
 MOST_REAL = 10  # different numbers with a fraction that may be classes

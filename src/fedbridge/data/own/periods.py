@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config import Own
-from fedbridge.data.site.dates import as_date, period_of
-from fedbridge.data.site.rows import natural
+from fedbridge.data.readers.dates import as_date, period_of
+from fedbridge.data.readers.rows import natural
 
 
 def numbered(values: tuple[str, ...], own: Own) -> tuple[NDArray[np.int64], tuple[str, ...]]:

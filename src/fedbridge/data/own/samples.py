@@ -8,27 +8,27 @@ from pathlib import Path
 from typing import Any
 
 from fedbridge.config import Own
-from fedbridge.data.faults import Fault, attempted
-from fedbridge.data.pixels import Encoded, Levels, levels_of
-from fedbridge.data.site.csv_files import csv_records, csv_tables
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.pictures import (
+from fedbridge.core.errors import UserError
+from fedbridge.core.words import word_of
+from fedbridge.data.readers.csv_files import csv_records, csv_tables
+from fedbridge.data.readers.faults import Fault, attempted
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.pictures import (
     encoded_picture,
     ending_fault,
     pictures_below,
     require_classes,
 )
-from fedbridge.data.site.rows import UNLABELLED, Row, inside, link_fault
-from fedbridge.data.site.sheet import Record, Sheet
-from fedbridge.data.site.tables import (
+from fedbridge.data.readers.pixels import Encoded, Levels, levels_of
+from fedbridge.data.readers.rows import UNLABELLED, Row, inside, link_fault
+from fedbridge.data.readers.sheet import Record, Sheet
+from fedbridge.data.readers.tables import (
     CSV_ENDINGS,
     PARQUET_ENDINGS,
     RAGGED,
     parquet_records,
     table_files,
 )
-from fedbridge.errors import UserError
-from fedbridge.words import word_of
 
 ALL = "all"  # the domain of items where nothing tells domains apart
 TRAIN, TEST = "train", "test"

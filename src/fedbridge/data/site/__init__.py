@@ -4,11 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 from fedbridge.config.site import SiteConfig
-from fedbridge.data.site.database import read_database
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.pictures import read_pictures
-from fedbridge.data.site.rows import Partition
-from fedbridge.data.site.tables import read_csv, read_huggingface, read_parquet
+from fedbridge.data.readers.database import read_database
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.pictures import read_pictures
+from fedbridge.data.readers.rows import Partition
+from fedbridge.data.readers.tables import read_csv, read_huggingface, read_parquet
 
 READERS: dict[str, Callable[[Any, Notice], list[Partition]]] = {
     "images": lambda settings, _: read_pictures(settings),

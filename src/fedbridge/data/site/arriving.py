@@ -3,9 +3,9 @@
 import logging
 from dataclasses import dataclass
 
-from fedbridge.data.scenario import ClientStream, Task
+from fedbridge.core.errors import UserError
 from fedbridge.data.site.holding import Holding
-from fedbridge.errors import UserError
+from fedbridge.data.streams.scenario import ClientStream, Task
 
 log = logging.getLogger(__name__)
 

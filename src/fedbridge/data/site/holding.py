@@ -13,13 +13,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from fedbridge.config.site import HeldOut, SiteConfig
+from fedbridge.core.errors import UserError
+from fedbridge.core.store import Images, Part, Texts, content_fingerprint, read_part, write_part
+from fedbridge.core.words import RULES
 from fedbridge.data.dataset import Dataset
-from fedbridge.data.faults import listed
-from fedbridge.data.pixels import PIXELS
-from fedbridge.data.scenario import Task
-from fedbridge.data.site import partitions_of
-from fedbridge.data.site.noticing import Notice
-from fedbridge.data.site.preparing import (
+from fedbridge.data.readers.faults import listed
+from fedbridge.data.readers.noticing import Notice
+from fedbridge.data.readers.pixels import PIXELS
+from fedbridge.data.readers.preparing import (
     TEST,
     TRAIN,
     VALIDATION,
@@ -27,10 +28,9 @@ from fedbridge.data.site.preparing import (
     prepared,
     sides_of,
 )
-from fedbridge.data.splits import Indices
-from fedbridge.data.store import Images, Part, Texts, content_fingerprint, read_part, write_part
-from fedbridge.errors import UserError
-from fedbridge.words import RULES
+from fedbridge.data.site import partitions_of
+from fedbridge.data.streams.scenario import Task
+from fedbridge.data.streams.splits import Indices
 
 log = logging.getLogger(__name__)
 Admit = Callable[[Dataset], None]

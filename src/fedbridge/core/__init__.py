@@ -1,0 +1,1 @@
+"""What everything stands on: errors, files, locks, randomness, losses and metrics."""

@@ -1,0 +1,1 @@
+"""Data sets that come from packages of the registries."""

@@ -1,0 +1,1 @@
+"""Readers of tables, pictures, dates and numbers, whoever they belong to."""

@@ -1,0 +1,1 @@
+"""Streams: which items a client has in which task."""

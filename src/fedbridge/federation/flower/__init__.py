@@ -1,0 +1,1 @@
+"""The transport over Flower: one message per client and exchange."""

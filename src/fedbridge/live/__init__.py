@@ -1,6 +1,0 @@
-"""A run as the terminal shows it while it goes."""
-
-from fedbridge.live.display import display, logged, saying, told
-from fedbridge.live.lines import patient
-
-__all__ = ["display", "logged", "patient", "saying", "told"]

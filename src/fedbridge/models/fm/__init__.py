@@ -1,0 +1,1 @@
+"""Foundation models, frozen or tuned, and what is known of them."""

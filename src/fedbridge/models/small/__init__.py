@@ -1,0 +1,1 @@
+"""Small models, of any architecture, into the shared space."""

@@ -1,0 +1,1 @@
+"""A run: its folder, checkpoints, progress and tracking; launched, resumed and estimated."""

@@ -1,0 +1,41 @@
+"""THE privacy boundary: what clients and server say to each other, and nothing else."""
+
+from fedbridge.wire.messages import (
+    KINDS,
+    MOST_WORDS,
+    PROTOCOL,
+    UPLOAD_FIELDS,
+    Acceptance,
+    Answer,
+    Broadcast,
+    Evaluation,
+    Hello,
+    Kind,
+    Message,
+    Request,
+    State,
+    Step,
+    Upload,
+    decode,
+    encode,
+)
+
+__all__ = [
+    "KINDS",
+    "MOST_WORDS",
+    "PROTOCOL",
+    "UPLOAD_FIELDS",
+    "Acceptance",
+    "Answer",
+    "Broadcast",
+    "Evaluation",
+    "Hello",
+    "Kind",
+    "Message",
+    "Request",
+    "State",
+    "Step",
+    "Upload",
+    "decode",
+    "encode",
+]
