@@ -37,7 +37,7 @@ TOPICS: dict[str, str] = {
         r"unknown key|is now called|belongs to large|Input should|Field required"
         r"|must have the form a\.b="
         r"|(learner|fusion)\.name|run config|must be below 1|must be given"
-        r"|data\.\w+ is only for data\.name = 'site'"
+        r"|data\.\w+ is only for data\.name = 'site'|options is only for"
     ),
     "a-small-model-does-not-fit": r"small\.models:",
     "tuning-the-foundation-model": r"large\.tuning|one that is tuned",

@@ -26,4 +26,5 @@ class Track(Section):
     """Any of ``tensorboard``, ``mlflow`` and ``wandb``, each with its extra. Nothing leaves this
     machine unless you have configured where MLflow or Weights & Biases send it."""
     metrics: tuple[Own, ...] = ()
-    """Metrics of one's own beside ours, each a ``fedbridge.core.metrics.Metric`` as ``MODULE:NAME``."""
+    """Metrics of one's own beside ours, each a ``Metric`` of ``fedbridge.core.metrics``, written
+    ``MODULE:NAME``."""

@@ -49,58 +49,50 @@ class Source:
 
 
 SMALL_MODELS: dict[str, SmallEntry] = {
-    "cnn": SmallEntry(
-        "image", "three convolutions with pooling", "fedbridge.models.small.image:cnn"
-    ),
-    "cnn-wide": SmallEntry(
-        "image", "cnn with wider layers", "fedbridge.models.small.image:cnn_wide"
-    ),
-    "resnet": SmallEntry("image", "two residual blocks", "fedbridge.models.small.image:resnet"),
-    "mobile": SmallEntry("image", "depthwise separable", "fedbridge.models.small.image:mobile"),
-    "mixer": SmallEntry("image", "MLP-Mixer on a conv stem", "fedbridge.models.small.image:mixer"),
-    "vit": SmallEntry(
-        "image", "ViT on a conv stem (transformers)", "fedbridge.models.small.image:vit"
-    ),
-    "mlp": SmallEntry("image", "two fully connected layers", "fedbridge.models.small.image:mlp"),
-    "bag": SmallEntry("text", "weighted bag of tokens", "fedbridge.models.small.text:Bag"),
-    "textcnn": SmallEntry(
-        "text", "convolutions over tokens", "fedbridge.models.small.text:TextCNN"
-    ),
-    "gru": SmallEntry("text", "recurrent units", "fedbridge.models.small.text:GRU"),
-    "tiny-bert": SmallEntry("text", "BERT (transformers)", "fedbridge.models.small.text:TinyBert"),
+    "cnn": SmallEntry("image", "three convolutions with pooling", "small.image:cnn"),
+    "cnn-wide": SmallEntry("image", "cnn with wider layers", "small.image:cnn_wide"),
+    "resnet": SmallEntry("image", "two residual blocks", "small.image:resnet"),
+    "mobile": SmallEntry("image", "depthwise separable", "small.image:mobile"),
+    "mixer": SmallEntry("image", "MLP-Mixer on a conv stem", "small.image:mixer"),
+    "vit": SmallEntry("image", "ViT on a conv stem (transformers)", "small.image:vit"),
+    "mlp": SmallEntry("image", "two fully connected layers", "small.image:mlp"),
+    "bag": SmallEntry("text", "weighted bag of tokens", "small.text:Bag"),
+    "textcnn": SmallEntry("text", "convolutions over tokens", "small.text:TextCNN"),
+    "gru": SmallEntry("text", "recurrent units", "small.text:GRU"),
+    "tiny-bert": SmallEntry("text", "BERT (transformers)", "small.text:TinyBert"),
 }
 
 FOUNDATION_MODELS: dict[str, FoundationEntry] = {
     "lite0": FoundationEntry(
         "image",
         "EfficientNet-Lite0, ImageNet-1k, 1280-d",
-        "fedbridge.models.fm.pretrained:lite0",
+        "fm.pretrained:lite0",
         licence="Apache-2.0",
     ),
     "minilm": FoundationEntry(
         "text",
         "all-MiniLM-L6-v2, 384-d",
-        "fedbridge.models.fm.transformer:minilm",
-        "fedbridge.models.fm.transformer:minilm_module",
+        "fm.transformer:minilm",
+        "fm.transformer:minilm_module",
         licence="MIT",
     ),
     "focus": FoundationEntry(
         "image",
         "ViT-S/14 (DINOv2) tuned for saliency, 768-d",
-        "fedbridge.models.fm.focus:focus",
-        "fedbridge.models.fm.focus:focus_module",
+        "fm.focus:focus",
+        "fm.focus:focus_module",
         licence="MIT",
     ),
     "ppocr": FoundationEntry(
         "image",
         "PP-OCRv4, reads characters, 1440-d",
-        "fedbridge.models.fm.ocr:ppocr",
+        "fm.ocr:ppocr",
         licence="Apache-2.0",
     ),
     "patches": FoundationEntry(
         "image",
         "stand-in, not pretrained: 512-d",
-        "fedbridge.models.fm.foundation:patches",
+        "fm.foundation:patches",
         licence="Apache-2.0, part of fedbridge",
     ),
 }
@@ -110,31 +102,31 @@ FOUNDATION_SOURCES: dict[str, Source] = {
         "transformers:DIR-OR-NAME",
         "image or text",
         "any encoder of transformers, with its weights",
-        "fedbridge.models.fm.transformer:from_transformers",
+        "fm.transformer:from_transformers",
     ),
     "sentence-transformers": Source(
         "sentence-transformers:DIR-OR-NAME",
         "text",
         "with its own pooling and prompts",
-        "fedbridge.models.fm.sentences:from_sentence_transformers",
+        "fm.sentences:from_sentence_transformers",
     ),
     "timm": Source(
         "timm:DIR-OR-NAME",
         "image",
         "any model of timm, with its weights",
-        "fedbridge.models.small.timm_models:from_timm",
+        "small.timm_models:from_timm",
     ),
     "onnx": Source(
         "onnx:FILE",
         "image or text",
         "a graph, its tokenizer.json beside it",
-        "fedbridge.models.fm.onnx:from_onnx",
+        "fm.onnx:from_onnx",
     ),
     "callable": Source(
         "callable:MODULE:FUNCTION",
         "image or text",
         "a function to (B, D)",
-        "fedbridge.models.small.own:from_callable",
+        "small.own:from_callable",
     ),
 }
 """Where one's own FM may come from, and how that is written in the config."""
@@ -144,25 +136,25 @@ SMALL_SOURCES: dict[str, Source] = {
         "transformers:TYPE-OR-DIR",
         "image or text",
         "an architecture of transformers, new weights",
-        "fedbridge.models.small.transformers_small:from_config",
+        "small.transformers_small:from_config",
     ),
     "transformers-pretrained": Source(
         "transformers-pretrained:DIR-OR-NAME",
         "image or text",
         "a model of transformers, with its weights",
-        "fedbridge.models.small.transformers_small:from_pretrained",
+        "small.transformers_small:from_pretrained",
     ),
     "timm": Source(
         "timm:NAME",
         "image",
         "an architecture of timm, new weights",
-        "fedbridge.models.small.timm_models:fresh",
+        "small.timm_models:fresh",
     ),
     "timm-pretrained": Source(
         "timm-pretrained:DIR-OR-NAME",
         "image",
         "a model of timm, with its weights",
-        "fedbridge.models.small.timm_models:further",
+        "small.timm_models:further",
     ),
 }
 """Where one's own small model may come from besides ``MODULE:FUNCTION``."""
@@ -171,15 +163,15 @@ OWN = Source(
     "MODULE:FUNCTION",
     "image or text",
     "a function from the inputs' shape to a module",
-    "fedbridge.models.small.own:backbone",
+    "small.own:backbone",
 )
 """How a config names a small model that is a function of one's own."""
 
 
 def resolve(path: str) -> Callable[..., Any]:
-    """Return the function that ``MODULE:FUNCTION`` names."""
+    """Return the function that ``MODULE:FUNCTION`` names, a module of this room."""
     module, _, function = path.partition(":")
-    found: Callable[..., Any] = getattr(importlib.import_module(module), function)
+    found: Callable[..., Any] = getattr(importlib.import_module(f"{__name__}.{module}"), function)
     return found
 
 

@@ -9,7 +9,9 @@ TASKS = {"image": "image-classification", "text": "text-classification"}
 USES = {
     "model.onnx": "input float32 or int64 `(B, ...)` called `input`, output `scores`",
     "model.pt": "load with `torch.jit.load`; it maps a tensor `(B, ...)` to scores",
-    "model.safetensors": "load with `fedbridge.inference.export.hub.HubClassifier.from_pretrained(folder)`",
+    "model.safetensors": (
+        "load with `fedbridge.inference.export.hub.HubClassifier.from_pretrained(folder)`"
+    ),
 }
 
 
