@@ -72,7 +72,7 @@ def valid() -> dict[str, Message]:
     words: dict[str, Any] = dict.fromkeys(Hello.__dataclass_fields__, "x")
     return {
         "Broadcast": Broadcast(1, 1, state, dict(sums), {"prototypes": torch.ones(3, 2)}),
-        "Upload": Upload("a", 1, 1, state, (0, 2), *sums.values(), num_examples=5, own=1),
+        "Upload": Upload("a", 1, 1, state, (0, 2), *sums.values(), num_examples=5, client_task=1),
         "Evaluation": Evaluation("a", 1, tuple(rows), (1, 50, 3, 4, 4)),
         "Hello": Hello(**{**words, "protocol": PROTOCOL}),
     }

@@ -16,8 +16,8 @@ from fedbridge.inference.solo import KIND as CLIENT
 from fedbridge.inference.solo import Client
 from fedbridge.methods.config import Config
 from fedbridge.methods.files import merged, parse_config, read_tree
-from fedbridge.report import compare_markdown, result_table, write_page
 from fedbridge.report.inspection import Inspection, inspect_config, inspect_file
+from fedbridge.report.run import compare_markdown, result_table, write_page
 from fedbridge.report.run.folder import read_run
 from fedbridge.report.run.reached import Reached, reached
 from fedbridge.runs.estimate import Estimate, estimate

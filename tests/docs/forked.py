@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 FORKS = multiprocessing.get_context("forkserver")
-FORKS.set_forkserver_preload(["fedbridge.api", "fedbridge.runs.runner", "fedbridge.report"])
+FORKS.set_forkserver_preload(["fedbridge.api", "fedbridge.runs.runner", "fedbridge.report.run"])
 SECONDS = 900.0
 
 

@@ -16,7 +16,7 @@ from tiny_runs import TREE, conduct, table, tiny
 from fedbridge.core.errors import UserError
 from fedbridge.federation import local
 from fedbridge.methods.config import Config
-from fedbridge.report import write_page
+from fedbridge.report.run import write_page
 from fedbridge.runs.launch import resuming
 from fedbridge.runs.run import read_accuracy
 from fedbridge.wire import Message, Upload, encode

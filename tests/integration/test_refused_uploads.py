@@ -10,7 +10,7 @@ import torch
 from tiny_runs import conduct, table, tiny
 
 from fedbridge.federation import local
-from fedbridge.report import result_table, write_page
+from fedbridge.report.run import result_table, write_page
 from fedbridge.runs.run import Run
 from fedbridge.wire import Evaluation, Message, Upload, encode
 

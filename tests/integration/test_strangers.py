@@ -11,7 +11,7 @@ from fedbridge import api
 from fedbridge.core.errors import UserError
 from fedbridge.inference.restore import predictor_of_run
 from fedbridge.methods.files import parse_config
-from fedbridge.report import compare_markdown, write_page
+from fedbridge.report.run import compare_markdown, write_page
 from fedbridge.runs.launch import launch
 from fedbridge.runs.run import Run
 from strangers import at_home, tree_of

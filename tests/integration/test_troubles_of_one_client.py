@@ -17,7 +17,7 @@ from fedbridge.federation import local
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.files import parse_config
 from fedbridge.methods.registry import LEARNERS
-from fedbridge.report import write_page
+from fedbridge.report.run import write_page
 from fedbridge.runs.run import Run
 from fedbridge.wire import Message, Upload, encode
 

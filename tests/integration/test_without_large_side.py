@@ -8,7 +8,7 @@ from tiny_runs import TREE, conduct, tiny
 
 from fedbridge.core.metrics import AccuracyRow
 from fedbridge.methods.config import Config
-from fedbridge.report import write_page
+from fedbridge.report.run import write_page
 from fedbridge.report.run.folder import read_run
 from fedbridge.report.run.tables import compare_markdown
 from fedbridge.runs.estimate import estimate

@@ -76,7 +76,9 @@ TOPICS: dict[str, str] = {
         r"|say 'train' or 'test'|the folders 'train'|with folders in them"
     ),
     "too-few-classes": r"classes are needed|scenario\.(private_classes|order|clients|tasks)",
-    "who-is-there-when": r"scenario\.(joins|leaves|repeats|effort|amount)|at most one value",
+    "who-is-there-when": (
+        r"scenario\.(joins|leaves|repeats|participation_rounds|data_fraction)|at most one value"
+    ),
     "parts-that-share-items": r"in common|official division|must not be on both sides",
     "the-data-set-is-unknown": r"data\.(name|domains):|is not cached",
     "a-label-or-a-value-is-wrong": (

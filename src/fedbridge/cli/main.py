@@ -153,7 +153,7 @@ def compare(
     """Compare runs; seeds of one method are averaged."""
     from rich.console import Console
 
-    from fedbridge.report import Comparison, compare_markdown
+    from fedbridge.report.run import Comparison, compare_markdown
 
     if markdown:
         typer.echo(compare_markdown(folders))
@@ -251,7 +251,7 @@ def _conduct(experiment: "Experiment", quiet: bool) -> None:
 def _show(folder: Path, quiet: bool = False, remark: str = "") -> None:
     from rich.console import Console
 
-    from fedbridge.report import result_table, write_page
+    from fedbridge.report.run import result_table, write_page
 
     console = Console(quiet=quiet)
     page = write_page(folder)

@@ -193,8 +193,8 @@ class Data(Section):
 class Scenario(Section):
     """Who holds what, and when: the task streams of all clients.
 
-    A list with a value for each client (``joins``, ``leaves``, ``effort``, ``amount``) that is
-    shorter than the number of clients starts over at its end.
+    A list with a value for each client (``joins``, ``leaves``, ``participation_rounds``,
+    ``data_fraction``) that is shorter than the number of clients starts over at its end.
     """
 
     kind: str = "class-incremental"

@@ -108,7 +108,8 @@ class ScenarioKind:
 
     ``divide(dataset, settings, options, seed)`` says who holds what; whatever is random in it
     comes from ``fedbridge.core.rng.rng_for(seed, "scenario", role, ...)``. It decides nothing else:
-    ``scenario.history``, ``effort`` and what any scenario must hold are seen to afterwards.
+    ``scenario.history``, ``participation_rounds`` and what any scenario must hold are seen to
+    afterwards.
     """
 
     divide: Callable[[Dataset, Scenario, Any, int], Division | Streams]

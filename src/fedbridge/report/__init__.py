@@ -1,7 +1,1 @@
-"""A run's folder turned into tables, figures and one self-contained page."""
-
-from fedbridge.report.run.figures import write_picture
-from fedbridge.report.run.page import write_page
-from fedbridge.report.run.tables import Comparison, compare_markdown, result_table
-
-__all__ = ["Comparison", "compare_markdown", "result_table", "write_page", "write_picture"]
+"""Everything that is looked at: a run's page, comparisons, the dashboard, a look at data."""

@@ -78,7 +78,8 @@ class Upload:
     seen: tuple[int, ...]
     """Classes that the client has seen so far."""
     gram: Tensor = field(default_factory=lambda: torch.zeros(0))
-    """Upper triangle of G of own tasks ``acknowledged + 1`` to ``own``; empty if there are none."""
+    """Upper triangle of G of own tasks ``acknowledged + 1`` to ``client_task``; empty if there are
+    none."""
     cross: Tensor = field(default_factory=lambda: torch.zeros(0))
     """H ``(M, C)`` of the same tasks."""
     counts: Tensor = field(default_factory=lambda: torch.zeros(0))

@@ -10,7 +10,7 @@ import pytest
 from fedbridge.cli import main as cli
 from fedbridge.cli.guidance import page_for
 from fedbridge.cli.listing import listing
-from fedbridge.client import client
+from fedbridge.client import client, state
 from fedbridge.core.errors import UserError
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.models import FOUNDATION_SOURCES, OWN, SMALL_SOURCES
@@ -410,7 +410,7 @@ def test_folder_of_a_run_that_never_began_can_be_used_unless_somebody_does(
     call, tmp_path, monkeypatch
 ):
     with monkeypatch.context() as patch:
-        patch.setattr(Experiment, "conduct", interrupted)
+        patch.setattr(Experiment, "run_steps", interrupted)
         assert call("run", "tiny.toml", "--out", "r")[0] == 130
     left = sorted(p.name for p in (tmp_path / "r").iterdir())
     assert left == [".lock", "config.toml", "environment.json"]
@@ -459,14 +459,14 @@ def test_data_that_would_be_downloaded_are_named(call):
 
 
 def test_full_disk(call, tmp_path, monkeypatch):
-    save_file = client.save_file
-    monkeypatch.setattr(client, "save_file", no_room_for("client-2.safetensors", save_file, 2))
+    save_file = state.save_file
+    monkeypatch.setattr(state, "save_file", no_room_for("client-2.safetensors", save_file, 2))
     code, _, err = call("run", "tiny.toml", "--out", "r", "--quiet")
     assert code == 2
     line = only_line(err)
     assert "disk full" in line and "fedbridge resume" in line
     assert [p.name for p in (tmp_path / "r/checkpoints").iterdir()] == ["step-0001"]
-    monkeypatch.setattr(client, "save_file", save_file)
+    monkeypatch.setattr(state, "save_file", save_file)
     assert call("resume", "r", "--quiet") == (0, "", "")
     assert call("run", "tiny.toml", "--out", "whole", "--quiet") == (0, "", "")
     assert (tmp_path / "r/accuracy.csv").read_bytes() == (
@@ -523,7 +523,7 @@ def test_fault_of_ours_is_not_hidden(call, monkeypatch):
     def fault(*_):
         raise ZeroDivisionError
 
-    monkeypatch.setattr("fedbridge.config.load_config", fault)
+    monkeypatch.setattr("fedbridge.methods.files.load_config", fault)
     monkeypatch.setattr(sys, "argv", ["fedbridge", "check", "tiny.toml"])
     with pytest.raises(ZeroDivisionError):
         cli.main()

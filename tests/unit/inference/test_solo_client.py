@@ -90,7 +90,7 @@ def test_of_every_class_an_item_is_left_to_learn_from():
         place for c, most in ((0, 1), (1, 3), (2, 20)) for place in np.flatnonzero(y == c)[:most]
     ]
     one.learn(x[chosen], y[chosen])
-    (task,) = one.parts()[1].known
+    (task,) = one.saved().tasks
     labels = y[chosen]  # 90 % of 1, 3 and 20 items are 1, 3 and 18
     assert np.bincount(labels[task.train]).tolist() == [1, 1, 2]
     assert np.bincount(labels[task.validation], minlength=3).tolist() == [0, 2, 18]

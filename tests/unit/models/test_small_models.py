@@ -196,7 +196,7 @@ def test_the_registries_load_no_torch() -> None:
 def test_every_entry_names_a_function_and_a_summary() -> None:
     for entry in SMALL_MODELS.values():
         module, _, function = entry.builder.partition(":")
-        assert callable(getattr(importlib.import_module(module), function))
+        assert callable(getattr(importlib.import_module(f"fedbridge.models.{module}"), function))
         assert entry.summary
 
 

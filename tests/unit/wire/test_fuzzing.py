@@ -6,7 +6,7 @@ from types import ModuleType
 
 import pytest
 
-SCRIPT = Path(__file__).parents[2] / "scripts" / "fuzz_messages.py"
+SCRIPT = Path(__file__).parents[3] / "scripts" / "fuzz_messages.py"
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ from fedbridge.report.run.figures import curves_of
 
 NEWEST = 40  # events shown of a run
 STATIC = {
-    "palette.css": ("fedbridge.report", "templates/palette.css", "text/css"),
+    "palette.css": ("fedbridge.report.run", "templates/palette.css", "text/css"),
     "dashboard.css": ("fedbridge.report.dashboard", "static/dashboard.css", "text/css"),
     "live.js": ("fedbridge.report.dashboard", "static/live.js", "text/javascript"),
 }

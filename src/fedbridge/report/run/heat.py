@@ -15,7 +15,7 @@ class HeatCell(NamedTuple):
 
     text: str
     depth: int
-    teach_unseen: bool = False
+    ahead: bool = False
     """Whether it was measured before the task was learnt."""
 
 
