@@ -79,7 +79,7 @@ def test_it_keeps_what_every_head_has_to_keep(module: str):
 def test_what_it_cannot_be_told_and_what_is_no_head(module: str):
     cases = {
         f"{module}:HEAD": (
-            {"own": [1.0]},
+            {"personal_weights": [1.0]},
             r"large\.personal_weights: belongs to large\.head = 'analytic'",
         ),
         f"{module}:HEED": ({}, r"large\.head: .* has no .*'HEED' \(did you mean 'HEAD'\?\)"),
@@ -105,14 +105,15 @@ def test_what_only_the_base_could_be_told_is_left_aside(tmp_path: Path):
         found = load_config(laid).large
         assert (found.head, found.model, found.min_class_items) == (head, "lite0", 3)
         assert kept.items() <= found.model_dump().items()
-        assert "own" not in found.model_dump()
+        assert "personal_weights" not in found.model_dump()
     laid.write_text(f'{text}"none"\npersonal_weights = [0.0]\n')
     with pytest.raises(
         UserError, match=r"large\.personal_weights: belongs to large\.head = 'analytic'$"
     ):
         load_config(laid)
     laid.write_text(f'{text}"analytic"\n')
-    assert load_config(laid).large.model_dump()["own"] == (0.0,)
+    assert load_config(laid).large.model_dump()["personal_weights"] == (0.0,)
     assert np.isclose(
-        load_config(laid, ["large.personal_weights=[2.0]"]).large.model_dump()["own"], 2.0
+        load_config(laid, ["large.personal_weights=[2.0]"]).large.model_dump()["personal_weights"],
+        2.0,
     )

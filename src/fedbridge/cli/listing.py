@@ -104,7 +104,7 @@ def _table(title: str, rows: Rows) -> "Table":
     return table
 
 
-class Catalogue(NamedTuple):
+class EntryKind(NamedTuple):
     """What one field of a config can name: our entries, and the kind of everybody else's."""
 
     one: str
@@ -115,33 +115,33 @@ class Catalogue(NamedTuple):
     """The section of options."""
 
 
-def _data_sources() -> Catalogue:
+def _data_sources() -> EntryKind:
     from fedbridge.data import DATASETS, DataSource
 
-    return Catalogue("a data set", "data.name", DATASETS, DataSource, "data.options")
+    return EntryKind("a data set", "data.name", DATASETS, DataSource, "data.options")
 
 
-def _scenarios() -> Catalogue:
+def _scenarios() -> EntryKind:
     from fedbridge.data import ScenarioKind
     from fedbridge.data.streams.scenario import SCENARIOS
 
-    return Catalogue("a scenario", "scenario.kind", SCENARIOS, ScenarioKind, "scenario.options")
+    return EntryKind("a scenario", "scenario.kind", SCENARIOS, ScenarioKind, "scenario.options")
 
 
-def _metrics() -> Catalogue:
+def _metrics() -> EntryKind:
     from fedbridge.core.metrics import METRICS, Metric
 
-    return Catalogue("a metric", "track.metrics", METRICS, Metric, "track")
+    return EntryKind("a metric", "track.metrics", METRICS, Metric, "track")
 
 
-def _methods(part: str) -> Catalogue:
+def _methods(part: str) -> EntryKind:
     from fedbridge.methods.registry import KEYS, KINDS, METHODS
 
     one, field = {"large": "head"}.get(part, part), f"{part}.{KEYS[part]}"
-    return Catalogue(f"a {one}", field, METHODS[part], KINDS[part], part)
+    return EntryKind(f"a {one}", field, METHODS[part], KINDS[part], part)
 
 
-CATALOGUES: dict[str, Callable[[], Catalogue]] = {
+CATALOGUES: dict[str, Callable[[], EntryKind]] = {
     "learners": partial(_methods, "learner"),
     "fusions": partial(_methods, "fusion"),
     "heads": partial(_methods, "large"),
@@ -162,7 +162,7 @@ def _rows(what: str) -> Rows:
     return LISTS[what]()
 
 
-def _summaries(find: Callable[[], Catalogue]) -> Rows:
+def _summaries(find: Callable[[], EntryKind]) -> Rows:
     """Return the names of a catalogue with what its entries say of themselves."""
     lines = [(name, _summary(entry)) for name, entry in find().registry.items()]
     return [("name", "what it is"), *lines]

@@ -128,8 +128,8 @@ def _require_one_model(config: Config, folder: Path) -> None:
         )
     if not head_of(config).linear:
         raise UserError(
-            f"{folder}: large.head: must be one whose one matrix answers for all tasks to be "
-            f"predicted with, found {config.large.head!r}, which has more than that"
+            f"{folder}: large.head: must be one that answers for all tasks with one matrix to be "
+            f"predicted with, found {config.large.head!r}"
         )
 
 

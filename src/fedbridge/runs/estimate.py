@@ -32,7 +32,15 @@ from fedbridge.methods.pictures import require_pictures
 from fedbridge.models.device import device_of
 from fedbridge.models.fm.foundation import FoundationModel, foundation_of
 from fedbridge.runs.data_check import tasks_of
-from fedbridge.runs.sampling import SIZES, Clock, Part, Plan, reduced, sampled, side_by_side
+from fedbridge.runs.sampling import (
+    SIZES,
+    Clock,
+    PhaseCost,
+    StepPlan,
+    reduced,
+    sampled,
+    side_by_side,
+)
 from fedbridge.runs.tasks import tasks_in_words
 from fedbridge.runs.tracking import require_trackers
 from fedbridge.server.warm import distilled, kept
@@ -116,7 +124,7 @@ def estimate(config: Config, download: bool = False, clock: Clock = time.perf_co
     if not download:
         _require_cached(config)
     log.info("reading and dividing the data")
-    encoder = Encoder(clock)
+    encoder = TrialEncoder(clock)
     setup = prepare(config, fm=fm, embed=encoder)
     log.info("trying a few steps")
     with _left_alone(config.engine.threads):
@@ -124,7 +132,7 @@ def estimate(config: Config, download: bool = False, clock: Clock = time.perf_co
         parts = sampled(setup, states, clock, clock() + PATIENCE)
         memory = (1 + workers_of(config, setup.shared.device)) * resident_mib()
     same, public = config.data.public == "same", len(setup.shared.public_inputs)
-    plan = Plan(setup, steps(config))
+    plan = StepPlan(setup, steps(config))
     up, down = traffic(plan, parts)
     return Estimate(
         clients=len(setup.models),
@@ -161,7 +169,7 @@ def _require_cached(config: Config) -> None:
             )
 
 
-class Encoder:
+class TrialEncoder:
     """Has the FM encode a few of the items that it has not encoded yet, which are kept."""
 
     def __init__(self, clock: Clock) -> None:
@@ -218,7 +226,7 @@ def _warming(setup: Setup, model: str, clock: Clock) -> tuple[float, State]:
     return per_item * setup.config.small.warm_epochs * len(setup.shared.public_inputs), state
 
 
-def extrapolated(plan: Plan, parts: list[Part]) -> dict[str, float]:
+def extrapolated(plan: StepPlan, parts: list[PhaseCost]) -> dict[str, float]:
     """Return the seconds of each phase of a whole run, from parts of it in small."""
     setup, rounds = plan.setup, plan.setup.config.training.rounds
     found = dict.fromkeys(("learn", "fuse", "evaluate"), 0.0)
@@ -244,7 +252,7 @@ def extrapolated(plan: Plan, parts: list[Part]) -> dict[str, float]:
     return found
 
 
-def like(due: Part, parts: list[Part]) -> list[Part]:
+def like(due: PhaseCost, parts: list[PhaseCost]) -> list[PhaseCost]:
     """Return the parts of the same kind; if there are none, of a kind as near as there is."""
     for depth in (len(due.kind), 2, 1):
         if found := [one for one in parts if one.kind[:depth] == due.kind[:depth]]:
@@ -252,7 +260,7 @@ def like(due: Part, parts: list[Part]) -> list[Part]:
     return []
 
 
-def _rates(due: Part, parts: list[Part]) -> Rates:
+def _rates(due: PhaseCost, parts: list[PhaseCost]) -> Rates:
     """Return how many seconds come with each amount: none of them negative, by least squares.
 
     The last task is as those before it, but for how much more or less it took.
@@ -269,7 +277,7 @@ def _rates(due: Part, parts: list[Part]) -> Rates:
     return rates
 
 
-def traffic(plan: Plan, parts: list[Part]) -> tuple[int, int]:
+def traffic(plan: StepPlan, parts: list[PhaseCost]) -> tuple[int, int]:
     """Return all bytes up and down: a step that was not tried is as those of its client were."""
     learning = [one for one in parts if one.kind[0] == "learn"]
     total = np.zeros(2)
@@ -280,7 +288,7 @@ def traffic(plan: Plan, parts: list[Part]) -> tuple[int, int]:
     return int(total[0].round()), int(total[1].round())
 
 
-def _bytes(due: Part, learning: list[Part]) -> NDArray[np.float64]:
+def _bytes(due: PhaseCost, learning: list[PhaseCost]) -> NDArray[np.float64]:
     """Return what a client sends and is sent in a step, which may grow with its tasks."""
     own = [one for one in learning if one.client == due.client] or like(due, learning)
     rounds = {one.step.round for one in own}

@@ -35,7 +35,7 @@ SIZES = (Size(late=True), Size(task=2, epochs=2), Size(public=2))
 """What is tried: every amount that costs may grow with is met in two sizes."""
 
 
-class Part(NamedTuple):
+class PhaseCost(NamedTuple):
     """A phase of a step, of one client or, without one, of the server, and what it cost."""
 
     client: str
@@ -52,13 +52,13 @@ class Part(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """The steps of an experiment, all of them or some."""
 
     setup: Setup
     todo: list[Step]
 
-    def part(self, phase: str, client: str, step: Step) -> Part:
+    def part(self, phase: str, client: str, step: Step) -> PhaseCost:
         """Return a part of a step with its amounts, before it is known what it costs."""
         setup, batch = self.setup, self.setup.config.training.batch
         rounds, public = setup.config.training.rounds, len(setup.shared.public_inputs) / batch
@@ -68,13 +68,13 @@ class Plan:
             present = sum(setup.present(name, step) for name in setup.models)
             amounts = present * public, present, present * public * (len(past) - 1)
             last = step.task == setup.config.scenario.slots
-            return Part(client, step, (phase, "", ends), amounts, last)
+            return PhaseCost(client, step, (phase, "", ends), amounts, last)
         stream, model = stream_of(setup, client), setup.models[client]
         number = stream.own_task(step.task)
         if phase == "evaluate":  # on what is known, and on the task to come
             items = [task.validation for task in stream.tasks[:number]]
             items += [task.test for task in stream.tasks[: number + 1 if number else None]]
-            return Part(
+            return PhaseCost(
                 client, step, (phase, model, number > 0), (sum(map(len, items)) / batch, 1.0)
             )
         epochs = setup.config.training.epochs
@@ -82,7 +82,7 @@ class Plan:
         age = sum(stream.takes_part(task, rounds, rounds) for task in past)
         starts = step.round == 1 or not stream.takes_part(step.task, step.round - 1, rounds)
         kind = phase, model, number == 1, starts, ends
-        return Part(client, step, kind, (batches, 1.0, max(0, age - 2), public))
+        return PhaseCost(client, step, kind, (batches, 1.0, max(0, age - 2), public))
 
 
 def stream_of(setup: Setup, client: str) -> ClientStream:
@@ -155,13 +155,13 @@ def side_by_side(seconds: Sequence[float], setup: Setup) -> float:
 class Meter(LocalTransport):
     """The local transport with a stopwatch: one client works after the other."""
 
-    def __init__(self, plan: Plan, clock: Clock) -> None:
+    def __init__(self, plan: StepPlan, clock: Clock) -> None:
         setup = plan.setup
         super().__init__(
             partial(worker_state_of, setup), tuple(setup.models), 0, setup.config.engine.threads
         )
         self.plan, self.clock = plan, clock
-        self.parts: list[Part] = []
+        self.parts: list[PhaseCost] = []
         self.apart = 0.0
         """Seconds that are no cost of the fusion."""
 
@@ -200,7 +200,9 @@ class Meter(LocalTransport):
         return found
 
 
-def carried_out(plan: Plan, states: dict[str, State], clock: Clock, end: float) -> list[Part]:
+def carried_out(
+    plan: StepPlan, states: dict[str, State], clock: Clock, end: float
+) -> list[PhaseCost]:
     """Carry a plan out, until the clock has come to ``end``, and return what each part cost."""
     setup, rounds = plan.setup, plan.setup.config.training.rounds
     with Meter(plan, clock) as meter:
@@ -219,13 +221,13 @@ def carried_out(plan: Plan, states: dict[str, State], clock: Clock, end: float) 
         return meter.parts
 
 
-def sampled(setup: Setup, states: dict[str, State], clock: Clock, end: float) -> list[Part]:
+def sampled(setup: Setup, states: dict[str, State], clock: Clock, end: float) -> list[PhaseCost]:
     """Carry an experiment out in small, in several sizes, and return what each part cost."""
-    found: list[Part] = []
+    found: list[PhaseCost] = []
     for size in SIZES:
-        plan = Plan(reduced(setup, size), sampled_steps(setup, size.late))
+        plan = StepPlan(reduced(setup, size), sampled_steps(setup, size.late))
         if not found:  # the first of everything is slow
-            carried_out(Plan(plan.setup, plan.todo[:1]), states, clock, end)
+            carried_out(StepPlan(plan.setup, plan.todo[:1]), states, clock, end)
         if not found or clock() < end:
             found += carried_out(plan, states, clock, end)
     return found
