@@ -8,10 +8,10 @@ from typing import NamedTuple
 from rich.table import Table
 from rich.text import Text
 
+from fedbridge.core.cells import NameCell
 from fedbridge.core.errors import UserError
 from fedbridge.deploy import reach, readiness, trust
 from fedbridge.deploy.settings import CLIENT, SERVER, ClientSettings, ServerSettings, read_env
-from fedbridge.report.run.cells import NameCell
 
 Test = Callable[[], str]
 """Returns in words what is right, or raises UserError."""

@@ -4,9 +4,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from fedbridge.core.cells import NameCell
 from fedbridge.core.notes import Notes
 from fedbridge.report.inspection.result import SIDES, Cluster, Findings, TaskFacts
-from fedbridge.report.run.cells import NameCell
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -1,7 +1,7 @@
 from rich.console import Console
 from rich.table import Table
 
-from fedbridge.report.run.cells import NameCell
+from fedbridge.core.cells import NameCell
 
 
 def test_names_that_differ_at_their_ends_stay_apart_however_narrow_the_table() -> None:
