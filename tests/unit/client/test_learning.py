@@ -10,10 +10,12 @@ import torch
 
 from fedbridge.client.client import FederatedClient
 from fedbridge.core.errors import UserError
+from fedbridge.core.losses import cross_entropy
 from fedbridge.methods.context import TrainContext
 from fedbridge.methods.registry import FUSIONS, LEARNERS
 from fedbridge.methods.rounds import FusionResult
 from fedbridge.methods.spec import Learner
+from fedbridge.models.small.space import as_input
 from fedbridge.server import warm
 from fedbridge.server.diverging import cold
 from fedbridge.server.warm import tried_warm_start
@@ -216,3 +218,40 @@ def test_a_warm_start_that_diverges_is_left_out_and_said(tmp_path, monkeypatch: 
     told = cold(world.shared.config, "client-1", "mlp", 1)
     assert told.kind == "diverged" and told.about == {"step": 1, "rate": 1.0}
     assert "the warm start of mlp diverged at step 1 with small.warm_lr = 1" in told.reason
+
+
+def plain(context: TrainContext, options: Any) -> None:
+    """Train with a loss of one's own, to which nothing is added."""
+    optimiser = context.optimiser()
+    for batch in context.batches():
+        embedding = context.model(as_input(batch.inputs))
+        logits = context.shared.logits(embedding, context.seen)
+        loss = cross_entropy(logits, context.label_indices(batch.labels, context.seen))
+        context.optimizer_step(optimiser, loss)
+
+
+def with_term(context: TrainContext, options: Any) -> None:
+    assert context.fusion_loss is not None
+    labels = context.task.labels[:2]
+    context.fusion_loss(context.model(as_input(context.task.inputs[:2])), labels)
+    plain(context, options)
+
+
+def test_a_learner_that_leaves_out_what_the_fusion_adds_is_refused(monkeypatch: pytest.MonkeyPatch):
+    for fusion, learn, refused in (
+        ("fedproto", plain, True),
+        ("fedproto", with_term, False),
+        ("fedavg", plain, False),
+    ):
+        monkeypatch.setitem(LEARNERS, "finetune", replace(LEARNERS["finetune"], learn=learn))
+        names = {"learner": {"name": "finetune"}, "fusion": {"name": fusion}}
+        if fusion == "fedavg":
+            names["fusion"] |= {"groups": True}
+        played = play(make_world(tiny_config(**names)), [])
+        one, sent = played.clients["client-1"], played.server.broadcast(FIRST)["client-1"]
+        if refused:
+            words = r"finetune leaves out the term that the fusion fedproto adds to every loss"
+            with pytest.raises(UserError, match=words):
+                one.learn(sent)
+        else:
+            assert one.learn(sent).state
