@@ -159,7 +159,7 @@ FUSION: dict[str, dict[str, Any]] = {
         "items": 32,
         "synthesis": 32,
         "steps": 5,
-        "rate": 0.002,
+        "lr": 0.002,
         "match": 1.0,
         "differ": 1.0,
     },

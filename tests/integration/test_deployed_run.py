@@ -110,18 +110,16 @@ def test_tasks_arrive_while_one_site_is_ahead_one_joins_late_and_one_leaves(
     run = deployment.start_run("live")
     deployment.wait_for(run, "round", 1)
     arrives(second, "b", ["dog", "fox"], 1)
-    deployment.start_clients("client-3")
-    deployment.wait_for(run, "round", 2)
     deployment.stop_client("client-1")  # two are needed from here on, the second and the third
+    deployment.start_clients("client-3")
     deployment.wait_for_end(run)
     rows = read_accuracy(run)
-    assert {(row.client, row.after_task, row.on_task) for row in rows} == {
-        ("client-1", 1, 1),  # what it had come to after its second task it did not stay to say
-        ("client-2", 1, 1),
-        ("client-2", 2, 1),
-        ("client-2", 2, 2),
-        ("client-3", 1, 1),
+    found = {(row.client, row.after_task, row.on_task) for row in rows}
+    stayed = {(one, 1, 1) for one in ("client-2", "client-3")} | {
+        ("client-2", 2, on) for on in (1, 2)
     }
+    # who leaves may have answered once more before it was gone
+    assert stayed <= found <= stayed | {("client-1", *place) for place in ((1, 1), (2, 1), (2, 2))}
     right = {
         (r.client, r.after_task, r.on_task): r.accuracy for r in rows if r.predictor == "large"
     }
