@@ -26,7 +26,7 @@ def main() -> None:
 
 
 def as_options(listed: Iterable[str]) -> list[str]:
-    """Return uv's options of lines such as ``global.index-url='https://...'``."""
+    """Return uv's options of lines such as ``global.index-url='...'``."""
     told: dict[tuple[str, str], list[str]] = {}
     for line in listed:
         key, _, value = line.partition("=")

@@ -63,16 +63,16 @@ def test_what_pip_is_told_of_indexes_uv_is_told_too():
     listed = [
         ":env:.find-links='/wheels'",
         "global.cert='/etc/ssl/cert.pem'",
-        "global.extra-index-url='\\nhttps://one.example/simple\\nhttps://two.example/simple'",
+        "global.extra-index-url='\\n/one\\n/two'",
         "global.find-links='/other'",
-        "global.index-url='https://pypi.example/simple?a=b'",
-        "install.index-url='https://mirror.example/simple'",
-        "download.index-url='https://elsewhere.example/simple'",
+        "global.index-url='/first?a=b'",
+        "install.index-url='/second'",
+        "download.index-url='/third'",
     ]
     assert script("indexes").as_options(listed) == [
-        "--default-index=https://mirror.example/simple",
-        "--index=https://one.example/simple",
-        "--index=https://two.example/simple",
+        "--default-index=/second",
+        "--index=/one",
+        "--index=/two",
         "--find-links=/wheels",
     ]
 

@@ -152,8 +152,7 @@ def site_of(config: Config, name: str, site: Path | None) -> SiteConfig | None:
             f"{site or 'site config'}: data.kind: must be 'experiment' unless the common config "
             f"has data.name = 'site', found {kind!r} with {config.data.name!r}"
         )
-    for field in ("name", "public"):
-        value = getattr(config.data, field)
+    for field, value in (("name", config.data.name), ("public", config.data.public)):
         if value.startswith(PREFIX) or kind_of(value):
             raise CommonConfigError(
                 f"data.{field}: a common config must not name what lies at a site, found {value!r}"

@@ -370,5 +370,5 @@ HEAD = Head(
     server=Selected,
     sent=("prototypes",),
     linear=False,
-    lr="probe_lr",
+    lr=lambda options: {"probe_lr": options.probe_lr},
 )

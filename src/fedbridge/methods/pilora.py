@@ -225,6 +225,6 @@ HEAD = Head(
     client=partial(ReceivedHead, training=Prototypes),
     server=Reweighted,
     upload_faults=upload_faults,
-    lr="probe_lr",
+    lr=lambda options: {"probe_lr": options.probe_lr},
     check=every_task_has_a_rank,
 )

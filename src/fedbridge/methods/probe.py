@@ -189,5 +189,5 @@ HEAD = Head(
     options=Probe,
     client=partial(ReceivedHead, training=LinearProbe),
     server=Averaged,
-    lr="probe_lr",
+    lr=lambda options: {"probe_lr": options.probe_lr},
 )

@@ -148,8 +148,8 @@ class Head:
     """Whether all its scores are ``features @ W``, so that a client's predictor can hold it."""
     solo: bool = False
     """Whether it works in a client by itself, without a server."""
-    lr: str = ""
-    """The option that is the rate of what clients train, named where it diverges."""
+    lr: Callable[[Any], dict[str, float]] = lambda options: {}
+    """The learning rate of what clients train, by its option, named where that diverges."""
     check: Callable[[Any, Settings], str | None] = agree
     """Says which other setting does not fit its options, ``"a.b: must be ..., found ..."``."""
 

@@ -17,9 +17,9 @@ def astray(config: Settings, upload: Upload) -> Noted:
     what, setting = "its small model", SMALL
     about["rate"] = config.training.lr
     if upload.state:  # the small model is there, what was trained of the large side is not
-        option = head_of(config).lr
-        what, setting = "what it trains of the large side", f"large.{option}"
-        about["rate"] = getattr(config.large, option, 0.0)
+        what, about["rate"] = "what it trains of the large side", 0.0
+        for option, rate in head_of(config).lr(config.large).items():
+            setting, about["rate"] = f"large.{option}", rate
     told = f" with {setting} = {about['rate']:g}" if about["rate"] else ""
     reason = f"{what} diverged at step {upload.diverged}{told}; the last good one stays"
     return Noted("diverged", upload.client, reason, about)

@@ -145,7 +145,8 @@ def _with_data(found: Inspection, config: Config, dataset: Dataset) -> Inspectio
 def _lenient(config: Config) -> Config:
     """Return a config that leaves out what it would refuse, so that the rest can be looked at."""
     lenient = {"broken": "skip"}
-    data = {name: getattr(config.data, name).model_copy(update=lenient) for name in ("own", "hub")}
+    parts = {"own": config.data.own, "hub": config.data.hub}
+    data = {name: part.model_copy(update=lenient) for name, part in parts.items()}
     return config.model_copy(update={"data": config.data.model_copy(update=data)})
 
 
